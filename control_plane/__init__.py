@@ -1,0 +1,1 @@
+"""The brain: the only package that knows all the others."""

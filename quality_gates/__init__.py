@@ -1,0 +1,1 @@
+"""Judging a change: which tools run where (plan), what their raw outputs say (parsers, gates), what follows (policy)."""

@@ -1,0 +1,232 @@
+"""The values of judging: verdicts, findings, reports, and the evidence they are made of (DESIGN section 7)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from quality_gates.toolrun import ToolRun
+
+
+class Verdict(StrEnum):
+    """Declared from good to bad; the worst gate is the task's."""
+
+    PASSED = "passed"
+    FLAKY = "flaky"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+    ERRORED = "errored"
+    TAMPERED = "tampered"
+
+
+class Stage(StrEnum):
+    """The judge's sandboxes; each is fresh, and each test run has its own."""
+
+    STATIC = "static"
+    HEAD = "head"
+    BASE_COPIES = "base-copies"
+    NEW_ON_BASE = "new-on-base"
+    BASE_STATIC = "base-static"
+    BASE = "base"
+
+
+class Severity(StrEnum):
+    """Declared from mild to grave, as bandit and semgrep name them."""
+
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+
+
+class SecurityLevel(StrEnum):
+    """The packet's `security_level`: LOW blocks new HIGH findings, MEDIUM also MEDIUM, HIGH and CRITICAL any."""
+
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+class TaskType(StrEnum):
+    """SPEC section 4.3."""
+
+    FEATURE = "FEATURE"
+    BUGFIX = "BUGFIX"
+    REFACTOR = "REFACTOR"
+    TEST_ONLY = "TEST_ONLY"
+
+
+@dataclass(frozen=True, slots=True)
+class GatePolicy:
+    """What the task asks of a change. An empty `gates` means all: there is no way to ask for none."""
+
+    task_type: TaskType = TaskType.FEATURE
+    coverage_minimum: float = 0.8
+    security_level: SecurityLevel = SecurityLevel.MEDIUM
+    linting_rules: str = "ruff-defaults"
+    testing_requirements: tuple[str, ...] = ()
+    test_changes_allowed: bool = False
+    dependency_changes_allowed: bool = False
+    gates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One path that differs between base and head. A rename is a deletion and an addition."""
+
+    path: str
+    base_mode: str | None
+    """git's mode (`100644`, `100755`, `120000`) or None: not there."""
+    head_mode: str | None
+    base_blob: str | None
+    head_blob: str | None
+    added_lines: tuple[int, ...] = ()
+    """Line numbers at head (from 1) that the change added or altered; empty for binary files and deletions."""
+    removed_lines: tuple[int, ...] = ()
+    """Line numbers at base."""
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is judged. `base_files` and `head_files` are small enough to read; `base_tree` and `head_tree` list all paths."""
+
+    base_commit: str
+    patch_sha256: str
+    files: tuple[FileChange, ...]
+    base_tree: Mapping[str, str]
+    """Every path at base -> git's mode."""
+    head_tree: Mapping[str, str]
+    base_contents: Mapping[str, bytes]
+    """Contents at base of the changed paths, and of the tool configuration (`quality_gates.paths.CONFIGURATION`)."""
+    head_contents: Mapping[str, bytes]
+    refused_entries: tuple[str, ...] = ()
+    """What dehydrate would not take, each with its reason; non-empty: there is no patch and the task has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEvidence:
+    """How one tool ended, as the sandbox said (untrusted), and where its raw output lies."""
+
+    exit_code: int | None
+    timed_out: bool
+    duration_s: float
+    truncated: bool
+    argv: tuple[str, ...]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEvidence:
+    """What came back from one of the judge's sandboxes. `ended` is the provider's word; all else is the sandbox's."""
+
+    stage: Stage
+    ended: str
+    """`sandboxes.spec.Ended`, as text."""
+    detail: str
+    exit_code: int | None
+    tools: Mapping[str, ToolEvidence]
+    outputs: Mapping[str, Path]
+    """Output name -> a local file, size already capped; hostile content."""
+    events: tuple[Mapping[str, Any], ...] | None
+    """The `tests` stream, decoded line by line in order; None: it is broken (a gap, bad JSON, past its cap)."""
+    altered: tuple[str, ...] = ()
+    """Tracked files of the judged tree whose bytes differ after the run (trusted: read when the sandbox was dead)."""
+    limits_hit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The archive at `/env` and what prepare wrote down about it (facts computed from the archive, not claimed)."""
+
+    sha256: str
+    image: str
+    python: str
+    """Absolute path of the project's interpreter inside the sandbox."""
+    own_pytest: bool
+    pytest_plugins: tuple[str, ...]
+    """`pytest11` entry points, listed at prepare, given by `-p`."""
+    installed: Mapping[str, str] = field(default_factory=dict)
+    """Distribution -> version."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a tool says of one place."""
+
+    rule: str
+    severity: Severity
+    path: str
+    line: int
+    message: str
+    fingerprint: str
+    """Stable between base and head: rule, path, normalised snippet, occurrence."""
+    new: bool
+    blocks: bool
+    cwe: str | None = None
+    suppressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """What one gate found. `applicable` False needs its reason, and the report is left out of the task's verdict."""
+
+    gate: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    applicable: bool = True
+    findings: tuple[Finding, ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    """Figures and lists that prove the reasons: counts, ids, coverage, scanned against expected files..."""
+    notes: tuple[str, ...] = ()
+    """What is shown and does not decide: what base failed already, protected paths that changed, attempts that had no effect."""
+    tool: str | None = None
+    tool_version: str | None = None
+    configuration_sha256: str | None = None
+    command: tuple[str, ...] = ()
+    exit_code: int | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """All gates of one judged patch."""
+
+    verdict: Verdict
+    gates: tuple[GateReport, ...]
+    base_commit: str
+    patch_sha256: str
+    image: str
+    environment_sha256: str
+    policy: GatePolicy
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRecipe:
+    """Which files a stage sees: all of one side, except the paths in `swapped`, which come from the other.
+
+    A swapped path that the other side does not have is left out of the tree.
+    """
+
+    side: str
+    """`base` or `head`."""
+    swapped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One of the judge's sandboxes: the tree, the tools, and the files that are wanted back."""
+
+    stage: Stage
+    tree: TreeRecipe
+    tools: tuple[ToolRun, ...]
+    outputs: Mapping[str, int]
+    """Output name -> its byte limit."""
+    deadline_s: float
+    inputs: Mapping[str, bytes] = field(default_factory=dict)
+    """Absolute path under `/vsc` -> contents: trusted configuration, file lists."""
+    needs_environment: bool = False
+    """Whether `/env` is mounted: only for stages that execute repository code."""

@@ -1,0 +1,143 @@
+"""The words between the control plane and the runner: paths, the capsule, the result, and what goes through the door.
+
+The runner shares the uid of the code it runs, so a reader of `Result` or of events trusts none of it (DESIGN section 5).
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from quality_gates.toolrun import ToolRun
+
+PROTOCOL_VERSION = 1
+
+WORKSPACE = "/workspace"
+PACKET = "/vsc/packet.json"
+CAPSULE = "/vsc/capsule.json"
+RUNNER = "/vsc/runner.pyz"
+ENV = "/env"
+OUT = "/out"
+DOOR_DIR = "/run/vsc"
+DOOR = "/run/vsc/door.sock"
+GATEWAY_PORT = 8377
+"""The relay listens on 127.0.0.1 at this port; `VSC_GATEWAY_PORT` carries it to the driver."""
+
+COMMAND = ("/opt/vsc/bin/python", "-I", RUNNER, "supervise")
+"""What every sandbox runs as PID 1."""
+
+RESULT = "result.json"
+"""The output in which the supervisor says how the driver ended; missing or invalid: the control plane makes one."""
+
+Stream = Literal["stdout", "stderr", "tests"]
+"""`tests` carries one JSON test event a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What the supervisor executes.
+
+    - `command`: `argv` in the workspace, output to the log.
+    - `patch`: apply the file `/vsc/change.patch` to the workspace with git.
+    - `verify`: the tools, as far as `after` allows side by side; results are reported tool by tool.
+    - `prepare`: the tools one after another, then `/out/env.tar` from `/tmp/env`, in canonical form.
+    """
+
+    kind: Literal["command", "patch", "verify", "prepare"]
+    argv: tuple[str, ...] = ()
+    environ: dict[str, str] = field(default_factory=dict)
+    tools: tuple[ToolRun, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Capsule:
+    """The part of a capsule manifest that the runner acts on (`/vsc/capsule.json`)."""
+
+    run: str
+    stage: str
+    driver: Driver
+    deadline_s: float
+    grace_s: float = 5.0
+    log_bytes: int = 8 * 2**20
+    """Bytes of one stream that are kept; what follows is counted and named in the result."""
+    relay: bool = False
+    """Whether `127.0.0.1:GATEWAY_PORT` is served."""
+    protocol: int = PROTOCOL_VERSION
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the control plane wants on record beside it (pins, base commit, gate policy); the runner does not read it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The document; `capsule_from_json` reads it back."""
+        return asdict(self)
+
+
+def capsule_from_json(document: dict[str, Any]) -> Capsule:
+    """Read a capsule. Raises ValueError for another protocol version, TypeError or KeyError for another shape."""
+    if document.get("protocol") != PROTOCOL_VERSION:
+        raise ValueError(f"capsule protocol {document.get('protocol')!r}; this runner speaks {PROTOCOL_VERSION}")
+    driver = dict(document["driver"])
+    driver["argv"] = tuple(driver.get("argv", ()))
+    driver["tools"] = tuple(
+        ToolRun(**{**tool, "argv": tuple(tool["argv"]), "after": tuple(tool.get("after", ()))})
+        for tool in driver.get("tools", ())
+    )
+    return Capsule(**{**document, "driver": Driver(**driver)})
+
+
+Outcome = Literal["exited", "signaled", "deadline", "terminated", "refused"]
+"""`refused`: the driver could not start or the capsule made no sense; the reason is in `detail`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """How one command of a plan ended."""
+
+    name: str
+    exit_code: int | None
+    """None: it did not exit by itself (time-out, signal, never started)."""
+    timed_out: bool
+    duration_s: float
+    output_bytes: int
+    truncated: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The supervisor's word on the driver (`/out/result.json`)."""
+
+    outcome: Outcome
+    exit_code: int | None
+    duration_s: float
+    detail: str = ""
+    tools: tuple[ToolResult, ...] = ()
+    dropped_bytes: dict[str, int] = field(default_factory=dict)
+    protocol: int = PROTOCOL_VERSION
+
+
+# Through the door, HTTP/1.1 on the Unix socket; JSON bodies of at most 1 MiB:
+#   GET  /capsule                the capsule's bytes
+#   POST /chunks                 {"chunks": [{"stream": Stream, "seq": int, "data": base64}]} -> {"next": {stream: int}}
+#                                chunks of a stream are numbered from 0 without gaps; one already known is answered and
+#                                dropped (so the runner resends what it is not sure of), one that leaves a gap is a 409
+#   PUT  /outputs/{name}         the bytes of a declared output -> {"sha256": ..., "size_bytes": ...}; 413 past its limit
+#   CONNECT host:port            egress by the run's allowlist; 403 otherwise, and an audit line either way
+MAX_CHUNK_BYTES = 64 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class TestEvent:
+    """One line of the `tests` stream, written by our pytest plugin the moment it happens.
+
+    `collected`: the ids, in batches of at most 200. `started`, `finished`: one test. `session`: pytest's end, with its
+    exit code.
+    """
+
+    __test__ = False  # pytest: this is not a test class
+
+    kind: Literal["collected", "started", "finished", "error", "session"]
+    ids: tuple[str, ...] = ()
+    id: str = ""
+    outcome: Literal["", "passed", "failed", "skipped", "xfailed", "xpassed", "error"] = ""
+    duration_s: float = 0.0
+    detail: str = ""
+    """At most 4,000 characters of the failure's text."""
+    exit_code: int | None = None

@@ -1,0 +1,146 @@
+"""What a sandbox is made of and how it ended: values only, in no engine's words (DESIGN section 5)."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+SandboxId = NewType("SandboxId", str)
+"""The engine's own name for one sandbox (a container id, a Job's UID); never reused, so acting on it fences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a sandbox may use. Every field is a hard cap; there is no "unlimited"."""
+
+    deadline_s: float
+    """Seconds the driver may run, counted by the runner from the driver's start."""
+    cpus: float = 2.0
+    memory_bytes: int = 2 * 2**30
+    pids: int = 256
+    disk_bytes: int = 2 * 2**30
+    """Bytes that the workspace's changes and the outputs may take together."""
+    disk_files: int = 200_000
+    tmp_bytes: int = 512 * 2**20
+    hydrate_s: float = 60.0
+    grace_s: float = 10.0
+
+    @property
+    def backstop_s(self) -> float:
+        """Seconds after the start at which the provider ends what PID 1 did not (DESIGN section 5, Execute)."""
+        return self.hydrate_s + self.deadline_s + self.grace_s
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A blob that lies read-only at `path`, an absolute path under `/vsc`, before the command starts."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The repository: a shared read-only tree, a delta over it, and what its remains are compared with.
+
+    `base` names a tree of the depot; `delta` is the blob that turns it into the tree wanted (none: as it is). `against`
+    is handed to the injected collector when the sandbox is dead; None means that nobody wants the remains.
+    """
+
+    base: str
+    delta: str | None = None
+    against: str | None = None
+    path: str = "/workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that the command may leave in `/out`. Larger than `max_bytes`, or not a plain file: refused, with the reason."""
+
+    name: str
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """One command in one isolated place. Two specs with one fingerprint are one sandbox."""
+
+    name: str
+    """`sandboxes.names.SandboxName` as text; labels, mounts and directories carry it too."""
+    image: str
+    """An image's identity by content (`sha256:...`), never a tag that can move."""
+    command: tuple[str, ...]
+    limits: Limits
+    environ: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[Input, ...] = ()
+    workspace: Workspace | None = None
+    environment: str | None = None
+    """A tree of the depot, read-only at `/env`."""
+    outputs: tuple[Output, ...] = ()
+    door: bool = False
+    """Whether the sandbox has its socket at `/run/vsc/door.sock`."""
+    runtime_class: str | None = None
+
+    def fingerprint(self) -> str:
+        """sha256 of every field; a sandbox of the same name and another fingerprint is never adopted."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+class Ended(StrEnum):
+    """How a sandbox ended, as the provider saw it. A non-zero exit code is still `completed`."""
+
+    COMPLETED = "completed"
+    OOM = "oom"
+    DEADLINE = "deadline"
+    TERMINATED = "terminated"
+    EVICTED = "evicted"
+    PREEMPTED = "preempted"
+    IMAGE_MISSING = "image_missing"
+    UNSCHEDULABLE = "unschedulable"
+    QUOTA = "quota"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Bytes that a sandbox left, whole and in the depot."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the sandbox took. None: the engine could not say, which is not zero."""
+
+    cpu_s: float | None = None
+    memory_peak_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOutcome:
+    """How a sandbox ended, and what it left. `collected` are the files that the injected collector made."""
+
+    ended: Ended
+    exit_code: int | None
+    detail: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    usage: Usage = field(default_factory=Usage)
+    outputs: Mapping[str, Artifact] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Output name -> why it was not taken (too large, a link, a device...)."""
+    collected: Mapping[str, Artifact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSummary:
+    """A sandbox of ours that the engine still knows."""
+
+    id: SandboxId
+    name: str
+    fingerprint: str
+    running: bool
