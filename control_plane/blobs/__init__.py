@@ -1,0 +1,1 @@
+"""Content-addressed artifacts, and the depot that sandboxes take them from."""

@@ -1,0 +1,1 @@
+"""Source code: bare mirrors, trees made of objects, base snapshots, environments."""

@@ -1,0 +1,80 @@
+"""Which https addresses may be fetched from: no credentials, no private network, and the checked address is the one dialled."""
+
+import asyncio
+import ipaddress
+import os
+import socket
+from urllib.parse import urlsplit
+
+from control_plane.repos.git import RepositoryError
+
+
+class AddressRefused(RepositoryError):
+    """The address is not one we fetch from; give another, or import from a path or an archive."""
+
+
+async def check_url(url: str, *, allow_private: bool) -> dict[str, str]:
+    """The git configuration that pins `url`'s host to the addresses that were checked. Raises AddressRefused.
+
+    Behind a proxy the machine cannot resolve names: then the proxy decides, and only literal addresses are checked.
+    """
+    host, port = parse_url(url)
+    literal = _literal(host)
+    if allow_private or (literal is None and _proxied(host)):
+        return {}
+    addresses = [literal] if literal else await _resolved(host, port)
+    for address in addresses:
+        if not address.is_global or address.is_multicast:
+            raise AddressRefused(f"{host} leads to {address}, which is not a public address")
+    pins = ",".join(f"[{a}]" if a.version == 6 else str(a) for a in addresses)
+    return {} if literal else {"http.curloptResolve": f"{host}:{port}:{pins}"}
+
+
+def parse_url(url: str) -> tuple[str, int]:
+    """Host and port of an https address that says nothing else. Pure."""
+    if any(ord(character) <= 32 or ord(character) > 126 for character in url) or "\\" in url:
+        raise AddressRefused("an address has only printable ASCII characters, and no spaces or backslashes")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 443
+    except ValueError as error:
+        raise AddressRefused(f"not an address: {error}") from None
+    if parts.scheme != "https" or not host:
+        raise AddressRefused("only https:// addresses are fetched; import anything else from a path or an archive")
+    if parts.username is not None or parts.password is not None:
+        raise AddressRefused("an address must not carry credentials")
+    if parts.query or parts.fragment:
+        raise AddressRefused("an address of a repository has no query and no fragment")
+    if _literal(host) is None and _numeric(host):
+        raise AddressRefused(f"{host} is a number in disguise, not a host name")
+    return host.rstrip("."), port
+
+
+def _numeric(host: str) -> bool:
+    last = host.rstrip(".").rpartition(".")[2]
+    return last.isdigit() or last.lower().startswith("0x")  # decimal, octal, hexadecimal and short forms of IPv4
+
+
+def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def _proxied(host: str) -> bool:
+    bypass = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    return bool(proxy) and not any(host == name.strip().lstrip(".") for name in bypass.split(",") if name.strip())
+
+
+async def _resolved(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise AddressRefused(f"{host} cannot be found: {error.strerror or error}") from None
+    literals = {literal for *_, target in found if (literal := _literal(str(target[0])))}
+    if not literals:
+        raise AddressRefused(f"{host} has no address")
+    return sorted(literals, key=lambda address: (address.version, int(address)))

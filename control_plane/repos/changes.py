@@ -1,0 +1,120 @@
+"""What a change is, for the judge: files, line numbers, listings and contents (`quality_gates.model.Change`)."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from control_plane.repos.git import RepositoryError
+from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.trees import DIFF, Difference, Listed, Trees
+from quality_gates.model import Change, FileChange
+
+MAX_FILE_BYTES = 4 * 2**20
+"""A file larger than this is listed, and its contents are left out."""
+MAX_TOTAL_BYTES = 128 * 2**20
+
+_HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What one section of a patch touches."""
+
+    added: tuple[int, ...] = ()
+    removed: tuple[int, ...] = ()
+    binary: bool = False
+
+
+class Changes:
+    """Reads changes out of the mirrors. `is_configuration` says which files are read beside those that changed."""
+
+    def __init__(self, mirrors: Mirrors, is_configuration: Callable[[str], bool]) -> None:
+        self._mirrors, self._trees, self._is_configuration = mirrors, Trees(mirrors), is_configuration
+
+    async def change(self, repo_id: str, base_commit: str, head_tree: str, patch_sha256: str) -> Change:
+        """Everything that the gates want to know of base and head."""
+        git = self._mirrors.git(repo_id)
+        base, head = await self._trees.listing(repo_id, base_commit), await self._trees.listing(repo_id, head_tree)
+        differing = await self._trees.differences(repo_id, base_commit, head_tree)
+        patch = await git.run(*DIFF, "-p", "-U0", "--full-index", base_commit, head_tree, "--")
+        wanted = {item.path for item in differing} | {p for p in base | head if self._is_configuration(os.fsdecode(p))}
+        base_blobs, head_blobs = _blobs(base, wanted), _blobs(head, wanted)
+        contents = await self._trees.blobs(repo_id, [*base_blobs.values(), *head_blobs.values()], MAX_FILE_BYTES)
+        if sum(map(len, contents.values())) > MAX_TOTAL_BYTES:
+            raise RepositoryError(f"the change touches more than {MAX_TOTAL_BYTES} bytes; split it")
+        return Change(
+            base_commit=base_commit,
+            patch_sha256=patch_sha256,
+            files=tuple(_files(differing, touched_lines(patch.stdout))),
+            base_tree=_modes(base),
+            head_tree=_modes(head),
+            base_contents={os.fsdecode(path): contents[blob] for path, blob in base_blobs.items() if blob in contents},
+            head_contents={os.fsdecode(path): contents[blob] for path, blob in head_blobs.items() if blob in contents},
+        )
+
+
+def touched_lines(patch: bytes) -> Iterator[Lines]:
+    """The line numbers of each section of a patch without context, in order. Names are not read: git's order tells them."""
+    section: list[bytes] | None = None
+    for line in patch.split(b"\n"):
+        if line.startswith(b"diff --git "):  # a content line starts with a space, a sign or a backslash
+            if section is not None:
+                yield _section(section)
+            section = []
+        elif section is not None and line.startswith((b"@@ ", b"Binary files ")):
+            section.append(line)
+    if section is not None:
+        yield _section(section)
+
+
+def _section(lines: list[bytes]) -> Lines:
+    added: list[int] = []
+    removed: list[int] = []
+    for line in lines:
+        if found := _HUNK.match(line):
+            removed += _span(found[1], found[2])
+            added += _span(found[3], found[4])
+    return Lines(tuple(added), tuple(removed), any(line.startswith(b"Binary files ") for line in lines))
+
+
+def _span(start: bytes, count: bytes | None) -> range:
+    first = int(start)
+    return range(first, first + (1 if count is None else int(count)))
+
+
+def _files(differing: Iterable[Difference], sections: Iterator[Lines]) -> Iterator[FileChange]:
+    try:
+        for item in differing:
+            lines = next(sections)
+            if (
+                item.old and item.new and item.old.mode[:2] != item.new.mode[:2]
+            ):  # another type: git shows a removal, an addition
+                second = next(sections)
+                lines = Lines(second.added, lines.removed, lines.binary or second.binary)
+            yield _file(item, lines)
+    except StopIteration:
+        raise RepositoryError("git's list of files and its patch disagree; nothing can be judged on that") from None
+    if next(sections, None) is not None:
+        raise RepositoryError("git's patch has more files than its list; nothing can be judged on that")
+
+
+def _file(item: Difference, lines: Lines) -> FileChange:
+    return FileChange(
+        path=os.fsdecode(item.path),
+        base_mode=item.old.mode if item.old else None,
+        head_mode=item.new.mode if item.new else None,
+        base_blob=item.old.blob if item.old else None,
+        head_blob=item.new.blob if item.new else None,
+        added_lines=lines.added,
+        removed_lines=lines.removed,
+        binary=lines.binary,
+    )
+
+
+def _blobs(tree: dict[bytes, Listed], wanted: set[bytes]) -> dict[bytes, str]:
+    return {path: tree[path].blob for path in wanted & tree.keys() if tree[path].mode != "160000"}
+
+
+def _modes(tree: dict[bytes, Listed]) -> dict[str, str]:
+    return {os.fsdecode(path): listed.mode for path, listed in tree.items()}

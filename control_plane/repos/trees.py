@@ -1,0 +1,146 @@
+"""Trees made of objects in a mirror: a patch applied, two trees compared or mixed. No work tree, no file of a repository on disk."""
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from control_plane.repos.git import GitFailed, RepositoryError
+from control_plane.repos.mirrors import Mirrors
+
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+_OFFSET = re.compile(r"^Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", re.MULTILINE)
+_ZERO = "0" * 40
+
+
+class PatchDoesNotApply(RepositoryError):
+    """The patch was not made from this base; make it again from the base that the message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One path of a tree."""
+
+    mode: str
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One path that differs between two trees; None: not there."""
+
+    path: bytes
+    old: Listed | None
+    new: Listed | None
+
+
+class Trees:
+    """Object-level operations on the mirrors. Nothing here needs a lock: objects only come, and none is ever pruned."""
+
+    def __init__(self, mirrors: Mirrors) -> None:
+        self._mirrors = mirrors
+
+    async def apply_patch(self, repo_id: str, base_commit: str, patch: bytes) -> str:
+        """The tree of base + patch: exactly, without fuzz or offset. Raises PatchDoesNotApply with git's words."""
+        git = self._mirrors.git(repo_id)
+        if not patch.strip():
+            return await self._mirrors.tree_of(repo_id, base_commit)
+        with _index() as index:
+            await git.run("read-tree", base_commit, index=index)
+            try:
+                applied = await git.run(
+                    "apply", "--cached", "--binary", "--whitespace=nowarn", "--verbose", "-", stdin=patch, index=index
+                )
+            except GitFailed as failed:
+                raise PatchDoesNotApply(f"on {base_commit}: {failed.stderr.strip()[-2000:]}") from failed
+            if shifted := _OFFSET.search(applied.stderr):
+                raise PatchDoesNotApply(f"on {base_commit}: {shifted[0]}; only an exact patch is taken")
+            return await git.line("write-tree", index=index)
+
+    async def diff(self, repo_id: str, old: str, new: str) -> bytes:
+        """The normalised patch from one tree or commit to another: binary, full object ids, no renames."""
+        done = await self._mirrors.git(repo_id).run(*DIFF, "--binary", "--full-index", "-p", old, new, "--")
+        return done.stdout
+
+    async def differences(self, repo_id: str, old: str, new: str) -> list[Difference]:
+        """Every path that differs, in git's order."""
+        done = await self._mirrors.git(repo_id).run(*DIFF, "--raw", "--no-abbrev", "-z", old, new, "--")
+        return list(_raw(done.stdout))
+
+    async def listing(self, repo_id: str, tree: str) -> dict[bytes, Listed]:
+        """Every path of a tree or commit."""
+        done = await self._mirrors.git(repo_id).run("ls-tree", "-r", "-z", "--full-tree", tree)
+        listed = (line.split(b"\t", 1) for line in done.stdout.split(b"\0") if line)
+        return {path: Listed(facts.split()[0].decode(), facts.split()[2].decode()) for facts, path in listed}
+
+    async def compose(self, repo_id: str, side: str, swaps: Mapping[bytes, str]) -> str:
+        """The tree `side`, but each path of `swaps` as the tree it maps to has it; absent there: removed."""
+        git = self._mirrors.git(repo_id)
+        if not swaps:
+            return await git.line("rev-parse", "--verify", f"{side}^{{tree}}")
+        others = {tree: await self.listing(repo_id, tree) for tree in set(swaps.values())}
+        found = {path: others[tree].get(path) for path, tree in swaps.items()}
+        removals = [b"0 %s\t%s\0" % (_ZERO.encode(), path) for path in found]
+        additions = [b"%s %s\t%s\0" % (f.mode.encode(), f.blob.encode(), path) for path, f in found.items() if f]
+        with _index() as index:
+            await git.run("read-tree", side, index=index)
+            await git.run(
+                "update-index", "-z", "--replace", "--index-info", stdin=b"".join(removals + additions), index=index
+            )
+            return await git.line("write-tree", index=index)
+
+    async def blobs(self, repo_id: str, blobs: list[str], max_bytes_each: int) -> dict[str, bytes]:
+        """Contents by object id; one that is larger than the limit is left out."""
+        git, wanted = self._mirrors.git(repo_id), sorted(set(blobs))
+        sizes = await git.run(
+            "cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", stdin=_lines(wanted)
+        )
+        small = [name for name in sizes.stdout.decode().splitlines() if _small(name, max_bytes_each)]
+        done = await git.run("cat-file", "--batch", stdin=_lines([line.split()[0] for line in small]))
+        return dict(_batch(done.stdout))
+
+
+DIFF = (
+    "diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative",
+    "--diff-algorithm=myers", "--inter-hunk-context=0", "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short",
+)  # fmt: skip
+"""The comparison that gives the same bytes on every machine."""
+
+
+@contextlib.contextmanager
+def _index() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="vsc-index-") as folder:
+        yield Path(folder) / "index"
+
+
+def _raw(output: bytes) -> Iterator[Difference]:
+    fields = iter(output.split(b"\0"))
+    for facts in fields:
+        if not facts.startswith(b":"):
+            continue  # the empty field after the last NUL, or a commit's own name
+        old_mode, new_mode, old, new, _ = facts[1:].decode().split()
+        yield Difference(next(fields), _listed(old_mode, old), _listed(new_mode, new))
+
+
+def _listed(mode: str, blob: str) -> Listed | None:
+    return None if mode == "000000" else Listed(mode, blob)
+
+
+def _lines(names: list[str]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode()
+
+
+def _small(line: str, max_bytes: int) -> bool:
+    parts = line.split()
+    return len(parts) == 3 and parts[1] == "blob" and int(parts[2]) <= max_bytes
+
+
+def _batch(output: bytes) -> Iterator[tuple[str, bytes]]:
+    position = 0
+    while position < len(output):
+        end = output.index(b"\n", position)
+        name, _, size = output[position:end].split()
+        yield name.decode(), output[end + 1 : end + 1 + int(size)]
+        position = end + 1 + int(size) + 1
