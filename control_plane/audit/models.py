@@ -1,0 +1,51 @@
+"""The audit log, and the outbox. Triggers refuse every change of an audit line (migration 0001)."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from control_plane.db.base import Base, CreatedAt, Key, sha256_check
+
+
+class AuditLine(Base):
+    """One decision. `chain` is the task (a shared run for its own lines, the nil UUID for the platform's).
+
+    `sha256` covers every other field and `previous_sha256`, so a line cannot be changed, dropped or slipped in unseen.
+    """
+
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        UniqueConstraint("chain", "n"),
+        CheckConstraint("n >= 1", name="n_from_one"),
+        CheckConstraint("(n = 1) = (previous_sha256 IS NULL)", name="first_has_no_previous"),
+        sha256_check("sha256"),
+        sha256_check("previous_sha256"),
+    )
+
+    id: Mapped[Key]
+    chain: Mapped[UUID]
+    n: Mapped[int]
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    """`run:<id>`, `task:<id>`..."""
+    facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    previous_sha256: Mapped[str | None]
+    sha256: Mapped[str]
+
+
+class OutboxMessage(Base):
+    """Something to tell the outside world, written in the transaction that made it true and sent afterwards."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_unsent", "created_at", postgresql_where=text("sent_at IS NULL")),)
+
+    id: Mapped[Key]
+    topic: Mapped[str]
+    payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[CreatedAt]
+    sent_at: Mapped[datetime | None]

@@ -1,0 +1,1 @@
+"""The database: engine, tables' base, migrations, and the embedded PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Questions that go up the chain of command."""

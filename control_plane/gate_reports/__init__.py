@@ -1,0 +1,1 @@
+"""What the gates found, kept beside the run."""

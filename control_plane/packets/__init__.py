@@ -1,0 +1,1 @@
+"""ContextPackets (SPEC section 4.3): schema, canonical form, hash, storage."""

@@ -1,0 +1,1 @@
+"""Runs: the queue, their sandboxes, logs and events."""

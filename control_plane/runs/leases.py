@@ -1,0 +1,89 @@
+"""Who may act on a run, and until when. The runs table is the queue; only the database's clock counts."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Update, func, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.runs.errors import LeaseLost
+from control_plane.runs.models import Run
+from control_plane.runs.rules import LIVE, RunKind
+
+CHANNEL = "vsc_runs"
+"""NOTIFY carries a run's id; it only wakes, and polling makes it right."""
+
+
+async def claim_next(
+    session: AsyncSession, owner: str, lease_s: float, kinds: Sequence[RunKind] = tuple(RunKind)
+) -> Run | None:
+    """Take the run that has waited longest for its next action, under a new epoch; None: nothing to do.
+
+    Every write of the epoch before is refused from now on.
+    """
+    candidate = (
+        select(Run.id)
+        .where(
+            Run.state.in_(LIVE),
+            Run.kind.in_(kinds),
+            Run.next_action_at <= _now(),
+            or_(Run.lease_until.is_(None), Run.lease_until < _now()),
+        )
+        .order_by(Run.next_action_at, Run.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    # A CTE, as PostgreSQL may evaluate a plain subquery of an UPDATE more than once, and then lock more than one row.
+    chosen = candidate.cte("chosen").prefix_with("MATERIALIZED")
+    claim = (
+        update(Run)
+        .where(Run.id == select(chosen.c.id).scalar_subquery())
+        .values(lease_epoch=Run.lease_epoch + 1, lease_owner=owner, lease_until=_in(lease_s))
+        .returning(Run)
+    )
+    return (await session.scalars(claim, execution_options={"populate_existing": True})).one_or_none()
+
+
+async def renew(session: AsyncSession, run: Run, lease_s: float) -> None:
+    """Keep the lease for another `lease_s` seconds. Raises LeaseLost."""
+    await _write(session, run.id, _held(run).values(lease_until=_in(lease_s)))
+
+
+async def release(session: AsyncSession, run: Run, next_action_in_s: float = 0.0) -> None:
+    """Give the run back to the queue, to be looked at after `next_action_in_s` seconds. Raises LeaseLost."""
+    given_back = _held(run).values(lease_owner=None, lease_until=None, next_action_at=_in(next_action_in_s))
+    await _write(session, run.id, given_back)
+    if next_action_in_s <= 0:
+        await notify(session, run.id)
+
+
+async def wake(session: AsyncSession, run_id: UUID) -> None:
+    """Have the run looked at now, whoever holds it: something happened that it may be waiting for."""
+    live = update(Run).where(Run.id == run_id, Run.state.in_(LIVE))
+    await session.execute(live.values(next_action_at=_now()), execution_options={"synchronize_session": False})
+    await notify(session, run_id)
+
+
+async def notify(session: AsyncSession, run_id: UUID) -> None:
+    """Tell the listeners at commit."""
+    await session.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": CHANNEL, "id": str(run_id)})
+
+
+def _now() -> ColumnElement[object]:
+    # Not now(): that is the transaction's start. Not clock_timestamp(): volatile, so no index would serve it.
+    return func.statement_timestamp()
+
+
+def _in(seconds: float) -> ColumnElement[object]:
+    return func.statement_timestamp() + timedelta(seconds=seconds)
+
+
+def _held(run: Run) -> Update:
+    return update(Run).where(Run.id == run.id, Run.lease_epoch == run.lease_epoch, Run.lease_owner.is_not(None))
+
+
+async def _write(session: AsyncSession, run_id: UUID, statement: Update) -> None:
+    options = {"populate_existing": True}
+    if (await session.scalars(statement.returning(Run), execution_options=options)).one_or_none() is None:
+        raise LeaseLost(run_id)

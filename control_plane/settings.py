@@ -1,0 +1,45 @@
+"""One page of settings. Each is an environment variable with the prefix `VSC_`: `VSC_HOME`, `VSC_DATABASE_URL`..."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_home() -> Path:
+    """`/var/lib/vsc` for root, else `vsc` under the user's data directory."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/vsc")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "vsc"
+
+
+class Settings(BaseSettings):
+    """Read once, by the composition root. Values are checked; an unknown `VSC_` variable is not ours and is ignored."""
+
+    model_config = SettingsConfigDict(env_prefix="VSC_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=default_home)
+    """Where everything lies: database, blobs, repositories, slots."""
+    database_url: SecretStr | None = None
+    """`postgresql+psycopg://...`, PostgreSQL 15 or later with pgvector; None: the embedded one under `home`."""
+    image_python: str | None = None
+    """The runner image for Python, as an image id; None: the one whose tag matches the content of `runner_images/`."""
+    sandbox_uid: int = Field(default=10001, ge=1000, le=2**31 - 1)
+    """User and group id of the code inside a sandbox."""
+
+    workers: int = Field(default=4, ge=1, le=256)
+    """Runs that this process drives side by side."""
+    sandboxes: int = Field(default=8, ge=1, le=1024)
+    """Sandboxes that live at once on this machine."""
+    poll_s: float = Field(default=2.0, gt=0, le=60)
+    """Seconds between two looks at the queue when nothing wakes us."""
+    lease_s: float = Field(default=30.0, ge=3, le=3600)
+    """Seconds after which the run of a dead process is taken over; renewed at a third of it."""
+
+    log_bytes: int = Field(default=8 * 2**20, ge=2**10)
+    """Bytes kept of one stream of one sandbox."""
+    outputs_bytes: int = Field(default=256 * 2**20, ge=2**10)
+    """Bytes that one output of a sandbox may have at most, whatever its plan says."""
+    patch_bytes: int = Field(default=32 * 2**20, ge=2**10)
+    """Bytes of a patch; a larger one is refused."""

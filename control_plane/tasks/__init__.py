@@ -1,0 +1,1 @@
+"""Tasks: what was asked of an agent, and where it stands."""

@@ -1,0 +1,48 @@
+"""Tasks (SPEC section 4.3)."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from control_plane.agents.rules import Role
+from control_plane.db.base import Base, CreatedAt, Key, enum_of
+from control_plane.tasks.rules import Priority, TaskStatus
+from quality_gates.model import TaskType
+
+
+class Task(Base):
+    """One piece of work. `status` changes only through `control_plane.tasks.moves.move_task`."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        CheckConstraint("complexity_score BETWEEN 0 AND 100", name="complexity_score_range"),
+        CheckConstraint("retry_count >= 0", name="retry_count_not_negative"),
+        Index("ix_tasks_status_created_at", "status", "created_at"),
+    )
+
+    id: Mapped[Key]
+    key: Mapped[str] = mapped_column(unique=True)
+    module_id: Mapped[UUID | None] = mapped_column(ForeignKey("modules.id"), index=True)
+    """None: a change that a person brought (`vsc check`); it belongs to no project."""
+    assigned_to_agent: Mapped[UUID | None] = mapped_column(ForeignKey("agents.id"), index=True)
+    required_role: Mapped[Role | None] = mapped_column(enum_of(Role, "required_role"))
+    complexity_score: Mapped[int | None]
+    task_type: Mapped[TaskType] = mapped_column(enum_of(TaskType, "task_type"))
+    context_packet: Mapped[dict[str, Any] | None]
+    """A snapshot of the packet that the task runs under; the packet itself is in `packets`."""
+    status: Mapped[TaskStatus] = mapped_column(enum_of(TaskStatus, "status"), default=TaskStatus.QUEUED)
+    retry_count: Mapped[int] = mapped_column(default=0, server_default="0")
+
+    priority: Mapped[Priority] = mapped_column(enum_of(Priority, "priority"), default=Priority.MEDIUM)
+    repo_id: Mapped[UUID | None] = mapped_column(ForeignKey("repos.id"), index=True)
+    base_commit: Mapped[str | None]
+    driver: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What the runner is to execute (`runners.protocol.Driver`)."""
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What the task allows (test changes, dependency changes) and asks beside its packet."""
+    created_by: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
