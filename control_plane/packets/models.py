@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from control_plane.db.base import Base, CreatedAt, Key, sha256_check
 
 
-class PacketRow(Base):
+class Packet(Base):
     """One packet: its document, the hash of the canonical form, and the packet it was made from."""
 
     __tablename__ = "packets"

@@ -45,17 +45,17 @@ async def claim_next(
     return (await session.scalars(claim, execution_options={"populate_existing": True})).one_or_none()
 
 
-async def renew(session: AsyncSession, run: Run, lease_s: float) -> None:
+async def renew(session: AsyncSession, run_id: UUID, epoch: int, lease_s: float) -> None:
     """Keep the lease for another `lease_s` seconds. Raises LeaseLost."""
-    await _write(session, run.id, _held(run).values(lease_until=_in(lease_s)))
+    await _write(session, run_id, _held(run_id, epoch).values(lease_until=_in(lease_s)))
 
 
-async def release(session: AsyncSession, run: Run, next_action_in_s: float = 0.0) -> None:
+async def release(session: AsyncSession, run_id: UUID, epoch: int, next_action_in_s: float = 0.0) -> None:
     """Give the run back to the queue, to be looked at after `next_action_in_s` seconds. Raises LeaseLost."""
-    given_back = _held(run).values(lease_owner=None, lease_until=None, next_action_at=_in(next_action_in_s))
-    await _write(session, run.id, given_back)
+    given_back = _held(run_id, epoch).values(lease_owner=None, lease_until=None, next_action_at=_in(next_action_in_s))
+    await _write(session, run_id, given_back)
     if next_action_in_s <= 0:
-        await notify(session, run.id)
+        await notify(session, run_id)
 
 
 async def wake(session: AsyncSession, run_id: UUID) -> None:
@@ -79,8 +79,8 @@ def _in(seconds: float) -> ColumnElement[object]:
     return func.statement_timestamp() + timedelta(seconds=seconds)
 
 
-def _held(run: Run) -> Update:
-    return update(Run).where(Run.id == run.id, Run.lease_epoch == run.lease_epoch, Run.lease_owner.is_not(None))
+def _held(run_id: UUID, epoch: int) -> Update:
+    return update(Run).where(Run.id == run_id, Run.lease_epoch == epoch, Run.lease_owner.is_not(None))
 
 
 async def _write(session: AsyncSession, run_id: UUID, statement: Update) -> None:

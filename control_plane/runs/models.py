@@ -35,7 +35,7 @@ class Run(Base):
     __tablename__ = "runs"
     __table_args__ = (
         CheckConstraint("(kind = 'task') = (task_id IS NOT NULL)", name="task_of_its_kind"),
-        CheckConstraint("kind = 'task' OR cache_key IS NOT NULL", name="shared_has_cache_key"),
+        CheckConstraint("(kind = 'task') = (cache_key IS NULL)", name="cache_key_of_its_kind"),
         CheckConstraint("kind <> 'task' OR state <> 'FINISHED' OR verdict IS NOT NULL", name="finished_has_verdict"),
         CheckConstraint("deadline_s > 0", name="deadline_s_positive"),
         CheckConstraint("judge_attempt >= 0 AND lease_epoch >= 0 AND event_seq >= 0", name="counters_not_negative"),
@@ -47,7 +47,7 @@ class Run(Base):
             "kind",
             "cache_key",
             unique=True,
-            postgresql_where=text(f"kind <> 'task' AND {IS_LIVE}"),
+            postgresql_where=text(IS_LIVE),
         ),
     )
 

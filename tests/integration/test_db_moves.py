@@ -153,8 +153,8 @@ async def test_an_expired_lease_is_taken_over_and_the_old_epoch_is_refused(sessi
     for refused in (
         lambda session: move_run(session, old.id, RunState.HYDRATING, epoch=old.lease_epoch),
         lambda session: update_run(session, old.id, epoch=old.lease_epoch, changes={"facts": {"stale": True}}),
-        lambda session: renew(session, old, 60),
-        lambda session: release(session, old),
+        lambda session: renew(session, old.id, old.lease_epoch, 60),
+        lambda session: release(session, old.id, old.lease_epoch),
     ):
         async with sessions() as session:
             with pytest.raises(LeaseLost):
@@ -167,8 +167,8 @@ async def test_a_released_run_waits_for_its_time_and_is_woken_before_it(sessions
     async with sessions.begin() as session:
         await a_run(session)
         run = await claim_next(session, "w1", 60)
-        await renew(session, run, 120)
-        await release(session, run, next_action_in_s=3600)
+        await renew(session, run.id, run.lease_epoch, 120)
+        await release(session, run.id, run.lease_epoch, 3600)
     async with sessions.begin() as session:
         assert await claim_next(session, "w2", 60) is None
         await wake(session, run.id)
@@ -176,7 +176,7 @@ async def test_a_released_run_waits_for_its_time_and_is_woken_before_it(sessions
         again = await claim_next(session, "w2", 60)
         assert again is not None
         with pytest.raises(LeaseLost):  # given back: not even the same epoch may write
-            await renew(session, run, 60)
+            await renew(session, run.id, run.lease_epoch, 60)
 
 
 async def test_a_claim_can_ask_for_a_kind(sessions):

@@ -433,11 +433,11 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("report_sha256", sa.Text(), nullable=True),
         sa.Column("event_seq", sa.Integer(), server_default="0", nullable=False),
         sa.Column("facts", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.CheckConstraint("(kind = 'task') = (cache_key IS NULL)", name=op.f("ck_runs_cache_key_of_its_kind")),
         sa.CheckConstraint("(kind = 'task') = (task_id IS NOT NULL)", name=op.f("ck_runs_task_of_its_kind")),
         sa.CheckConstraint(
             "kind <> 'task' OR state <> 'FINISHED' OR verdict IS NOT NULL", name=op.f("ck_runs_finished_has_verdict")
         ),
-        sa.CheckConstraint("kind = 'task' OR cache_key IS NOT NULL", name=op.f("ck_runs_shared_has_cache_key")),
         sa.CheckConstraint("patch_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_runs_patch_sha256_hex")),
         sa.CheckConstraint("report_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_runs_report_sha256_hex")),
         sa.CheckConstraint("deadline_s > 0", name=op.f("ck_runs_deadline_s_positive")),
@@ -468,7 +468,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         "runs",
         ["kind", "cache_key"],
         unique=True,
-        postgresql_where=sa.text("kind <> 'task' AND state NOT IN ('FINISHED', 'CANCELLED', 'LOST')"),
+        postgresql_where=sa.text("state NOT IN ('FINISHED', 'CANCELLED', 'LOST')"),
     )
     op.create_table(
         "traces",
