@@ -17,8 +17,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from control_plane.gateway.access import DoorAccess, DoorCaps
-from control_plane.gateway.ports import AuditSink, ChunkSink, OutputSink
+from control_plane.gateway.caps import DoorCaps
+from control_plane.gateway.ports import AuditSink, ChunkSink, DoorAccess, OutputSink
 from control_plane.gateway.tunnel import Egress, Resolve, resolve
 from control_plane.gateway.verbs import Verbs, door_application
 
@@ -43,7 +43,7 @@ class Doors:
         self._config = _http_config(self._caps)
 
     async def open(self, name: str, directory: Path, access: DoorAccess) -> None:
-        """Listen in `directory`, which must exist and which only we may write.
+        """Listen in `directory`, which only we may write; it is made if it is not there.
 
         A socket that a dead control plane left is replaced; opening an open door again gives it the new access. Log
         streams go on where the sink says that they stand.
@@ -56,6 +56,7 @@ class Doors:
         positions = await self._chunks.positions(access.sandbox_id)
         verbs = Verbs(access, self._caps, self._chunks, self._outputs, positions)
         door = _Door(verbs, Egress(access, self._audit, self._caps, self._resolver), self._config, self._caps)
+        await asyncio.to_thread(directory.mkdir, mode=0o755, parents=True, exist_ok=True)
         await door.listen(directory)
         self._doors[name] = door
 

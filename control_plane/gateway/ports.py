@@ -1,12 +1,35 @@
-"""What a door needs of the house: places for log chunks and outputs, and an audit of every way out that was tried."""
+"""Whose door it is, and what a door needs of the house: places for chunks and outputs, and an audit of every way out."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
 from runners.protocol import Stream
 from sandboxes.spec import Artifact
+
+_STREAM_CAPS_BYTES: Mapping[Stream, int] = {"stdout": 16 * 2**20, "stderr": 16 * 2**20, "tests": 64 * 2**20}
+
+
+@dataclass(frozen=True, slots=True)
+class DoorAccess:
+    """Whose door it is and what the stage of its sandbox allows."""
+
+    run_id: UUID
+    sandbox_id: UUID
+    stage: str
+    capsule: bytes
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    """Declared output -> its byte limit; any other name is a 404."""
+    egress: tuple[str, ...] = ()
+    """`host:port` or `host:port,private`; only a `prepare` stage may have any."""
+    stream_caps: Mapping[Stream, int] = field(default_factory=lambda: dict(_STREAM_CAPS_BYTES))
+    """Bytes of each stream that are kept; a stream that is not named is refused."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for egress in a stage that executes what was judged or will be judged."""
+        if self.egress and self.stage != "prepare":
+            raise ValueError(f"stage {self.stage!r} has no egress; only prepare does")
 
 
 @dataclass(frozen=True, slots=True)

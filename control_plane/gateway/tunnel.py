@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from control_plane.gateway.access import DoorAccess, DoorCaps
+from control_plane.gateway.caps import DoorCaps
 from control_plane.gateway.egress import (
     Allowed,
     IPAddress,
@@ -18,7 +18,7 @@ from control_plane.gateway.egress import (
     refusal,
     rule_for,
 )
-from control_plane.gateway.ports import AuditSink
+from control_plane.gateway.ports import AuditSink, DoorAccess
 
 Resolve = Callable[[str, int], Awaitable[list[IPAddress]]]
 

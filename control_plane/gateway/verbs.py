@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from control_plane.gateway.access import DoorAccess, DoorCaps
+from control_plane.gateway.caps import DoorCaps
 from control_plane.gateway.numbering import Gap, StreamFull, fresh
-from control_plane.gateway.ports import Chunk, ChunkSink, OutputSink, Position
+from control_plane.gateway.ports import Chunk, ChunkSink, DoorAccess, OutputSink, Position
 from runners.protocol import MAX_CHUNK_BYTES, Stream
 from sandboxes.errors import TooLarge
 
@@ -40,7 +40,7 @@ class Verbs:
     ) -> None:
         self.access, self.caps = access, caps
         self._chunks, self._outputs = chunks, outputs
-        self._positions = dict(positions)
+        self._positions = {stream: positions.get(stream, Position()) for stream in access.stream_caps}
         self._appending = asyncio.Lock()  # two requests at once must not both believe to be next
 
     async def append(self, chunks: list[Chunk]) -> Response:

@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import pytest
 
-from control_plane.gateway.access import DoorAccess, DoorCaps
+from control_plane.gateway.caps import DoorCaps
 from control_plane.gateway.door import SOCKET_NAME, Doors
 from control_plane.gateway.memory import MemoryAudit, MemoryChunks, MemoryOutputs
+from control_plane.gateway.ports import DoorAccess
 
 CAPS = DoorCaps(
     head_s=0.5,

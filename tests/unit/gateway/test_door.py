@@ -12,9 +12,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from control_plane.gateway.access import DoorAccess, DoorCaps
+from control_plane.gateway.caps import DoorCaps
 from control_plane.gateway.door import SOCKET_NAME, Doors
 from control_plane.gateway.memory import MemoryAudit, MemoryChunks, MemoryOutputs
+from control_plane.gateway.ports import DoorAccess
 
 CAPS = DoorCaps(connections=4, first_byte_s=1.0, head_s=0.3, body_idle_s=0.8, close_s=0.5)
 
@@ -76,15 +77,15 @@ async def test_chunks_are_kept_in_order_and_a_resend_is_harmless(house, client):
     first = await client.post("/chunks", json={"chunks": [chunk(0, b"a"), chunk(1, b"b")]})
     again = await client.post("/chunks", json={"chunks": [chunk(1, b"b"), chunk(2, b"c")]})
 
-    assert first.json() == {"next": {"stdout": 2}}
-    assert again.json() == {"next": {"stdout": 3}}
+    assert first.json() == {"next": {"stdout": 2, "tests": 0}}
+    assert again.json() == {"next": {"stdout": 3, "tests": 0}}
     assert house.chunks.text(house.access.sandbox_id, "stdout") == b"abc"
 
 
 async def test_a_gap_is_a_conflict_that_says_what_is_missing(house, client):
     answer = await client.post("/chunks", json={"chunks": [chunk(1)]})
 
-    assert (answer.status_code, answer.json()["next"]) == (409, {})
+    assert (answer.status_code, answer.json()["next"]) == (409, {"stdout": 0, "tests": 0})
     assert house.chunks.kept[house.access.sandbox_id] == []
 
 
@@ -226,7 +227,7 @@ async def test_an_open_door_that_is_opened_again_goes_on_where_the_log_stands(ho
 
     answer = await client.post("/chunks", json={"chunks": [chunk(0, b"a"), chunk(1, b"b")]})
 
-    assert answer.json() == {"next": {"stdout": 2}}
+    assert answer.json() == {"next": {"stdout": 2, "tests": 0}}
     assert house.chunks.text(house.access.sandbox_id, "stdout") == b"ab"
 
 
@@ -275,7 +276,7 @@ async def test_chunks_that_could_not_be_kept_are_not_acknowledged(house, client,
     house.chunks.append = kept
 
     assert refused.status_code == 503
-    assert (await client.post("/chunks", json={"chunks": [chunk(0)]})).json() == {"next": {"stdout": 1}}
+    assert (await client.post("/chunks", json={"chunks": [chunk(0)]})).json() == {"next": {"stdout": 1, "tests": 0}}
 
 
 async def test_the_socket_is_open_to_the_sandbox_and_its_directory_is_not(house):
