@@ -1,0 +1,142 @@
+"""Trees made of objects: exact patches, mixed trees, and what the judge is told of a change."""
+
+import io
+import tarfile
+
+import pytest
+
+from control_plane.repos.changes import Changes
+from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.trees import PatchDoesNotApply, Trees
+
+TEN = b"".join(b"line %d\n" % n for n in range(1, 11))
+
+
+@pytest.fixture
+def mirrors(tmp_path):
+    return Mirrors(tmp_path / "repos")
+
+
+@pytest.fixture
+def commit(mirrors, tmp_path):
+    async def make(files, parent=None):
+        path = tmp_path / "files.tar"
+        with tarfile.open(path, "w") as archive:
+            for name, content in files.items():
+                info = tarfile.TarInfo(f"top/{name}")
+                if isinstance(content, str):
+                    info.type, info.linkname = tarfile.SYMTYPE, content
+                    archive.addfile(info)
+                    continue
+                data, info.mode = content if isinstance(content, tuple) else (content, 0o644)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+        return await mirrors.import_archive("r", path, parent, message="m")
+
+    return make
+
+
+async def test_a_patch_of_every_kind_gives_the_very_tree(mirrors, commit):
+    base = await commit(
+        {
+            "mod": TEN,
+            "gone": b"x",
+            "mode": b"m",
+            "link": b"file",
+            "same": b"s",
+            "bin": bytes(range(256)),
+            "noeol": b"a\nb",
+        }
+    )
+    head = await commit({
+        "mod": TEN.replace(b"5", b"five"), "mode": (b"m", 0o755), "link": "same", "same": b"s", "bin": bytes(range(255, -1, -1)), "noeol": b"a\nc",
+        "empty": b"", "newbin": b"\0" * 5000, "crlf": b"a\r\nb\r\n", "trailing": b"x   \n\n\n",
+    })  # fmt: skip
+    trees = Trees(mirrors)
+
+    patch = await trees.diff("r", base, head)
+
+    assert await trees.apply_patch("r", base, patch) == await mirrors.tree_of("r", head)
+    assert await trees.diff("r", base, head) == patch
+
+
+async def test_an_empty_patch_is_the_base(mirrors, commit):
+    base = await commit({"a": b"1"})
+
+    assert await Trees(mirrors).apply_patch("r", base, b"") == await mirrors.tree_of("r", base)
+    assert await Trees(mirrors).diff("r", base, base) == b""
+
+
+async def test_a_patch_from_another_base_is_refused_with_gits_words(mirrors, commit):
+    base, head = await commit({"a": TEN}), await commit({"a": TEN.replace(b"5", b"five")})
+    moved, other = await commit({"a": b"a line before\n" + TEN}), await commit({"a": b"other\n"})
+    trees = Trees(mirrors)
+    patch = await trees.diff("r", base, head)
+
+    with pytest.raises(PatchDoesNotApply, match="a: patch does not apply"):
+        await trees.apply_patch("r", other, patch)
+    with pytest.raises(PatchDoesNotApply, match="offset 1 line"):  # git would take it; we do not
+        await trees.apply_patch("r", moved, patch)
+    with pytest.raises(PatchDoesNotApply, match=r"No valid patches|patch fragment"):
+        await trees.apply_patch("r", base, b"this is not a patch\n")
+
+
+@pytest.mark.parametrize("path", ["../out", ".git/config", "/etc/x", "sub/.GIT/hooks/x"])
+async def test_a_patch_that_leaves_the_tree_is_refused(mirrors, commit, path):
+    base = await commit({"a": b"1"})
+    patch = (
+        f"diff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+x\n".encode()
+    )
+
+    with pytest.raises(PatchDoesNotApply):
+        await Trees(mirrors).apply_patch("r", base, patch)
+
+
+async def test_a_mixed_tree_takes_swapped_paths_from_the_other_side(mirrors, commit):
+    base = await commit({"src.py": b"old", "tests/t.py": b"old test", "tests/gone.py": b"g", "was-file": b"f"})
+    head = await commit({"src.py": b"new", "tests/t.py": b"new test", "tests/added.py": b"a", "was-file/now": b"dir"})
+    trees = Trees(mirrors)
+
+    mixed = await trees.compose("r", head, {b"tests/t.py": base, b"tests/added.py": base, b"tests/gone.py": base})
+    wanted = await commit({"src.py": b"new", "tests/t.py": b"old test", "tests/gone.py": b"g", "was-file/now": b"dir"})
+    assert mixed == await mirrors.tree_of("r", wanted)
+
+    flipped = await trees.compose("r", head, {b"was-file": base, b"was-file/now": base})
+    assert b"was-file" in await trees.listing("r", flipped)
+    assert b"was-file/now" not in await trees.listing("r", flipped)
+    assert await trees.compose("r", head, {}) == await mirrors.tree_of("r", head)
+
+
+async def test_the_judge_is_told_lines_modes_listings_and_contents(mirrors, commit):
+    base = await commit(
+        {
+            "a.py": TEN,
+            "gone.py": b"1\n2\n",
+            "run": b"x",
+            "kind": b"text\n",
+            "bin": b"\0\1",
+            "pyproject.toml": b"[a]\n",
+            "big": b"b",
+        }
+    )
+    head = await commit({
+        "a.py": TEN.replace(b"line 5\n", b"five\nfive and a half\n"), "new\nline.py": b"n\n", "run": (b"x", 0o755), "kind": "a.py", "bin": b"\0\2",
+        "pyproject.toml": b"[a]\n", "big": b"b" * (5 << 20),
+    })  # fmt: skip
+    tree = await mirrors.tree_of("r", head)
+
+    told = await Changes(mirrors, lambda path: path == "pyproject.toml").change("r", base, tree, "p" * 64)
+
+    by_path = {item.path: item for item in told.files}
+    assert set(by_path) == {"a.py", "gone.py", "new\nline.py", "run", "kind", "bin", "big"}
+    assert (by_path["a.py"].added_lines, by_path["a.py"].removed_lines) == ((5, 6), (5,))
+    assert (by_path["gone.py"].head_mode, by_path["gone.py"].removed_lines) == (None, (1, 2))
+    assert (by_path["new\nline.py"].base_mode, by_path["new\nline.py"].added_lines) == (None, (1,))
+    assert (by_path["run"].base_mode, by_path["run"].head_mode, by_path["run"].added_lines) == ("100644", "100755", ())
+    assert (by_path["kind"].base_mode, by_path["kind"].head_mode) == ("100644", "120000")
+    assert by_path["bin"].binary
+    assert told.base_contents["pyproject.toml"] == told.head_contents["pyproject.toml"] == b"[a]\n"
+    assert "big" in told.head_tree
+    assert "big" not in told.head_contents  # too large to read
+    assert told.base_tree["gone.py"] == "100644"
+    assert "gone.py" not in told.head_tree
