@@ -21,6 +21,7 @@ import docker
 import docker.errors
 import requests.exceptions
 from docker.models.containers import Container
+from docker.types import Mount
 
 INPUTS = "/mnt"
 """Where a build sees its inputs. Debian has this folder already, so the mount leaves no trace in the image."""
@@ -81,7 +82,7 @@ def _root_from_image(client: docker.DockerClient, folder: Path, log: Path, say: 
         _inside(container, ["sh", "-c", install], {"DEBIAN_FRONTEND": "noninteractive", **proxies}, log)
         _inside(container, ["sh", "-c", f"touch /.vsc-image-root && sh {INPUTS}/finish.sh"], {}, log)
         say(f"{folder.name}: importing")
-        return _import(client, folder.name, cast(Iterator[bytes], container.export()))  # the stubs say str
+        return _import(client, folder.name, cast("Iterator[bytes]", container.export()))  # the stubs say str
 
 
 def _root_from_packages(client: docker.DockerClient, folder: Path, log: Path, say: Say) -> str:
@@ -168,7 +169,7 @@ def _container(
         name=name,
         user="0",
         network_mode=network,
-        volumes={str(inputs): {"bind": INPUTS, "mode": "ro"}},
+        mounts=[Mount(INPUTS, str(inputs), type="bind", read_only=True)],  # `volumes` would become one of the image's
         use_config_proxy=False,
     )
     try:

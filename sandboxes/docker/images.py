@@ -7,6 +7,7 @@ input never runs under an old name. What runs is named by `identity`, the engine
 import argparse
 import fcntl
 import hashlib
+import os
 import sys
 import tempfile
 import time
@@ -91,8 +92,8 @@ def _files(folder: Path) -> list[Path]:
 
 @contextmanager
 def _one_build(say: Say) -> Iterator[None]:
-    """Hold the machine's one build lock. The kernel lets go of it when the holder dies."""
-    with (Path(tempfile.gettempdir()) / "vsc-images.lock").open("a") as lock:
+    """Hold this user's one build lock. The kernel lets go of it when the holder dies."""
+    with (Path(tempfile.gettempdir()) / f"vsc-images-{os.getuid()}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -111,6 +112,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandboxes.docker.images", description=main.__doc__)
     parser.add_argument("verb", choices=["build", "list"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: every folder of runner_images/")
+    parser.add_argument("--quiet", action="store_true", help="say nothing where nothing is to be done")
     given = parser.parse_args()
     wanted = given.names or names()
     if unknown := set(wanted) - set(names()):
@@ -119,7 +121,7 @@ def main() -> int:
         try:
             if given.verb == "build":
                 build(client, wanted, say=_stopwatch(), logs=ROOT / "build" / "log")
-            for name in wanted:
+            for name in () if given.quiet else wanted:
                 found = client.images.get(identity(client, name))
                 print(f"{tag(name)}  {found.id}  {found.attrs['Size'] / 1e6:.0f} MB")
         except (BuildFailed, ImageMissing) as failure:
