@@ -1,0 +1,1 @@
+"""Sandboxes on the Docker engine of this machine."""

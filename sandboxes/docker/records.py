@@ -1,0 +1,214 @@
+"""What the provider writes down about a sandbox, beside its disk, so that any later process can go on.
+
+`<home>/sandboxes/<name>/` holds everything that carries the name:
+
+    spec.json       what was asked; written first
+    disk/           the workspace and the outputs (`workspaces.py`)
+    inputs/, door/  mounted read-only at /vsc and /run/vsc
+    prepared        written when all of it is there: only then is a container created
+    container       the container's id, written between its creation and its start
+    ending          why we ended it, and when, written before the first signal
+    outcome.json    how it ended; written once, after which `wait` only reads it
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sandboxes.spec import (
+    Artifact,
+    Ended,
+    Input,
+    Limits,
+    Output,
+    SandboxId,
+    SandboxOutcome,
+    SandboxSpec,
+    Usage,
+    Workspace,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """That we decided to end a sandbox."""
+
+    ended: Ended
+    at: datetime
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One sandbox's directory on the host."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The sandbox's name."""
+        return self.root.name
+
+    @property
+    def disk(self) -> Path:
+        """The workspace's and the outputs' own directory."""
+        return self.root / "disk"
+
+    @property
+    def inputs(self) -> Path:
+        """What is mounted at `/vsc`."""
+        return self.root / "inputs"
+
+    @property
+    def door(self) -> Path:
+        """What is mounted at `/run/vsc`."""
+        return self.root / "door"
+
+    @property
+    def collected(self) -> Path:
+        """Where the collector writes."""
+        return self.root / "collected"
+
+    def spec(self) -> SandboxSpec | None:
+        """What was asked; None: nothing was, or its directory is gone."""
+        document = self._read("spec.json")
+        return None if document is None else _spec(document)
+
+    def write_spec(self, spec: SandboxSpec) -> None:
+        """Write down what is asked."""
+        self._write("spec.json", asdict(spec))
+
+    def prepared(self) -> bool:
+        """Whether everything that the container mounts was there once."""
+        return (self.root / "prepared").exists()
+
+    def mark_prepared(self) -> None:
+        """Say that everything is there."""
+        self._write("prepared", True)
+
+    def container(self) -> SandboxId | None:
+        """The container that was made for it, and may have been started."""
+        document = self._read("container")
+        return None if document is None else SandboxId(document)
+
+    def write_container(self, container: SandboxId) -> None:
+        """Remember the container, before its start."""
+        self._write("container", container)
+
+    def ending(self) -> Ending | None:
+        """Why we ended it, if we did."""
+        found = self._read("ending")
+        return None if found is None else Ending(Ended(found[0]), datetime.fromisoformat(found[1]), found[2])
+
+    def write_ending(self, ended: Ended, detail: str) -> None:
+        """Say why we end it; the first reason stays."""
+        if self.root.is_dir() and self.ending() is None:
+            self._write("ending", [ended, datetime.now(UTC).isoformat(), detail])
+
+    def outcome(self) -> SandboxOutcome | None:
+        """How it ended, once that is settled."""
+        document = self._read("outcome.json")
+        return None if document is None else _outcome(document)
+
+    def write_outcome(self, outcome: SandboxOutcome) -> None:
+        """Settle how it ended."""
+        self._write("outcome.json", asdict(outcome))
+
+    def _read(self, name: str) -> Any:  # noqa: ANN401 - JSON
+        try:
+            return json.loads((self.root / name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _write(self, name: str, document: Any) -> None:  # noqa: ANN401 - JSON
+        """Whole or not at all, whenever we are killed."""
+        text = json.dumps(document, default=lambda value: value.isoformat())
+        draft = self.root / f".{name}.{os.getpid()}"
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(self.root / name)
+
+
+class Records:
+    """All sandboxes of one installation on this host."""
+
+    def __init__(self, home: Path) -> None:
+        self._places, self._locks = home / "sandboxes", home / "locks"
+
+    def place(self, name: str) -> Place:
+        """The directory of that sandbox; it need not exist."""
+        return Place(self._places / name)
+
+    def places(self) -> list[Place]:
+        """Every directory that carries a sandbox's name."""
+        with suppress(FileNotFoundError):
+            return [Place(root) for root in sorted(self._places.iterdir())]
+        return []
+
+    def of(self, container: SandboxId) -> Place | None:
+        """The place of a container that the engine may have forgotten."""
+        return next((place for place in self.places() if place.container() == container), None)
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[Place]:
+        """Hold one name against every other thread and process; a killed holder lets go."""
+        self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._locks / name
+        while True:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if _same(handle, path):
+                break
+            os.close(handle)  # its last holder removed the file while we waited: take the new one
+        try:
+            yield self.place(name)
+            if not self.place(name).root.exists():
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+
+def _same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _spec(document: dict[str, Any]) -> SandboxSpec:
+    workspace = document["workspace"]
+    return SandboxSpec(
+        **{
+            **document,
+            "command": tuple(document["command"]),
+            "limits": Limits(**document["limits"]),
+            "inputs": tuple(Input(**one) for one in document["inputs"]),
+            "outputs": tuple(Output(**one) for one in document["outputs"]),
+            "workspace": None if workspace is None else Workspace(**workspace),
+        }
+    )
+
+
+def _outcome(document: dict[str, Any]) -> SandboxOutcome:
+    def instant(text: str | None) -> datetime | None:
+        return None if text is None else datetime.fromisoformat(text)
+
+    def artifacts(found: dict[str, Any]) -> dict[str, Artifact]:
+        return {name: Artifact(**one) for name, one in found.items()}
+
+    return SandboxOutcome(
+        **{
+            **document,
+            "ended": Ended(document["ended"]),
+            "started_at": instant(document["started_at"]),
+            "finished_at": instant(document["finished_at"]),
+            "usage": Usage(**document["usage"]),
+            "outputs": artifacts(document["outputs"]),
+            "collected": artifacts(document["collected"]),
+        }
+    )

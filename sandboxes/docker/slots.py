@@ -1,0 +1,187 @@
+"""Slots: small file systems of a fixed size, made ahead, so that a sandbox's disk is taken by one rename.
+
+A slot is a directory with a sparse ext4 image, mounted at `fs` beside it. A rename of the directory carries image, mount
+and loop device along; after it they bear the sandbox's name.
+"""
+
+import fcntl
+import os
+import subprocess
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandboxes.docker import mounts
+
+_INODE_BYTES = 256
+_OVERHEAD_BYTES = 8 * 2**20
+_MAKING = "making-"
+
+# No journal and no barriers: a slot need not survive a power cut, and an agent's fsync must not reach the host's disk.
+_OPTIONS = "noinit_itable,barrier=0,errors=remount-ro"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a slot holds; slots of one size are alike."""
+
+    data_bytes: int
+    files: int
+
+    def __str__(self) -> str:
+        return f"{self.data_bytes}-{self.files}"
+
+
+class Slots:
+    """A pool of slots under `root`. Any number of processes may share it: taking one is a rename, which one of them wins."""
+
+    def __init__(self, root: Path, ahead: int = 2, sizes: int = 4) -> None:
+        self._root, self._ahead, self._sizes = root, ahead, sizes
+        self._wanted: list[Size] = []
+        self._wake, self._idle = threading.Event(), threading.Event()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._filler: threading.Thread | None = None
+
+    def take(self, size: Size, into: Path) -> None:
+        """Move a slot to `into`, which must not exist: one made ahead, or one made now. Raises OSError."""
+        self.want(size)
+        for slot in self._ready(size):
+            with suppress(FileNotFoundError, FileExistsError):
+                slot.rename(into)  # a lost race is FileNotFoundError: the next one, then
+                self._wake.set()
+                return
+        with self._made() as slot:
+            _make(slot, size)
+            slot.rename(into)
+
+    def want(self, size: Size) -> None:
+        """Keep slots of this size ready from now on; the sizes asked for last are kept, the others are given up."""
+        with self._lock:
+            self._wanted = [size, *(known for known in self._wanted if known != size)][: self._sizes]
+            if self._filler is None and self._ahead and not self._closed:
+                self._filler = threading.Thread(target=self._fill, name="vsc-slots", daemon=True)
+                self._filler.start()
+        self._idle.clear()
+        self._wake.set()
+
+    def settle(self, timeout_s: float = 30.0) -> bool:
+        """Wait until every wanted slot is there. For benchmarks and for a quiet start."""
+        return self._idle.wait(timeout_s)
+
+    def close(self) -> None:
+        """Stop making slots and give back those not taken."""
+        with self._lock:
+            self._closed, filler = True, self._filler
+        self._wake.set()
+        if filler is not None:
+            filler.join()
+        for slot in self._all():
+            self._discard(slot)
+
+    def _fill(self) -> None:
+        self._sweep()
+        while not self._closed:
+            self._wake.clear()
+            missing = self._missing()
+            if missing is None:
+                self._idle.set()
+                self._wake.wait()
+                continue
+            try:
+                with self._made() as slot:
+                    _make(slot, missing)
+                    slot.rename(self._root / f"{missing}.{uuid.uuid4().hex}")
+            except (OSError, subprocess.SubprocessError):
+                # A pool may speed a launch up, never fail one: the launch makes its own slot and shows the reason.
+                self._idle.set()
+                self._wake.wait(5.0)
+
+    def _missing(self) -> Size | None:
+        with self._lock:
+            wanted = list(self._wanted)
+        counts = Counter(slot.name.partition(".")[0] for slot in self._all())
+        return next((size for size in wanted if counts[str(size)] < self._ahead), None)
+
+    def _sweep(self) -> None:
+        """Discard what a killed process left half made, and whole slots whose mount is gone (a reboot)."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        for left in self._root.glob(f"{_MAKING}*"):
+            with suppress(OSError), _held(left):  # its maker holds it as long as it lives
+                self._discard(left)
+        for slot in self._all():
+            if not (slot / "fs").is_mount():
+                self._discard(slot)
+
+    def _ready(self, size: Size) -> Iterator[Path]:
+        return (slot for slot in sorted(self._root.glob(f"{size}.*")) if (slot / "fs").is_mount())
+
+    def _all(self) -> list[Path]:
+        return [slot for slot in self._root.glob("*.*") if not slot.name.startswith(_MAKING)]
+
+    def _discard(self, slot: Path) -> None:
+        doomed = self._root / f"{_MAKING}{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            slot.rename(doomed)  # whoever takes slots must not see it any more
+            discard(doomed)
+
+    @contextmanager
+    def _made(self) -> Iterator[Path]:
+        slot = self._root / f"{_MAKING}{uuid.uuid4().hex}"
+        slot.mkdir(parents=True, mode=0o700)
+        with _held(slot):
+            try:
+                yield slot
+            finally:
+                if slot.exists():
+                    discard(slot)
+
+
+def reopen(slot: Path) -> None:
+    """Mount a taken slot again, if a reboot took its mount away."""
+    if not (slot / "fs").is_mount():
+        mounts.mount_image(slot / "image", slot / "fs", _OPTIONS)
+
+
+def discard(slot: Path) -> None:
+    """Unmount and remove a slot; twice is harmless."""
+    mounts.unmount(slot / "fs")
+    for remove, path in (((Path.unlink), slot / "image"), (Path.rmdir, slot / "fs"), (Path.rmdir, slot)):
+        _gone(remove, path)
+
+
+def _make(slot: Path, size: Size) -> None:
+    image = slot / "image"
+    with image.open("wb") as file:
+        file.truncate(size.data_bytes + size.files * _INODE_BYTES + _OVERHEAD_BYTES)
+    image.chmod(0o600)
+    command = ["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-m", "0", "-I", str(_INODE_BYTES), "-N", str(size.files)]
+    command += ["-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", str(image)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    if made.returncode:
+        raise OSError(f"mkfs.ext4 could not make a {size.data_bytes}-byte slot: {made.stderr.strip()}")
+    (slot / "fs").mkdir(mode=0o700)
+    mounts.mount_image(image, slot / "fs", _OPTIONS)
+    (slot / "fs" / "lost+found").rmdir()
+    for name in ("upper", "work", "out"):
+        (slot / "fs" / name).mkdir(mode=0o755)
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Hold a directory's lock, or raise OSError if somebody alive does."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _gone(remove: Callable[[Path], None], path: Path) -> None:
+    with suppress(FileNotFoundError):
+        remove(path)

@@ -1,0 +1,114 @@
+"""What a dead sandbox left: declared outputs taken whole or refused with the reason, and what the collector makes."""
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sandboxes.errors import BlobMissing, ProviderUnavailable, TooLarge
+from sandboxes.ports import Collect, Depot
+from sandboxes.spec import Artifact, Output
+
+COLLECT = "(collect)"
+"""Under this name a failed collection stands among the refused outputs; it is no file name that an output may have."""
+
+_KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a fifo",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+@dataclass(slots=True)
+class Remains:
+    """What was taken, and what was not."""
+
+    outputs: dict[str, Artifact] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    collected: dict[str, Artifact] = field(default_factory=dict)
+
+
+def take_outputs(out: Path, wanted: Iterable[Output], depot: Depot, remains: Remains) -> None:
+    """Put the wanted files of `out` into the depot. Only plain files, never through a link, never more than the limit.
+
+    A file that is not there is in neither list. The sandbox must be dead.
+    """
+    handle = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for output in wanted:
+            _take(handle, output, depot, remains)
+    finally:
+        os.close(handle)
+
+
+def collect_tree(
+    collect: Collect,
+    depot: Depot,
+    *,
+    against: str,
+    tree: Path,
+    changed: Callable[[], Collection[bytes] | None],
+    into: Path,
+    max_bytes: int,
+    remains: Remains,
+) -> None:
+    """Run the collector and put the files it made into the depot.
+
+    A tree so hostile that the collector gives up is the sandbox's doing and goes on record; a collector that lacks a blob is
+    the platform's trouble and is raised, to be tried again.
+    """
+    into.mkdir(exist_ok=True)
+    try:
+        collect(against, tree, changed(), into)
+    except (BlobMissing, ProviderUnavailable):
+        raise
+    except Exception as failure:  # noqa: BLE001 - hostile bytes can raise anything; a run must end all the same
+        remains.refused[COLLECT] = f"{type(failure).__name__}: {failure}"
+        return
+    finally:
+        made = sorted(into.iterdir())
+    for file in made:
+        with file.open("rb") as source:
+            try:
+                remains.collected[file.name] = depot.put(source, max_bytes)
+            except TooLarge:
+                remains.refused[f"{COLLECT}:{file.name}"] = f"larger than {max_bytes} bytes"
+
+
+def _take(out: int, output: Output, depot: Depot, remains: Remains) -> None:
+    try:
+        # O_NONBLOCK: opening a fifo must not wait for a writer.
+        handle = os.open(output.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=out)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        remains.refused[output.name] = _why_closed(out, output.name, error)
+        return
+    with os.fdopen(handle, "rb") as source:
+        found = os.fstat(source.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            remains.refused[output.name] = f"not a plain file but {_kind(found.st_mode)}"
+        elif found.st_size > output.max_bytes:
+            remains.refused[output.name] = f"{found.st_size} bytes; the limit is {output.max_bytes}"
+        else:
+            try:
+                remains.outputs[output.name] = depot.put(source, output.max_bytes)
+            except TooLarge:
+                remains.refused[output.name] = f"more than {output.max_bytes} bytes"
+
+
+def _why_closed(out: int, name: str, error: OSError) -> str:
+    with suppress(OSError):
+        found = os.stat(name, dir_fd=out, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode):
+            return f"not a plain file but {_kind(found.st_mode)}"
+    return f"it cannot be opened: {error.strerror}"
+
+
+def _kind(mode: int) -> str:
+    return _KINDS.get(stat.S_IFMT(mode), "something else")
