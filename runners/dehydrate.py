@@ -1,0 +1,337 @@
+"""The trusted patch: a dead agent's tree compared with a base of ours, byte by byte.
+
+The tree is hostile and git never sees it: we read the files, write the blobs, and let git, in a directory of our own, join
+them into a tree and print the difference. Nothing that lies in the tree (`.git`, attributes, ignore files, links) decides.
+"""
+
+import tempfile
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runners.base_ignores import ignored_by_base
+from runners.blobs import LooseObjects, Shrunk, blob_id, blob_id_of
+from runners.changes import CHANGES, PATCH, ChangedEntry, Changes, RefusedEntry
+from runners.git_private import PrivateGit
+from runners.hostile_tree import Entry, HostileTree, TreeLimit, Unreadable
+from runners.tree_rules import (
+    PatchLimits,
+    is_dot_git,
+    is_litter,
+    is_litter_directory,
+    refused_link,
+    refused_name,
+    twins,
+)
+
+_GITLINK = "160000"
+_DIFF = (
+    *(
+        "diff-tree",
+        "-r",
+        "-p",
+        "--binary",
+        "--full-index",
+        "--no-renames",
+        "--no-color",
+        "--no-ext-diff",
+        "--no-textconv",
+    ),
+    *("--no-relative", "--src-prefix=a/", "--dst-prefix=b/", "-U3"),
+)
+
+
+def collect(  # noqa: PLR0917 -- the port's four, and the two that the composition root binds
+    git_dir: Path, against: str, tree: Path, changed: Collection[bytes] | None, into: Path, limits: PatchLimits
+) -> None:
+    """Write `change.patch` and `changes.json` into `into`: how `tree` differs from the tree object `against` of `git_dir`.
+
+    `changed` holds the paths that can differ, parents of deleted ones included; None: everything is looked at. If anything
+    is refused, the patch is empty and the document says why.
+    """
+    if not (len(against) == 40 and set(against) <= set("0123456789abcdef")):
+        raise ValueError(f"{against!r} is not the id of a tree")
+    with tempfile.TemporaryDirectory(prefix="vsc-dehydrate-") as name:
+        scratch = Path(name)
+        git = PrivateGit(scratch, objects=git_dir / "objects")
+        base = _read_base(git, against)
+        hostile = HostileTree(tree, limits)
+        try:
+            search = _Search(base, hostile, limits, LooseObjects(git.directory / "objects"), git, scratch)
+            search.run(changed)
+        finally:
+            hostile.close()
+        new_tree = None if search.refused else _write_tree(git, against, search.entries)
+        if new_tree is None or new_tree == against:
+            (into / PATCH).write_bytes(b"")
+        else:
+            git.write_to(into / PATCH, *_DIFF, against, new_tree)
+        (into / CHANGES).write_text(search.changes(new_tree).to_json(), encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    files: dict[bytes, tuple[str, str]]
+    """Path -> mode and blob; gitlinks are apart."""
+    gitlinks: frozenset[bytes]
+    order: list[bytes]
+
+    def below(self, directory: bytes) -> Iterator[bytes]:
+        """The files below a directory (all of them for the root, which is the empty path)."""
+        prefix = directory + b"/" if directory else b""
+        start = bisect_left(self.order, prefix)
+        end = bisect_left(self.order, directory + b"0") if directory else len(self.order)  # `0` follows `/`
+        return iter(self.order[start:end])
+
+    def holds(self, directory: bytes) -> bool:
+        """Whether a file lies below it."""
+        return next(self.below(directory), None) is not None
+
+    def children(self, directory: bytes) -> Iterator[bytes]:
+        """The names directly below a directory."""
+        prefix = directory + b"/" if directory else b""
+        at = bisect_left(self.order, prefix)
+        while at < len(self.order) and self.order[at].startswith(prefix):
+            name, slash, _ = self.order[at][len(prefix) :].partition(b"/")
+            yield name
+            at = bisect_left(self.order, prefix + name + b"0", at) if slash else at + 1
+
+
+def _read_base(git: PrivateGit, against: str) -> _Base:
+    files: dict[bytes, tuple[str, str]] = {}
+    gitlinks = set()
+    for line in git.run("ls-tree", "-r", "-z", against).split(b"\0")[:-1]:
+        head, _, path = line.partition(b"\t")
+        mode, _, blob = head.decode().split(" ")
+        if mode == _GITLINK:
+            gitlinks.add(path)
+        else:
+            files[path] = (mode, blob)
+    return _Base(files, frozenset(gitlinks), sorted(files))
+
+
+def _write_tree(git: PrivateGit, against: str, entries: Iterable[ChangedEntry]) -> str:
+    gone = [b"0 %s\t%s\0" % (b"0" * 40, e.path) for e in entries if e.head_mode is None]
+    there = [
+        b"%s %s\t%s\0" % (e.head_mode.encode(), e.head_blob.encode(), e.path)
+        for e in entries
+        if e.head_mode is not None and e.head_blob is not None
+    ]
+    if not gone and not there:
+        return against
+    git.run("read-tree", against)
+    git.run("update-index", "-z", "--index-info", stdin=b"".join(gone + there))  # a directory may take a file's place
+    return git.run("write-tree").decode().strip()
+
+
+@dataclass(slots=True)
+class _Search:
+    """Finds what differs. The rules decide on new things; what the base has may stay as it is."""
+
+    base: _Base
+    tree: HostileTree
+    limits: PatchLimits
+    objects: LooseObjects
+    git: PrivateGit
+    scratch: Path
+    entries: list[ChangedEntry] = field(default_factory=list)
+    refused: list[RefusedEntry] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _candidates: set[bytes] = field(default_factory=set)
+    _odd: dict[bytes, str] = field(default_factory=dict)
+    """Path -> why it cannot be taken, unless nobody wants it anyway."""
+    _walked: set[bytes] = field(default_factory=set)
+    _bytes: int = 0
+
+    def run(self, changed: Collection[bytes] | None) -> None:
+        """Fill `entries`, `refused` and `notes`."""
+        try:
+            if changed is None:
+                self._walk(b"")
+                self._candidates.update(self.base.files)
+            else:
+                for path in sorted(changed):
+                    self._consider(path.strip(b"/") if path != b"." else b"")
+            tracked = [path for path in sorted(self._candidates) if path in self.base.files]
+            for path in tracked:
+                self._compare(path)
+            self._take_new(sorted(self._candidates.difference(tracked)))
+            for path, other in twins(self._present(), [e.path for e in self.entries if e.base_mode is None]).items():
+                self._refuse(path, f"some file systems take it for {other!r}")
+        except TreeLimit as limit:
+            self._refuse(b"", str(limit))
+        except Shrunk:
+            self._refuse(b"", "a file changed while it was read: something still writes to this tree")
+        self.entries.sort(key=lambda entry: entry.path)
+
+    def changes(self, tree: str | None) -> Changes:
+        """The document."""
+        refused = tuple(sorted(self.refused, key=lambda entry: (entry.path, entry.reason)))
+        differing = {entry.path for entry in (*self.entries, *self.refused)}
+        altered = tuple(sorted(differing & self.base.files.keys()))
+        return Changes(tree, tuple(self.entries), refused, tuple(self.notes), altered)
+
+    def _consider(self, path: bytes) -> None:
+        """A path that may differ: its file, or, of a directory, which names are gone."""
+        if path == b".git" or path.startswith(b".git/") or path in self._walked:
+            return
+        if path.rpartition(b"/")[0] in self._walked or self._is_new_litter(path):
+            return
+        if any(is_dot_git(name) for name in path.split(b"/")):
+            self._found(path)
+            return
+        entry = self._look(path) if path else Entry(0o040000, 0)
+        if path in self.base.files:
+            self._candidates.add(path)
+        if entry is None or not entry.is_directory:
+            self._candidates.update(self.base.below(path))
+            if entry is not None:
+                self._found(path)
+        elif path and not self.base.holds(path):
+            self._walk(path)
+        else:
+            there = set(self._names(path))
+            for name in self.base.children(path):
+                if name not in there:
+                    gone = path + b"/" + name if path else name
+                    self._candidates.update((gone,) if gone in self.base.files else self.base.below(gone))
+
+    def _walk(self, top: bytes) -> None:
+        queue = [top]
+        while queue:
+            directory = queue.pop()
+            self._walked.add(directory)
+            for name in self._names(directory):
+                path = directory + b"/" + name if directory else name
+                if path == b".git":
+                    continue  # the sandbox's own; never read
+                entry = self._look(path)
+                if entry is not None and entry.is_directory and not is_dot_git(name):
+                    if not self._is_new_litter(path):
+                        queue.append(path)
+                elif entry is not None:
+                    self._found(path)
+
+    def _is_new_litter(self, path: bytes) -> bool:
+        litter = is_litter(path) or is_litter_directory(path.rpartition(b"/")[2])
+        return litter and path not in self.base.files and not self.base.holds(path)
+
+    def _found(self, path: bytes) -> None:
+        """Something that is not a directory (or pretends to be a git directory)."""
+        names = path.split(b"/")
+        for index, name in enumerate(names):
+            if is_dot_git(name) and path not in self.base.files:
+                self._odd[b"/".join(names[: index + 1])] = "a git directory inside the repository hides what lies in it"
+                return
+        self._candidates.add(path)
+
+    def _names(self, directory: bytes) -> list[bytes]:
+        if directory.count(b"/") >= self.limits.depth:
+            self._odd[directory] = f"deeper than {self.limits.depth} directories"
+            return []
+        try:
+            return self.tree.names(directory)
+        except Unreadable as error:
+            self._odd[directory] = str(error)
+            return []
+
+    def _look(self, path: bytes) -> Entry | None:
+        try:
+            return self.tree.look(path)
+        except Unreadable as error:
+            self._odd[path] = str(error)
+            return None
+
+    def _compare(self, path: bytes) -> None:
+        """A path that the base has."""
+        mode, blob = self.base.files[path]
+        entry = self._look(path)
+        if path in self._odd:
+            self._refuse(path, self._odd.pop(path))
+        elif entry is None or entry.is_directory:
+            self._add(ChangedEntry(path, mode, None, blob, None), 0)
+        elif entry.git_mode is None:
+            self._refuse(path, f"is {entry.kind}")
+        else:
+            both_links_or_files = (entry.git_mode == "120000") == (mode == "120000")
+            head = self._blob(path, entry, known=blob if both_links_or_files else None)
+            if head is not None and (entry.git_mode, head) != (mode, blob):
+                self._add(ChangedEntry(path, mode, entry.git_mode, blob, head), entry.size)
+
+    def _take_new(self, paths: list[bytes]) -> None:
+        """Paths that the base does not have, and what cannot be taken: without litter and what the base's rules ignore."""
+        wanted = [path for path in (*paths, *self._odd) if not is_litter(path) and len(path) <= self.limits.path_bytes]
+        ignored = ignored_by_base(self.git, self.scratch, self.base.files, wanted)
+        left_out = ignored | {path for path in (*paths, *self._odd) if is_litter(path)}
+        if left_out:
+            self.notes.append(
+                f"{len(left_out)} untracked entries were left out: ignored by the base, or litter of tools"
+            )
+        for path, reason in self._odd.items():
+            if path not in left_out:
+                self._refuse(path, reason)
+        for path in paths:
+            if path not in left_out and path not in self._odd:
+                self._take(path)
+
+    def _take(self, path: bytes) -> None:
+        entry = self._look(path)
+        if entry is None or entry.is_directory:
+            return  # gone: deleted by the same hand that made it
+        reason = refused_name(path, self.limits)
+        if reason is None and any(path.startswith(link + b"/") or path == link for link in self.base.gitlinks):
+            reason = "lies in a submodule"
+        if reason is None and entry.git_mode is None:
+            reason = f"is {entry.kind}"
+        if reason is not None:
+            self._refuse(path, reason)
+            return
+        blob = self._blob(path, entry, known=None)
+        if blob is not None and entry.git_mode is not None:
+            self._add(ChangedEntry(path, None, entry.git_mode, None, blob), entry.size)
+
+    def _blob(self, path: bytes, entry: Entry, *, known: str | None) -> str | None:
+        """The id of what lies at `path`, stored unless it is `known`; None: it was refused."""
+        try:
+            return self._link(path, known) if entry.git_mode == "120000" else self._file(path, entry, known)
+        except Unreadable as error:
+            self._refuse(path, str(error))
+            return None
+
+    def _link(self, path: bytes, known: str | None) -> str | None:
+        target = self.tree.link_target(path)
+        if blob_id_of(target) == known:
+            return known
+        reason = refused_link(path, target)
+        if reason is None:
+            return self.objects.store_bytes(target)
+        self._refuse(path, reason)
+        return None
+
+    def _file(self, path: bytes, entry: Entry, known: str | None) -> str | None:
+        if entry.size > self.limits.file_bytes:
+            self._refuse(path, f"{entry.size} bytes; at most {self.limits.file_bytes} are taken")
+            return None
+        if entry.mode & 0o6000:
+            self.notes.append(f"{path!r}: its set-id bits were dropped")
+        with self.tree.file(path) as fd:
+            if known is not None and blob_id(fd, entry.size) == known:
+                return known
+            return self.objects.store(fd, entry.size)
+
+    def _add(self, entry: ChangedEntry, size: int) -> None:
+        self.entries.append(entry)
+        self._bytes += size
+        if len(self.entries) > self.limits.files:
+            raise TreeLimit(f"more than {self.limits.files} files changed")
+        if self._bytes > self.limits.total_bytes:
+            raise TreeLimit(f"the changed files have more than {self.limits.total_bytes} bytes")
+
+    def _refuse(self, path: bytes, reason: str) -> None:
+        self.refused.append(RefusedEntry(path, reason))
+
+    def _present(self) -> Iterator[bytes]:
+        gone = {entry.path for entry in self.entries if entry.head_mode is None}
+        yield from (path for path in self.base.files if path not in gone)
+        yield from (entry.path for entry in self.entries if entry.base_mode is None)

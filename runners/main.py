@@ -1,0 +1,37 @@
+"""The verbs of `runner.pyz`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code of one verb. Each verb's code is imported when it is asked for: every sandbox pays for a start."""
+    parser = argparse.ArgumentParser(prog="runner.pyz", description="The runner of a sandbox.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("supervise", help="be PID 1 of a sandbox")
+    hydrate = verbs.add_parser("hydrate", help="apply a delta (standard input) to a tree")
+    hydrate.add_argument("--tree", type=Path, required=True)
+    hydrate.add_argument("--owner", type=int, default=os.getuid(), help="user and group of new files")
+    dehydrate = verbs.add_parser("dehydrate", help="make the patch of a dead sandbox's tree")
+    dehydrate.add_argument("--git-dir", type=Path, required=True)
+    dehydrate.add_argument("--against", required=True, help="the tree object to compare with")
+    dehydrate.add_argument("--tree", type=Path, required=True)
+    dehydrate.add_argument("--into", type=Path, required=True)
+    chosen = parser.parse_args(arguments)
+    if chosen.verb == "supervise":
+        from runners.supervisor import Places, supervise  # noqa: PLC0415 -- see the docstring
+
+        return supervise(Places())
+    if chosen.verb == "hydrate":
+        from runners.hydrate import apply_delta  # noqa: PLC0415 -- see the docstring
+
+        apply_delta(sys.stdin.buffer, chosen.tree, chosen.owner)
+        return 0
+    from runners.dehydrate import collect  # noqa: PLC0415 -- see the docstring
+    from runners.tree_rules import PatchLimits  # noqa: PLC0415 -- see the docstring
+
+    collect(chosen.git_dir, chosen.against, chosen.tree, None, chosen.into, PatchLimits())
+    return 0

@@ -1,0 +1,51 @@
+"""The directory of a sandbox's outputs, which hostile code of the same uid may have filled, locked or booby-trapped."""
+
+import contextlib
+import json
+import os
+import secrets
+from dataclasses import asdict
+from pathlib import Path
+
+from runners.protocol import RESULT, Result
+
+_BALLAST_BYTES = 256 * 2**10
+
+
+class Outbox:
+    """Opened before the driver starts; keeps an unlinked file's room, so that a full disk still takes the result."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._ballast: int | None = None
+        with contextlib.suppress(OSError):
+            self._ballast = self._new_file(name := f".ballast-{secrets.token_hex(8)}")
+            os.unlink(name, dir_fd=self._directory)
+            os.posix_fallocate(self._ballast, 0, _BALLAST_BYTES)
+
+    def write_result(self, result: Result) -> None:
+        """Put `result.json` there whole or not at all, in place of whatever has taken its name. Raises OSError."""
+        self._make_room()
+        temporary = f".{RESULT}-{secrets.token_hex(8)}"
+        fd = self._new_file(temporary)
+        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 -- a descriptor, not a path
+            json.dump(asdict(result), file)
+            file.flush()
+            os.fsync(fd)
+        try:
+            os.rename(temporary, RESULT, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        except OSError:  # a directory of that name
+            aside = f".aside-{secrets.token_hex(8)}"
+            os.rename(RESULT, aside, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            os.rename(temporary, RESULT, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+
+    def _make_room(self) -> None:
+        if self._ballast is not None:
+            os.close(self._ballast)
+            self._ballast = None
+        with contextlib.suppress(OSError):  # not ours to change: then nobody of our uid has locked it either
+            os.fchmod(self._directory, os.fstat(self._directory).st_mode & 0o7777 | 0o700)
+
+    def _new_file(self, name: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, 0o644, dir_fd=self._directory)

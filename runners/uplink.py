@@ -1,0 +1,219 @@
+"""Log chunks and test events through the door: numbered, acknowledged, sent again until the door has them.
+
+Memory is bounded by the callers' caps: what is offered was counted before. Nothing here can delay the end past `close(until)`.
+"""
+
+import base64
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from runners.protocol import MAX_CHUNK_BYTES, Stream
+
+_BATCH_CHUNKS = 10  # of 64 KiB each, in base64: under the door's 1 MiB
+_GATHER_S = 0.05
+_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+_ANSWER_S = 10.0
+_ANSWER_BYTES = 64 * 2**10
+_RETRY = {408, 425, 429}
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A numbered piece of one stream."""
+
+    stream: Stream
+    seq: int
+    data: bytes
+
+
+class DoorAway(Exception):
+    """Nobody answered, or not sensibly; the control plane may be starting again. Send again later."""
+
+
+class DoorRefuses(Exception):
+    """The door answered and does not want this; sending it again changes nothing."""
+
+
+class Uplink(threading.Thread):
+    """Sends what it is offered, in order, on a thread of its own."""
+
+    def __init__(self, door: Path) -> None:
+        super().__init__(name="uplink", daemon=True)
+        self._door = str(door)
+        self._changed = threading.Condition()
+        self._waiting: dict[Stream, bytearray] = {}
+        self._unacknowledged: deque[Chunk] = deque()
+        self._next_seq: dict[Stream, int] = {}
+        self._closing = False
+        self._gives_up = float("inf")
+        self.trouble = ""
+        """Why sending stopped for good, if it did."""
+
+    def offer(self, stream: Stream, data: bytes) -> None:
+        """Queue bytes; never waits for the door."""
+        with self._changed:
+            self._waiting.setdefault(stream, bytearray()).extend(data)
+            self._changed.notify()
+
+    def close(self, until: float) -> dict[Stream, bytes]:
+        """Send the rest, at the latest until `until` (monotonic seconds); what could not be sent comes back."""
+        with self._changed:
+            self._closing, self._gives_up = True, until
+            self._changed.notify()
+        self.join(max(0.0, until - time.monotonic()))
+        with self._changed:
+            unsent: dict[Stream, bytearray] = {}
+            for chunk in self._unacknowledged:
+                unsent.setdefault(chunk.stream, bytearray()).extend(chunk.data)
+            for stream, data in self._waiting.items():
+                unsent.setdefault(stream, bytearray()).extend(data)
+            return {stream: bytes(data) for stream, data in unsent.items() if data}
+
+    def run(self) -> None:
+        """Send until closed and empty, until the time is over, or until the door refuses for good."""
+        failures = 0
+        while batch := self._batch():
+            try:
+                self._acknowledge(_post(self._door, batch))
+                failures = 0
+            except DoorAway:
+                pause = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
+                failures += 1
+                if time.monotonic() + pause >= self._gives_up:
+                    return
+                time.sleep(pause)
+            except DoorRefuses as refusal:
+                self.trouble = str(refusal)
+                return
+
+    def _batch(self) -> list[Chunk]:
+        """The next chunks to send, the oldest first; empty when closed and all is sent."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._unacknowledged or any(self._waiting.values()))
+            if not self._closing and not self._unacknowledged:
+                self._changed.wait_for(lambda: self._closing, _GATHER_S)  # let a line or two more come along
+            self._cut()
+            return list(self._unacknowledged)[:_BATCH_CHUNKS]
+
+    def _cut(self) -> None:
+        """Number what waits, as far as the next batch needs it; a number once given is never given to other bytes."""
+        for stream, data in self._waiting.items():
+            while data and len(self._unacknowledged) < _BATCH_CHUNKS:
+                seq = self._next_seq.get(stream, 0)
+                self._unacknowledged.append(Chunk(stream, seq, bytes(data[:MAX_CHUNK_BYTES])))
+                self._next_seq[stream] = seq + 1
+                del data[:MAX_CHUNK_BYTES]
+
+    def _acknowledge(self, awaited: dict[str, int]) -> None:
+        with self._changed:
+            first: dict[Stream, int] = {}
+            for chunk in self._unacknowledged:
+                first.setdefault(chunk.stream, chunk.seq)
+            for stream, seq in first.items():
+                if awaited.get(stream, seq) < seq:
+                    raise DoorRefuses(
+                        f"the door lost chunks of {stream}: it awaits {awaited[stream]}, {seq} is the oldest kept"
+                    )
+            kept = deque(chunk for chunk in self._unacknowledged if chunk.seq >= awaited.get(chunk.stream, 0))
+            if len(kept) == len(self._unacknowledged):
+                raise DoorAway  # an answer that acknowledges nothing: later, not in a tight loop
+            self._unacknowledged = kept
+
+
+class Echo(threading.Thread):
+    """The way without a door: the driver's output goes to our own, for the engine's log to keep. Test events have no place there."""
+
+    def __init__(self) -> None:
+        super().__init__(name="echo", daemon=True)
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[Stream, bytes]] = deque()
+        self._closing = False
+
+    def offer(self, stream: Stream, data: bytes) -> None:
+        """Queue bytes; never waits for the engine."""
+        with self._changed:
+            self._waiting.append((stream, data))
+            self._changed.notify()
+
+    def close(self, until: float) -> dict[Stream, bytes]:
+        """Write the rest, at the latest until `until`; what could not be written comes back."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self.join(max(0.0, until - time.monotonic()))
+        with self._changed:
+            unsent: dict[Stream, bytes] = {}
+            for stream, data in self._waiting:
+                unsent[stream] = unsent.get(stream, b"") + data
+            return unsent
+
+    def run(self) -> None:
+        """Write in order until closed and empty."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._waiting)
+                if not self._waiting:
+                    return
+                stream, data = self._waiting[0]
+            try:
+                if stream != "tests":
+                    _write_all(1 if stream == "stdout" else 2, data)
+            except OSError:
+                return  # nobody listens; the rest is counted as unsent
+            with self._changed:
+                self._waiting.popleft()
+
+
+class _DoorConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("door", timeout=_ANSWER_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _post(door: str, batch: list[Chunk]) -> dict[str, int]:
+    """Send one batch; the numbers that the door awaits next. Raises DoorAway or DoorRefuses."""
+    chunks = [{"stream": c.stream, "seq": c.seq, "data": base64.b64encode(c.data).decode()} for c in batch]
+    connection = _DoorConnection(door)
+    try:
+        connection.request("POST", "/chunks", json.dumps({"chunks": chunks}), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        body = response.read(_ANSWER_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise DoorAway from error
+    finally:
+        connection.close()
+    if response.status >= 500 or response.status in _RETRY:
+        raise DoorAway
+    awaited = _awaited(body)
+    if awaited is None or response.status not in (200, 409):
+        raise DoorRefuses(f"the door answered {response.status} to log chunks: {body[:200]!r}")
+    return awaited
+
+
+def _awaited(body: bytes) -> dict[str, int] | None:
+    try:
+        document = json.loads(body)
+        document = (
+            document.get("detail", document) if "next" not in document else document
+        )  # how some frameworks wrap a 409
+        return {str(stream): int(seq) for stream, seq in document["next"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
