@@ -1,6 +1,7 @@
 """Trees made of objects in a mirror: a patch applied, two trees compared or mixed. No work tree, no file of a repository on disk."""
 
 import contextlib
+import io
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -9,8 +10,10 @@ from pathlib import Path
 
 from control_plane.repos.git import GitFailed, RepositoryError
 from control_plane.repos.mirrors import Mirrors
+from runners.hydrate import DeltaEntry, write_delta
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+MAX_DELTA_BYTES = 128 * 2**20
 _OFFSET = re.compile(r"^Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", re.MULTILINE)
 _ZERO = "0" * 40
 
@@ -91,6 +94,19 @@ class Trees:
             )
             return await git.line("write-tree", index=index)
 
+    async def delta(self, repo_id: str, old: str, new: str) -> bytes:
+        """What turns a directory of tree `old` into one of tree `new` (`runners.hydrate`). Submodules have no bytes here."""
+        differing = [
+            item for item in await self.differences(repo_id, old, new) if _has_bytes(item.old) or _has_bytes(item.new)
+        ]
+        placed = [item.new.blob for item in differing if item.new and _has_bytes(item.new)]
+        contents = await self.blobs(repo_id, placed, MAX_DELTA_BYTES)
+        if missing := set(placed) - contents.keys():
+            raise RepositoryError(f"{len(missing)} files of the change are larger than {MAX_DELTA_BYTES} bytes")
+        into = io.BytesIO()
+        write_delta((_entry(item, contents) for item in differing), into)
+        return into.getvalue()
+
     async def blobs(self, repo_id: str, blobs: list[str], max_bytes_each: int) -> dict[str, bytes]:
         """Contents by object id; one that is larger than the limit is left out."""
         git, wanted = self._mirrors.git(repo_id), sorted(set(blobs))
@@ -107,6 +123,19 @@ DIFF = (
     "--diff-algorithm=myers", "--inter-hunk-context=0", "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short",
 )  # fmt: skip
 """The comparison that gives the same bytes on every machine."""
+
+
+def _has_bytes(listed: Listed | None) -> bool:
+    return listed is not None and listed.mode != "160000"
+
+
+def _entry(item: Difference, contents: Mapping[str, bytes]) -> DeltaEntry:
+    if item.new is None or not _has_bytes(item.new):
+        return DeltaEntry(item.path, None)
+    mode = (
+        "100755" if item.new.mode == "100755" else item.new.mode.replace("100664", "100644")
+    )  # git's old group-writable mode
+    return DeltaEntry(item.path, mode, contents[item.new.blob])
 
 
 @contextlib.contextmanager

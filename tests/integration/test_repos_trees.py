@@ -1,13 +1,16 @@
 """Trees made of objects: exact patches, mixed trees, and what the judge is told of a change."""
 
 import io
+import os
 import tarfile
 
 import pytest
 
 from control_plane.repos.changes import Changes
 from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.snapshots import Snapshots
 from control_plane.repos.trees import PatchDoesNotApply, Trees
+from runners.hydrate import apply_delta
 
 TEN = b"".join(b"line %d\n" % n for n in range(1, 11))
 
@@ -140,3 +143,37 @@ async def test_the_judge_is_told_lines_modes_listings_and_contents(mirrors, comm
     assert "big" not in told.head_contents  # too large to read
     assert told.base_tree["gone.py"] == "100644"
     assert "gone.py" not in told.head_tree
+
+
+async def test_a_delta_turns_one_snapshot_into_the_other(mirrors, commit, tmp_path):
+    base = await commit({"mod": TEN, "d/gone": b"x", "mode": b"m", "kind": b"file", "was-dir/x": b"1", "same/s": b"s"})
+    head = await commit(
+        {
+            "mod": b"changed",
+            "mode": (b"m", 0o755),
+            "kind": "mod",
+            "was-dir": b"now a file",
+            "same/s": b"s",
+            "new/deep/er": b"\0",
+        }
+    )
+    uid = 10001 if os.geteuid() == 0 else os.geteuid()
+    snapshots = Snapshots(tmp_path / "snapshots", mirrors, uid)
+    tree, wanted = [snapshots.path(await snapshots.ensure("r", each)) for each in (base, head)]
+
+    apply_delta(io.BytesIO(await Trees(mirrors).delta("r", base, head)), tree, uid)
+
+    assert _seen(tree) == _seen(wanted)
+    assert await Trees(mirrors).delta("r", base, head) == await Trees(mirrors).delta("r", base, head)
+
+
+def _seen(tree):
+    return {
+        str(path.relative_to(tree)): (
+            path.lstat().st_mode,
+            path.lstat().st_uid,
+            path.readlink() if path.is_symlink() else path.read_bytes(),
+        )
+        for path in tree.rglob("*")
+        if ".git" not in path.parts and (path.is_symlink() or path.is_file())
+    }

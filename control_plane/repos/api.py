@@ -1,0 +1,61 @@
+"""Routes of repositories, and of the bytes that a submission names."""
+
+import asyncio
+import tempfile
+from typing import BinaryIO, cast
+
+from fastapi import APIRouter, HTTPException, Request, status
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from control_plane.blobs.models import Blob
+from control_plane.repos import service
+from control_plane.repos.models import Repo
+from control_plane.repos.schemas import FromPath, ImportedRepository, NewRepository, RepositoryView, UploadView
+from control_plane.web.deps import ServicesDep, SessionDep
+from control_plane.web.pages import After, Limit, Page, page_of
+from control_plane.web.strict import StrictRoute
+
+router = APIRouter(route_class=StrictRoute, tags=["repositories"])
+
+
+@router.post("/repositories", status_code=status.HTTP_201_CREATED)
+async def import_repository(new: NewRepository, services: ServicesDep) -> ImportedRepository:
+    """Import from a path of this machine, an uploaded archive, or https; a known key takes what is new."""
+    if isinstance(new.source, FromPath) and not services.local_paths:
+        raise HTTPException(403, "this server does not import from its own directories; upload an archive instead")
+    repo, head = await service.import_repository(
+        services.sessions, services.mirrors, services.blobs, new.key, new.source
+    )
+    return ImportedRepository(id=repo.id, key=repo.key, source=repo.source, head=head)
+
+
+@router.get("/repositories")
+async def list_repositories(session: SessionDep, after: After = None, limit: Limit = 50) -> Page[RepositoryView]:
+    """Repositories, the newest first."""
+    rows, cursor = await page_of(session, select(Repo), Repo.id, after, limit)
+    return Page(items=[RepositoryView.model_validate(row) for row in rows], next=cursor)
+
+
+@router.get("/repositories/{repository}")
+async def show_repository(repository: str, session: SessionDep) -> RepositoryView:
+    """One repository, by key or id."""
+    return RepositoryView.model_validate(await service.find_repository(session, repository))
+
+
+@router.post("/blobs", status_code=status.HTTP_201_CREATED, tags=["blobs"])
+async def upload(request: Request, services: ServicesDep) -> UploadView:
+    """Keep a patch or an archive, so that a submission can name it by its sha256."""
+    with tempfile.SpooledTemporaryFile(max_size=2**20) as spool:
+        size_bytes = 0
+        async for block in request.stream():
+            size_bytes += len(block)
+            if size_bytes > services.upload_bytes:
+                raise HTTPException(413, f"an upload has at most {services.upload_bytes} bytes")
+            await asyncio.to_thread(spool.write, block)
+        spool.seek(0)
+        kept = await asyncio.to_thread(services.blobs.put, cast("BinaryIO", spool), services.upload_bytes)
+    async with services.sessions.begin() as session:
+        row = {"sha256": kept.sha256, "size_bytes": kept.size_bytes, "kind": "upload"}
+        await session.execute(insert(Blob).values(row).on_conflict_do_nothing())
+    return UploadView(sha256=kept.sha256, size_bytes=kept.size_bytes)

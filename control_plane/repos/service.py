@@ -1,0 +1,51 @@
+"""Repositories as rows: a key, where it came from, and the mirror that carries the row's id."""
+
+from pathlib import Path
+
+from sqlalchemy import or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.blobs.store import BlobStore
+from control_plane.db.base import new_id
+from control_plane.db.engine import Sessions
+from control_plane.projects.service import as_id
+from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.models import Repo
+from control_plane.repos.schemas import FromArchive, FromHttps, FromPath
+from control_plane.runs.errors import NotFound
+
+
+async def import_repository(
+    sessions: Sessions, mirrors: Mirrors, blobs: BlobStore, key: str, source: FromPath | FromArchive | FromHttps
+) -> tuple[Repo, str]:
+    """The repository under `key`, and the commit of its HEAD. Importing again takes what is new.
+
+    The row comes first, as the mirror carries its id; no transaction is open while git works.
+    Raises RepositoryError, ArchiveRefused, AddressRefused, BlobMissing.
+    """
+    described = _described(source)
+    async with sessions.begin() as session:
+        row = {"id": new_id(), "key": key, "source": described}
+        await session.execute(insert(Repo).values(row).on_conflict_do_nothing())
+        repo = await find_repository(session, key)
+    repo_id = repo.id.hex
+    if isinstance(source, FromPath):
+        return repo, await mirrors.import_path(repo_id, Path(source.path))
+    if isinstance(source, FromHttps):
+        return repo, await mirrors.fetch_https(repo_id, source.url, source.ref)
+    return repo, await mirrors.import_archive(repo_id, blobs.path(source.sha256), source.parent, f"Import of {described}")
+
+
+async def find_repository(session: AsyncSession, which: str) -> Repo:
+    """By key or id. Raises NotFound."""
+    found = await session.scalar(select(Repo).where(or_(Repo.key == which, Repo.id == as_id(which))))
+    if found is None:
+        raise NotFound("repository", which)
+    return found
+
+
+def _described(source: FromPath | FromArchive | FromHttps) -> str:
+    if isinstance(source, FromPath):
+        return source.path
+    return source.url if isinstance(source, FromHttps) else f"archive {source.sha256}"
