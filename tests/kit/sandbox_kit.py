@@ -1,0 +1,131 @@
+"""What every test of sandboxes starts from: a depot with a real tree, a collector that tells what changed, specs by one call."""
+
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from control_plane.blobs.depot import LocalDepot
+from control_plane.blobs.store import BlobStore
+from sandboxes.names import SandboxName
+from sandboxes.spec import Artifact, Input, Limits, Output, SandboxSpec, Workspace
+
+UID = 10001
+PYTHON = "/opt/vsc/bin/python"
+BASE = {
+    "readme.md": b"hello\n",
+    "src/app.py": b"print('app')\n",
+    "src/old/one.py": b"1\n",
+    "src/old/deep/two.py": b"2\n",
+    "src/link": "app.py",
+    "tool.sh": b"#!/bin/sh\n",
+}
+
+
+def write_tree(root: Path, files: dict, owner: int = UID) -> Path:
+    """Write files (bytes) and links (text), all belonging to the sandbox's uid."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            path.symlink_to(content)
+        else:
+            path.write_bytes(content)
+    if os.geteuid() == 0:
+        for path in (root, *root.rglob("*")):
+            os.lchown(path, owner, owner)
+    return root
+
+
+def state_of(tree: Path) -> dict[str, list]:
+    """Every file and link with kind, mode and content; directories are not listed, as git does not."""
+    found = {}
+    for directory, folders, files in os.walk(tree):
+        for name in [*files, *(one for one in folders if (Path(directory) / one).is_symlink())]:
+            path = Path(directory) / name
+            if path.is_symlink():
+                kind = ["link", path.readlink().as_posix()]
+            else:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "special"
+                kind = [oct(path.stat().st_mode & 0o777), digest]
+            found[path.relative_to(tree).as_posix()] = kind
+    return found
+
+
+@dataclass
+class Collected:
+    """A collector that compares the tree with its base, but only where `changed` says that it may differ."""
+
+    depot: LocalDepot
+    calls: list = field(default_factory=list)
+
+    def __call__(self, against: str, tree: Path, changed: Collection[bytes] | None, into: Path) -> None:
+        self.calls.append(changed)
+        before, after = state_of(self.depot.tree(against)), state_of(tree)
+        names = {os.fsdecode(path) for path in changed} if changed is not None else {*before, *after}
+        differs = {name: after.get(name) for name in sorted(names) if before.get(name) != after.get(name)}
+        (into / "changes.json").write_text(json.dumps(differs))
+
+
+def apply_delta(delta: BinaryIO, tree: Path, owner: int) -> None:
+    """A delta is a JSON object here: path -> text, or null for a deletion."""
+    for name, content in json.loads(delta.read()).items():
+        path = tree / name
+        if content is None:
+            path.unlink()
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+            os.chown(path, owner, owner)
+
+
+@dataclass
+class Kit:
+    """A depot, a collector and a way to specs, for one installation."""
+
+    root: Path
+    image: str
+    python: str = PYTHON
+    install: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
+
+    def __post_init__(self) -> None:
+        self.store = BlobStore(self.root / "blobs")
+        self.snapshots = self.root / "snapshots"
+        write_tree(self.snapshots / "base", BASE)
+        write_tree(self.root / "environments" / "env", {"lib/mod.py": b"X = 1\n"}, owner=0)
+        self.depot = LocalDepot(
+            self.store, {"snapshots": self.snapshots, "environments": self.root / "environments"}
+        )
+        self.collected = Collected(self.depot)
+
+    def blob(self, content: bytes) -> str:
+        return self.depot.put(io.BytesIO(content), len(content)).sha256
+
+    def read(self, artifact: Artifact) -> bytes:
+        with self.depot.open(artifact.sha256) as source:
+            return source.read()
+
+    def changes(self, outcome) -> dict:
+        return json.loads(self.read(outcome.collected["changes.json"]))
+
+    def input(self, path: str, content: bytes) -> Input:
+        return Input(path, self.blob(content))
+
+    def spec(self, code: str, *, limits: Limits | None = None, outputs=("out.txt",), workspace="snapshots/base", **more):
+        """A spec that runs Python `code`."""
+        if isinstance(workspace, str):
+            workspace = Workspace(base=workspace, against=workspace)
+        return SandboxSpec(
+            name=more.pop("name", str(SandboxName(self.install, uuid.uuid4(), "head"))),
+            image=more.pop("image", self.image),
+            command=(self.python, "-I", "-c", code),
+            limits=limits or Limits(deadline_s=60, memory_bytes=256 * 2**20, pids=64, disk_bytes=64 * 2**20, disk_files=5000),
+            outputs=tuple(Output(name, 1000) if isinstance(name, str) else name for name in outputs),
+            workspace=workspace,
+            **more,
+        )
