@@ -6,9 +6,12 @@ An error class says who must act; its message says what to do next. What is not 
 from dataclasses import dataclass
 
 from control_plane.db.errors import DatabaseUnavailable, MigrationFailed
-from control_plane.packets.errors import PacketInvalid
+from control_plane.packets.errors import PacketInvalid, PacketTaken
+from control_plane.projects.service import KeyTaken
+from control_plane.repos.git import RepositoryError
 from control_plane.runs.errors import IllegalMove, LeaseLost, NotFound
-from sandboxes.errors import SandboxError
+from control_plane.tasks.errors import IdempotencyConflict, SubmissionInvalid
+from sandboxes.errors import BlobMissing, SandboxError, TooLarge
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,13 @@ class Answer:
 BUG = Answer("internal", 500, 2)
 ANSWERS: dict[type[Exception], Answer] = {
     PacketInvalid: Answer("packet_invalid", 422, 2),
+    PacketTaken: Answer("packet_taken", 409, 2),
+    KeyTaken: Answer("key_taken", 409, 2),
+    RepositoryError: Answer("repository", 422, 2),
+    SubmissionInvalid: Answer("submission_invalid", 422, 2),
+    IdempotencyConflict: Answer("idempotency_conflict", 422, 2),
+    BlobMissing: Answer("blob_missing", 404, 2),
+    TooLarge: Answer("too_large", 413, 2),
     NotFound: Answer("not_found", 404, 2),
     IllegalMove: Answer("illegal_move", 409, 2),
     LeaseLost: Answer("lease_lost", 409, 2),

@@ -11,3 +11,14 @@ class PacketInvalid(ValueError):
             "the packet is invalid: " + "; ".join(f"{path or '(document)'}: {text}" for path, text in errors)
         )
         self.errors = tuple(errors)
+
+
+class PacketTaken(Exception):
+    """Another packet has this `packet_id`. Packets are never edited: send the change under an id of its own."""
+
+    def __init__(self, packet_id: str, stored_sha256: str) -> None:
+        super().__init__(
+            f"packet {packet_id} is already stored with other content (sha256 {stored_sha256}):"
+            " packets are never edited, give the change a packet_id of its own"
+        )
+        self.packet_id = packet_id

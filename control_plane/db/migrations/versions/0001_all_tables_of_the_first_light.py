@@ -678,6 +678,8 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         ),
         sa.PrimaryKeyConstraint("sandbox_id", "stream", "seq", name=op.f("pk_log_chunks")),
     )
+    # The two tables name each other, so one constraint comes last.
+    op.create_foreign_key(op.f("fk_environments_run_id_runs"), "environments", "runs", ["run_id"], ["id"])
     op.execute(
         """
         CREATE FUNCTION vsc_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$

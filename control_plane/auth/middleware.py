@@ -1,0 +1,44 @@
+"""No token, no answer: every request is refused before its path or its body is looked at, but for the liveness probe."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from control_plane.auth.service import Operator
+from control_plane.web.problems import problem
+
+OPEN_PATHS = frozenset({"/v1/health/live"})
+Authenticate = Callable[[str], Awaitable[Operator | None]]
+
+
+class RequireToken:
+    """ASGI middleware; puts the operator into `request.state.operator`."""
+
+    def __init__(self, app: ASGIApp, authenticate: Authenticate) -> None:
+        self._app, self._authenticate = app, authenticate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through with its operator, or answer 401."""
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
+            await self._app(scope, receive, send)
+            return
+        token = _bearer(scope)
+        operator = await self._authenticate(token) if token else None
+        if operator is None:
+            headers = {"www-authenticate": "Bearer", "connection": "close"}
+            detail = "send `Authorization: Bearer TOKEN`; `vsc up` says where the token of this machine is"
+            await problem(401, "unauthenticated", detail, headers=headers)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["operator"] = operator
+        await self._app(scope, receive, send)
+
+
+def _bearer(scope: Scope) -> str | None:
+    """The token of exactly one well-formed Authorization field."""
+    fields = [value for name, value in scope.get("headers", ()) if name == b"authorization"]
+    if len(fields) != 1:
+        return None
+    scheme, _, token = fields[0].partition(b" ")
+    if scheme.lower() != b"bearer" or not token.isascii() or not 16 <= len(token) <= 200 or b"\x00" in token:
+        return None
+    return str(token.decode("ascii"))

@@ -1,0 +1,12 @@
+"""What is wrong with a submission; the sender must change it."""
+
+
+class SubmissionInvalid(ValueError):
+    """The task cannot be done as it is described."""
+
+
+class IdempotencyConflict(Exception):
+    """The Idempotency-Key was used for another submission; a new submission needs a new key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Idempotency-Key {key!r} was used for another submission; a new one needs a new key")

@@ -1,0 +1,72 @@
+"""Tasks on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from control_plane.projects.schemas import Line, StrictModel, ViewModel
+from control_plane.repos.schemas import Sha256
+from control_plane.runs.rules import RunState
+from control_plane.tasks.rules import Priority, TaskStatus
+from quality_gates.model import TaskType, Verdict
+
+Word = Annotated[str, StringConstraints(max_length=32_000)]
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+
+
+class PatchDriver(StrictModel):
+    """The change is there already: an uploaded patch (`POST /v1/blobs`)."""
+
+    kind: Literal["patch"]
+    sha256: Sha256
+
+
+class CommandDriver(StrictModel):
+    """The change is what this command does to the workspace, in a sandbox without a network."""
+
+    kind: Literal["command"]
+    argv: Annotated[list[Word], Field(min_length=1, max_length=1000)]
+    environ: dict[VariableName, Word] = {}
+
+
+class NewTask(StrictModel):
+    """A piece of work. Without a packet: FEATURE, coverage 0.8, MEDIUM, ruff's defaults."""
+
+    repository: Line
+    base: Line = "HEAD"
+    driver: Annotated[PatchDriver | CommandDriver, Field(discriminator="kind")]
+    module: Line | None = None
+    packet: dict[str, Any] | None = None
+    test_changes_allowed: bool = False
+    dependency_changes_allowed: bool = False
+    deadline_s: Annotated[float, Field(gt=0, le=86_400, strict=False, allow_inf_nan=False)] = 900.0
+
+
+class TaskView(ViewModel):
+    """A task, and its newest run."""
+
+    id: UUID
+    key: str
+    status: TaskStatus
+    task_type: TaskType
+    priority: Priority
+    module_id: UUID | None
+    repo_id: UUID | None
+    base_commit: str | None
+    retry_count: int
+    created_by: str
+    created_at: datetime
+    run_id: UUID | None
+    run_state: RunState | None
+    verdict: Verdict | None
+    cause: str
+
+
+class TaskDetails(TaskView):
+    """A task with what it was given."""
+
+    driver: dict[str, Any]
+    options: dict[str, Any]
+    context_packet: dict[str, Any] | None

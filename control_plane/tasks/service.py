@@ -1,0 +1,226 @@
+"""Submitting, finding and cancelling tasks."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.audit.service import append_line
+from control_plane.db.base import new_id
+from control_plane.packets.parse import validate_packet
+from control_plane.packets.schema import ContextPacket
+from control_plane.packets.service import store_packet
+from control_plane.projects.models import Module, Project
+from control_plane.projects.service import as_id, default_module, find_module
+from control_plane.runs.errors import IllegalMove, NotFound
+from control_plane.runs.leases import wake
+from control_plane.runs.models import Run
+from control_plane.runs.moves import append_event, update_run
+from control_plane.runs.rules import TERMINAL as ENDED
+from control_plane.runs.rules import RunKind, RunState
+from control_plane.tasks.defaults import default_packet
+from control_plane.tasks.errors import IdempotencyConflict
+from control_plane.tasks.models import Task
+from control_plane.tasks.moves import move_task
+from control_plane.tasks.rules import TERMINAL, TaskStatus
+from quality_gates.linting import RULES
+from quality_gates.model import GatePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is asked. The repository is imported, the base is a whole commit id, the patch is a blob."""
+
+    repo_id: UUID
+    base_commit: str
+    driver: Mapping[str, Any]
+    """`{"kind": "patch", "sha256": ...}` or `{"kind": "command", "argv": [...], "environ": {...}}`."""
+    module: str | None = None
+    packet: Mapping[str, Any] | None = None
+    test_changes_allowed: bool = False
+    dependency_changes_allowed: bool = False
+    deadline_s: float = 900.0
+    idempotency_key: str | None = None
+
+
+async def submit(session: AsyncSession, submission: Submission, by: str) -> Task:
+    """Store the packet, and queue the task with its first run, in the caller's one transaction.
+
+    With an idempotency key, the same submission by the same operator finds the first task.
+
+    Raises:
+        PacketInvalid, PacketTaken, NotFound: the packet or the module is not usable.
+        IdempotencyConflict: the key was used for another submission.
+    """
+    packet, module = await _packet_and_module(session, submission)
+    key, request_sha256 = _key_of(submission, packet, by), _request_sha256(submission)
+    task_id = new_id()
+    row = {
+        "id": task_id,
+        "key": key,
+        "module_id": module.id,
+        "task_type": packet.task_definition.task_type,
+        "priority": packet.task_definition.priority,
+        "context_packet": packet.document(),
+        "status": TaskStatus.QUEUED,
+        "repo_id": submission.repo_id,
+        "base_commit": submission.base_commit,
+        "driver": dict(submission.driver),
+        "options": _options(submission) | {"request_sha256": request_sha256},
+        "created_by": by,
+    }
+    if await _insert_task(session, row) is None:
+        return await _known(session, submission, key, request_sha256)
+    stored = await store_packet(session, packet)
+    await append_line(
+        session,
+        chain=task_id,
+        actor=by,
+        action="task.submit",
+        subject=f"task:{task_id}",
+        facts={
+            "packet_sha256": stored.sha256,
+            "base_commit": submission.base_commit,
+            "driver": dict(submission.driver),
+        },
+    )
+    await _queue_run(session, task_id, stored.id, submission, policy_of(packet, submission))
+    return await session.get_one(Task, task_id)
+
+
+def policy_of(packet: ContextPacket, submission: Submission) -> GatePolicy:
+    """What the gates are to ask of the change."""
+    gates = packet.quality_gates
+    return GatePolicy(
+        task_type=packet.task_definition.task_type,
+        coverage_minimum=gates.coverage_minimum,
+        security_level=gates.security_level,
+        linting_rules=gates.linting_rules,
+        testing_requirements=gates.testing_requirements if submission.packet is not None else (),
+        test_changes_allowed=submission.test_changes_allowed,
+        dependency_changes_allowed=submission.dependency_changes_allowed,
+    )
+
+
+async def find_task(session: AsyncSession, which: str) -> Task:
+    """By key or id. Raises NotFound."""
+    found = await session.scalar(select(Task).where(or_(Task.key == which, Task.id == as_id(which))))
+    if found is None:
+        raise NotFound("task", which)
+    return found
+
+
+async def latest_runs(session: AsyncSession, task_ids: list[UUID]) -> dict[UUID, Run]:
+    """Each task's newest run."""
+    newest = select(Run).where(Run.task_id.in_(task_ids)).order_by(Run.task_id, Run.id.desc()).distinct(Run.task_id)
+    return {run.task_id: run for run in (await session.scalars(newest)).all() if run.task_id is not None}
+
+
+async def cancel(session: AsyncSession, task: Task, by: str) -> None:
+    """Ask for the end of the task. A live run is stopped by whoever drives it; twice is harmless.
+
+    Raises:
+        IllegalMove: the task has ended otherwise.
+    """
+    run = await session.scalar(
+        select(Run).where(Run.task_id == task.id, Run.state.not_in(ENDED)).order_by(Run.id.desc()).limit(1)
+    )
+    if run is not None and await _asked_to_stop(session, run.id, by):
+        return
+    await session.refresh(task)
+    if task.status is TaskStatus.CANCELLED:
+        return
+    if task.status in TERMINAL:
+        raise IllegalMove("task", task.id, task.status, TaskStatus.CANCELLED)
+    await move_task(session, task.id, TaskStatus.CANCELLED, cause="cancelled by request", actor=by)
+
+
+async def _asked_to_stop(session: AsyncSession, run_id: UUID, by: str) -> bool:
+    """Whether the run is live under its lock, and so will see the request; False: it has ended meanwhile."""
+    run = await session.scalar(
+        select(Run).where(Run.id == run_id).with_for_update(key_share=True),
+        execution_options={"populate_existing": True},
+    )
+    if run is None or run.state in ENDED:
+        return False
+    if run.cancel_requested_at is None:
+        changes = {"cancel_requested_at": datetime.now(UTC)}
+        await update_run(session, run_id, epoch=None, changes=changes, event="cancel.requested", payload={"by": by})
+        await wake(session, run_id)
+    return True
+
+
+async def _packet_and_module(session: AsyncSession, submission: Submission) -> tuple[ContextPacket, Module]:
+    if submission.packet is not None:
+        packet = validate_packet(submission.packet, linting_rules=RULES)
+        module = await find_module(session, submission.module) if submission.module else await default_module(session)
+        return packet, module
+    module = await find_module(session, submission.module) if submission.module else await default_module(session)
+    project = await session.get_one(Project, module.project_id)
+    return default_packet(project.key, module.key, datetime.now(UTC)), module
+
+
+def _key_of(submission: Submission, packet: ContextPacket, by: str) -> str:
+    """SPEC's id where a packet names one; with an idempotency key, a name that the same request makes again."""
+    if submission.idempotency_key is not None:
+        same = json.dumps([by, submission.idempotency_key]).encode()
+        return f"TASK-{hashlib.sha256(same).hexdigest()[:24].upper()}"
+    return packet.task_definition.task_id
+
+
+async def _insert_task(session: AsyncSession, row: dict[str, Any]) -> UUID | None:
+    statement = insert(Task).values(row).on_conflict_do_nothing(index_elements=[Task.key]).returning(Task.id)
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def _known(session: AsyncSession, submission: Submission, key: str, request_sha256: str) -> Task:
+    """The task that has this key already: the same request's, or (without an idempotency key) a reason for a new name."""
+    known = await find_task(session, key)
+    if submission.idempotency_key is None:
+        raise _Taken(key)
+    if known.options.get("request_sha256") != request_sha256:
+        raise IdempotencyConflict(submission.idempotency_key)
+    return known
+
+
+def _options(submission: Submission) -> dict[str, Any]:
+    return {
+        "test_changes_allowed": submission.test_changes_allowed,
+        "dependency_changes_allowed": submission.dependency_changes_allowed,
+    }
+
+
+def _request_sha256(submission: Submission) -> str:
+    request = asdict(submission) | {"repo_id": str(submission.repo_id), "idempotency_key": None}
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+async def _queue_run(
+    session: AsyncSession, task_id: UUID, packet_id: UUID, submission: Submission, policy: GatePolicy
+) -> None:
+    run_id = new_id()
+    session.add(
+        Run(
+            id=run_id,
+            kind=RunKind.TASK,
+            task_id=task_id,
+            packet_id=packet_id,
+            repo_id=submission.repo_id,
+            base_commit=submission.base_commit,
+            driver=dict(submission.driver),
+            policy=asdict(policy),
+            options=_options(submission),
+            state=RunState.QUEUED,
+            deadline_s=submission.deadline_s,
+            next_action_at=func.now(),
+        )
+    )
+    await session.flush()
+    await append_event(session, run_id, "queued", {"task": str(task_id)})
