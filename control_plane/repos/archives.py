@@ -125,7 +125,7 @@ def _spool(packed: IO[bytes] | gzip.GzipFile, plain: IO[bytes], limits: ArchiveL
     plain.seek(0)
 
 
-class _HeaderReads:
+class HeaderReads:
     """The file as tarfile sees it: no read of more than a header, so a giant PAX header costs no memory."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -133,6 +133,7 @@ class _HeaderReads:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
+        """At most a header's worth. Raises ArchiveRefused."""
         if not 0 <= size <= _MAX_HEADER_BYTES:
             raise ArchiveRefused(f"a member header of {size} bytes")
         return self._file.read(size)
@@ -140,7 +141,7 @@ class _HeaderReads:
 
 def _tar_entries(file: IO[bytes], limits: ArchiveLimits) -> Iterator[Entry]:
     total, count = 0, 0
-    with tarfile.open(fileobj=_HeaderReads(file), mode="r:", errors="surrogateescape") as tar:  # type: ignore[call-overload]  # read, seek and tell are all that it uses
+    with tarfile.open(fileobj=HeaderReads(file), mode="r:", errors="surrogateescape") as tar:  # type: ignore[call-overload]  # read, seek and tell are all that it uses
         while (member := tar.next()) is not None:
             tar.members.clear()  # tarfile keeps every member; a million of them would be memory
             count, total = count + 1, total + member.size

@@ -34,7 +34,9 @@ async def import_repository(
         return repo, await mirrors.import_path(repo_id, Path(source.path))
     if isinstance(source, FromHttps):
         return repo, await mirrors.fetch_https(repo_id, source.url, source.ref)
-    return repo, await mirrors.import_archive(repo_id, blobs.path(source.sha256), source.parent, f"Import of {described}")
+    return repo, await mirrors.import_archive(
+        repo_id, blobs.path(source.sha256), source.parent, f"Import of {described}"
+    )
 
 
 async def find_repository(session: AsyncSession, which: str) -> Repo:

@@ -1,0 +1,174 @@
+"""The steps of `prepare`, inside its sandbox: standard library only, run as `python -I prepare.py STEP` (not imported by us).
+
+What it writes in /out/prepare.json is a courtesy for people: facts are computed from the archive by the control plane.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Recipe = dict[str, Any]
+
+RECIPE = Path("/vsc/prepare.json")
+TARGET = Path("/out/env")
+HOME = Path("/env")
+SCRATCH = Path("/out/tmp")
+NOTES = Path("/out/prepare.json")
+WHEELS = Path("/opt/vsc/wheels")
+WORKSPACE = Path("/workspace")
+INTERPRETER = "/usr/bin/python3"
+BUILDERS = ("setuptools", "wheel")
+
+
+def pip(*arguments: str) -> int:
+    """Run our pip on the project's interpreter."""
+    command = [sys.executable, "-I", "-m", "pip", "--python", str(TARGET / "bin" / "python"), *arguments]
+    print("+ pip", *arguments, flush=True)
+    return subprocess.run(command, check=False).returncode
+
+
+def install(*arguments: str) -> int:
+    """Install into the environment; bytecode is made once, at the end."""
+    return pip("install", "--no-compile", "--no-warn-script-location", "--progress-bar", "off", *arguments)
+
+
+def note(*lines: str) -> None:
+    """Remember something for the people who read the report."""
+    known = json.loads(NOTES.read_text()) if NOTES.exists() else {"notes": []}
+    known["notes"] += lines
+    NOTES.write_text(json.dumps(known))
+
+
+def start(_: Recipe) -> int:
+    """An empty virtual environment that holds no absolute link: it is moved to /env as an archive."""
+    SCRATCH.mkdir()
+    command = [INTERPRETER, "-I", "-m", "venv", "--copies", "--without-pip", str(TARGET)]
+    return subprocess.run(command, check=False).returncode
+
+
+def dependencies(recipe: Recipe) -> int:
+    """Everything in one resolution; if that has no answer, the runtime ones, then each test requirement that can be had."""
+    runtime, test = recipe["runtime"], recipe["test"]
+    if not runtime and not test:
+        return 0
+    if install(*requirements(runtime + test)) == 0:
+        return 0
+    if runtime and (code := install(*requirements(runtime))) != 0:
+        return code
+    for line in test:
+        if install(*requirements([line])) != 0:
+            note(f"test requirement could not be installed: {line}")
+    return 0
+
+
+def requirements(lines: list[str]) -> list[str]:
+    """The lines as a file, so that none can be taken for an option of pip's command line."""
+    path = SCRATCH / "requirements.txt"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return ["--requirement", str(path)]
+
+
+def tools(_: Recipe) -> int:
+    """Our coverage, whatever the project brought, and our pytest where it brought none."""
+    ours = next(path.name.split("-")[1] for path in WHEELS.glob("coverage-*.whl"))
+    offline = ("--no-index", "--find-links", str(WHEELS))
+    return install(*offline, "pytest") or install(*offline, "--no-deps", f"coverage=={ours}")
+
+
+def project(recipe: Recipe) -> int:
+    """The project itself, editable: its metadata and entry points lie in the environment, its modules in /workspace."""
+    if not recipe["builds"]:
+        note("not a project with a build: its modules are found by path")
+        return by_path(recipe)
+    before = files()
+    built = offline_build(recipe) or (recipe["fetches"] and isolated_build(recipe))
+    if not built:
+        note("the project could not be built; its modules are found by path, and it has no metadata")
+        return by_path(recipe)
+    made = sorted(files() - before)
+    if made:
+        note(f"the build made {len(made)} files that the judge's workspace does not have: {', '.join(made[:20])}")
+    return 0
+
+
+def offline_build(recipe: Recipe) -> bool:
+    """With the back end that the image carries; it does not stay, unless the project asked for it."""
+    if recipe["isolated_build"]:
+        return False
+    had = installed()
+    offline = ("--no-index", "--find-links", str(WHEELS))
+    dynamic = recipe["dynamic"] and recipe["fetches"]
+    if install(*offline, "--no-deps", *(name for name in BUILDERS if name not in had)) != 0:
+        return False
+    done = (
+        install("--no-build-isolation", *(() if dynamic else ("--no-deps", "--no-index")), "--editable", str(WORKSPACE))
+        == 0
+    )
+    added = [name for name in BUILDERS if name not in had]
+    if added:
+        pip("uninstall", "--yes", "--quiet", *added)
+    return done
+
+
+def isolated_build(recipe: Recipe) -> bool:
+    """With the back end that the project names, from the index."""
+    return install(*(() if recipe["dynamic"] else ("--no-deps",)), "--editable", str(WORKSPACE)) == 0
+
+
+def by_path(recipe: Recipe) -> int:
+    """Put the project's roots on the interpreter's path, as a built project would be."""
+    site = next((TARGET / "lib").glob("python3*/site-packages"))
+    (site / "vsc_project.pth").write_text("".join(f"{root}\n" for root in recipe["roots"]))
+    return 0
+
+
+def finish(_: Recipe) -> int:
+    """Make the environment movable, compile it by content (an archive has no times), list what is in it."""
+    rewrite((TARGET / "bin").iterdir())
+    rewrite([TARGET / "pyvenv.cfg"])
+    code = subprocess.run(
+        [str(TARGET / "bin" / "python"), "-I", "-m", "compileall", "-q", "-j", "0", "-s", str(TARGET), "-p", str(HOME),
+         "--invalidation-mode", "unchecked-hash", str(TARGET / "lib")],
+        check=False,
+    ).returncode  # fmt: skip
+    if code != 0:
+        note("some files of the dependencies do not compile; that is usual for templates")
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    known = json.loads(NOTES.read_text()) if NOTES.exists() else {"notes": []}
+    NOTES.write_text(json.dumps({**known, "installed": sorted(installed())}))
+    return 0
+
+
+def rewrite(paths: Iterable[Path]) -> None:
+    """Scripts name the place where the environment was made; let them name the place where it will lie."""
+    for path in paths:
+        content = b"\0" if path.is_symlink() or not path.is_file() else path.read_bytes()
+        if b"\0" not in content and bytes(TARGET) in content:
+            path.write_bytes(content.replace(bytes(TARGET), bytes(HOME)))
+
+
+def installed() -> set[str]:
+    """Names of the distributions in the environment."""
+    site = next((TARGET / "lib").glob("python3*/site-packages"))
+    return {path.name.split("-")[0].lower().replace("_", "-") for path in site.glob("*.dist-info")}
+
+
+def files() -> set[str]:
+    """What lies in the workspace, without git's own and compiled files."""
+    return {
+        str((Path(folder) / name).relative_to(WORKSPACE))
+        for folder, _, names in os.walk(WORKSPACE)
+        for name in names
+        if "/.git" not in folder and "__pycache__" not in folder
+    }
+
+
+STEPS = {step.__name__: step for step in (start, dependencies, tools, project, finish)}
+
+if __name__ == "__main__":
+    sys.exit(STEPS[sys.argv[1]](json.loads(RECIPE.read_text())))
