@@ -1,0 +1,1 @@
+"""The loops that drive runs: claim, look at the world, do the one next thing, write it down."""

@@ -1,0 +1,136 @@
+"""VERIFYING: the trees and sandboxes that a plan asks for, and the evidence that comes back. The verdict is not made here."""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from control_plane.blobs.store import BlobStore
+from control_plane.orchestrator.lease import Lease
+from control_plane.orchestrator.specs import judge_draft
+from control_plane.orchestrator.stages import StageEnd, Stages
+from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.snapshots import Snapshots
+from control_plane.repos.trees import Trees
+from quality_gates.model import Stage, StageEvidence, StagePlan, ToolEvidence, TreeRecipe
+from runners import protocol
+from sandboxes.errors import BlobMissing, TooLarge
+from sandboxes.spec import Artifact, Ended, Workspace
+
+EVENT_BYTES = 64 * 2**20
+
+
+class Judging:
+    """Runs the stages of a plan side by side, each in a fresh sandbox, and reads what they left."""
+
+    def __init__(self, *, stages: Stages, mirrors: Mirrors, snapshots: Snapshots, blobs: BlobStore) -> None:
+        self._stages, self._mirrors, self._snapshots, self._blobs = stages, mirrors, snapshots, blobs
+        self._trees = Trees(mirrors)
+
+    async def evidence(
+        self,
+        lease: Lease,
+        plans: Sequence[StagePlan],
+        *,
+        repo_id: UUID,
+        base_commit: str,
+        head_tree: str,
+        environment: str,
+        attempt: int = 0,
+    ) -> dict[Stage, StageEvidence]:
+        """Run every stage to its end and return what each left. Raises what `Stages.run` raises."""
+        base = await self._snapshots.ensure(repo_id.hex, base_commit)
+
+        async def one(plan: StagePlan) -> StageEvidence:
+            workspace = await self.workspace(plan.tree, repo_id, base, base_commit, head_tree)
+            draft = judge_draft(run=str(lease.run_id), plan=plan, workspace=workspace, environment=environment)
+            end = await self._stages.run(lease, draft, attempt=attempt)
+            return await asyncio.to_thread(self.read, plan, end)
+
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(one(plan)) for plan in plans]
+        return {task.result().stage: task.result() for task in running}
+
+    async def workspace(
+        self, recipe: TreeRecipe, repo_id: UUID, base: str, base_commit: str, head_tree: str
+    ) -> Workspace:
+        """The tree of a stage, as a delta over the shared base; its remains are compared with that same tree."""
+        repo = repo_id.hex
+        base_tree = await self._mirrors.tree_of(repo, base_commit)
+        side, other = (base_tree, head_tree) if recipe.side == "base" else (head_tree, base_tree)
+        tree = await self._trees.compose(repo, side, {os.fsencode(path): other for path in recipe.swapped})
+        delta = None
+        if tree != base_tree:
+            packed = await self._trees.delta(repo, base_tree, tree)
+            delta = (await asyncio.to_thread(self._blobs.put_bytes, packed)).sha256
+        return Workspace(base=base, delta=delta, against=f"{repo}/{tree}")
+
+    def read(self, plan: StagePlan, end: StageEnd) -> StageEvidence:
+        """What a stage left, as evidence. Blocking. Hostile: whatever cannot be read is missing, never an error of ours."""
+        outcome = end.outcome
+        result = _document(self._blobs, outcome.outputs.get(protocol.RESULT))
+        changes = _document(self._blobs, outcome.collected.get("changes.json"))
+        return StageEvidence(
+            stage=plan.stage,
+            ended=outcome.ended.value,
+            detail=outcome.detail or str(result.get("detail", ""))[:2000],
+            exit_code=outcome.exit_code,
+            tools=tool_evidence(plan, result),
+            outputs={
+                name: self._blobs.path(one.sha256) for name, one in outcome.outputs.items() if name != protocol.RESULT
+            },
+            events=self._events(end),
+            altered=tuple(str(path) for path in changes.get("altered_tracked", ["(the workspace could not be read)"])),
+            limits_hit=tuple(f"{name}: {why}" for name, why in outcome.refused.items() if name in plan.outputs),
+        )
+
+    def _events(self, end: StageEnd) -> tuple[Mapping[str, Any], ...] | None:
+        sealed = end.streams.get("tests")
+        if sealed is None:
+            return ()
+        if not sealed.complete:
+            return None
+        try:
+            lines = self._blobs.read(sealed.sha256, EVENT_BYTES).splitlines()
+            events = tuple(json.loads(line) for line in lines)
+        except (BlobMissing, TooLarge, ValueError, RecursionError):
+            return None
+        return events if all(isinstance(event, dict) for event in events) else None
+
+
+def tool_evidence(plan: StagePlan, result: Mapping[str, Any]) -> dict[str, ToolEvidence]:
+    """The planned tools that the result speaks of; a tool that it does not name (or names badly) has no evidence."""
+    planned = {tool.name: tool for tool in plan.tools}
+    evidence: dict[str, ToolEvidence] = {}
+    told = result.get("tools")
+    for one in told if isinstance(told, list) else []:
+        if not isinstance(one, dict) or one.get("name") not in planned:
+            continue
+        code, duration = one.get("exit_code"), one.get("duration_s")
+        evidence[one["name"]] = ToolEvidence(
+            exit_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
+            timed_out=bool(one.get("timed_out")),
+            duration_s=float(duration) if isinstance(duration, int | float) else 0.0,
+            truncated=bool(one.get("truncated")),
+            argv=planned[one["name"]].argv,
+            detail=str(one.get("detail", ""))[:2000],
+        )
+    return evidence
+
+
+def _document(blobs: BlobStore, artifact: Artifact | None) -> dict[str, Any]:
+    """A JSON object that a sandbox wrote; empty if there is none that can be read."""
+    if artifact is None:
+        return {}
+    try:
+        document = json.loads(blobs.read(artifact.sha256, 16 * 2**20))
+    except (BlobMissing, TooLarge, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def ended_well(evidence: Mapping[Stage, StageEvidence]) -> bool:
+    """Whether every stage ran to its end, so that its evidence may be kept for other runs."""
+    return all(one.ended == Ended.COMPLETED for one in evidence.values())

@@ -1,0 +1,83 @@
+"""What the engine has and what the rows say, brought together both ways, for ever (DESIGN section 5).
+
+Engine without row, or of a run that has ended: destroyed after a grace. Row without engine: the run's own holder sees it as
+LOST when it waits; here only the rows of ended runs are cleared.
+"""
+
+import asyncio
+import time
+
+import structlog
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from control_plane.runs.models import Run, Sandbox
+from control_plane.runs.rules import TERMINAL, SandboxState
+from sandboxes.errors import ProviderUnavailable
+from sandboxes.names import SandboxName
+from sandboxes.ports import SandboxProvider
+from sandboxes.spec import SandboxSummary
+
+log = structlog.get_logger()
+
+
+class Reconciler:
+    """Destroys what nobody wants. A sandbox is only destroyed when it has been unwanted for `grace_s` seconds on end."""
+
+    def __init__(
+        self,
+        *,
+        sessions: async_sessionmaker[AsyncSession],
+        provider: SandboxProvider,
+        install: str,
+        grace_s: float = 30.0,
+        every_s: float = 15.0,
+    ) -> None:
+        self._sessions, self._provider, self._install = sessions, provider, install
+        self._grace_s, self._every_s = grace_s, every_s
+        self._unwanted_since: dict[str, float] = {}
+
+    async def serve(self) -> None:
+        """Reconcile until cancelled."""
+        while True:
+            try:
+                await self.once()
+            except ProviderUnavailable as error:
+                log.warning("reconcile.engine_away", error=str(error))
+            await asyncio.sleep(self._every_s)
+
+    async def once(self) -> list[str]:
+        """One look at everything; the names of what was destroyed."""
+        seen = [summary async for summary in self._provider.owned()]
+        wanted = await self._wanted()
+        now, destroyed = time.monotonic(), []
+        unwanted = {summary.name for summary in seen if self._is_ours(summary) and summary.name not in wanted}
+        self._unwanted_since = {name: self._unwanted_since.get(name, now) for name in unwanted}
+        for summary in seen:
+            if now - self._unwanted_since.get(summary.name, now) >= self._grace_s and summary.name in unwanted:
+                log.info("reconcile.destroyed", sandbox=summary.name)
+                await self._provider.destroy(summary.id)
+                destroyed.append(summary.name)
+        await self._clear_rows({summary.name for summary in seen} - set(destroyed))
+        return destroyed
+
+    def _is_ours(self, summary: SandboxSummary) -> bool:
+        name = SandboxName.parse(summary.name)
+        return name is not None and name.install == self._install
+
+    async def _wanted(self) -> set[str]:
+        """Names of sandboxes that a live run may still need: planned, living, or ended and not yet cleared."""
+        query = (
+            select(Sandbox.name)
+            .join(Run, Run.id == Sandbox.run_id)
+            .where(Run.state.not_in(TERMINAL), Sandbox.state != SandboxState.DESTROYED)
+        )
+        async with self._sessions() as session:
+            return set(await session.scalars(query))
+
+    async def _clear_rows(self, present: set[str]) -> None:
+        """Rows of ended runs whose sandbox is no longer there say so."""
+        ended = exists().where(Run.id == Sandbox.run_id, Run.state.in_(TERMINAL))
+        stale = update(Sandbox).where(Sandbox.state != SandboxState.DESTROYED, ended, Sandbox.name.not_in(present))
+        async with self._sessions.begin() as session:
+            await session.execute(stale.values(state=SandboxState.DESTROYED, destroyed_at=func.now()))

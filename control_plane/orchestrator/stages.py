@@ -1,0 +1,251 @@
+"""One sandbox of a run, from its row to its end: whatever instant the control plane dies at, doing it again is harmless.
+
+The row comes first (with the whole spec), then the door, then the engine. A restart finds the row, launches the same spec
+under the same name, which the provider adopts, and waits again.
+"""
+
+import asyncio
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from uuid_utils.compat import uuid7
+
+from control_plane.blobs.store import BlobStore
+from control_plane.gateway.door import Doors
+from control_plane.gateway.ports import DoorAccess
+from control_plane.orchestrator.lease import Lease
+from control_plane.orchestrator.specs import Draft, place, spec_from_json, spec_to_json
+from control_plane.orchestrator.streams import SealedStream, seal_streams
+from control_plane.runs.models import Sandbox
+from control_plane.runs.moves import append_event
+from control_plane.runs.rules import SandboxState
+from runners import protocol
+from sandboxes.names import SandboxName
+from sandboxes.ports import SandboxProvider
+from sandboxes.spec import Artifact, Ended, SandboxId, SandboxOutcome, SandboxSpec, Usage
+
+log = structlog.get_logger()
+
+RELAUNCHED = {Ended.EVICTED, Ended.PREEMPTED, Ended.LOST}
+"""The platform's fault, not the command's: the stage starts again under the next `n`."""
+MAX_LAUNCHES = 3
+INPUT_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnd:
+    """A stage whose sandbox is gone. What it left is in blobs."""
+
+    stage: str
+    n: int
+    outcome: SandboxOutcome
+    streams: Mapping[str, SealedStream]
+    started_at: datetime
+    ended_at: datetime
+
+
+class Stages:
+    """Runs stages of one run after another or side by side. Holds no state of its own."""
+
+    def __init__(
+        self,
+        *,
+        sessions: async_sessionmaker[AsyncSession],
+        provider: SandboxProvider,
+        blobs: BlobStore,
+        doors: Doors,
+        door_directory: Callable[[str], Path],
+        install: str,
+        image: str,
+        runner: str,
+        concurrency: int,
+    ) -> None:
+        self._sessions, self._provider, self._blobs, self._doors = sessions, provider, blobs, doors
+        self._door_directory, self._install, self.image, self._runner = door_directory, install, image, runner
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def run(self, lease: Lease, draft: Draft, *, attempt: int = 0) -> StageEnd:
+        """Run `draft` to its end, relaunching after infrastructure failures, at most `MAX_LAUNCHES` times in all.
+
+        `attempt` tells apart the times that a run wants the same stage again (a patch that is judged once more).
+
+        Raises:
+            LeaseLost: the run has passed to another worker meanwhile.
+            SandboxStartFailed: the engine refuses the spec.
+        """
+        first = attempt * MAX_LAUNCHES
+        for n in range(first, first + MAX_LAUNCHES):
+            row = await self._planned(lease, draft, n)
+            end = await self._to_its_end(lease, row)
+            if end.outcome.ended not in RELAUNCHED:
+                break
+        return end
+
+    async def _planned(self, lease: Lease, draft: Draft, n: int) -> Sandbox:
+        """The row of this launch, made if it is new. Every blob is written before the row that names it."""
+        async with self._sessions() as session:
+            known = await session.scalar(
+                select(Sandbox).where(Sandbox.run_id == lease.run_id, Sandbox.stage == draft.stage, Sandbox.n == n)
+            )
+        if known is not None:
+            return known
+        name = SandboxName(self._install, lease.run_id, draft.stage, n)
+        spec = place(draft, name=name, image=self.image, blobs=await asyncio.to_thread(self._store, draft))
+        row = Sandbox(
+            id=uuid7(),
+            run_id=lease.run_id,
+            stage=draft.stage,
+            n=n,
+            name=spec.name,
+            fingerprint=spec.fingerprint(),
+            spec=spec_to_json(spec) | {"egress": list(draft.egress)},
+            state=SandboxState.PLANNED,
+        )
+        async with self._sessions.begin() as session:
+            await lease.check(session)
+            session.add(row)
+            await append_event(session, lease.run_id, "stage.planned", {"stage": draft.stage, "n": n})
+        return row
+
+    def _store(self, draft: Draft) -> dict[str, str]:
+        """Make blobs of the draft's files. Blocking."""
+        files = {file.path: file.contents for file in draft.files} | {protocol.CAPSULE: draft.capsule_bytes()}
+        placed = {path: self._blobs.put(io.BytesIO(data), INPUT_BYTES).sha256 for path, data in files.items()}
+        return placed | {protocol.RUNNER: self._runner}
+
+    async def _to_its_end(self, lease: Lease, row: Sandbox) -> StageEnd:
+        if row.state in (SandboxState.PLANNED, SandboxState.LAUNCHED):
+            async with self._slots:
+                row = await self._live(lease, row)
+        if row.state is SandboxState.ENDED:
+            await self._clear(row)
+        return stage_end(row)
+
+    async def _live(self, lease: Lease, row: Sandbox) -> Sandbox:
+        """Open the door, launch or adopt, wait, and record the end. The door closes in any case."""
+        spec = spec_from_json({k: v for k, v in row.spec.items() if k != "egress"})
+        access = DoorAccess(
+            run_id=lease.run_id,
+            sandbox_id=row.id,
+            stage=row.stage,
+            capsule=await asyncio.to_thread(self._blobs.read, capsule_of(spec), INPUT_BYTES),
+            outputs={output.name: output.max_bytes for output in spec.outputs},
+            egress=tuple(row.spec["egress"]),
+        )
+        await self._doors.open(spec.name, self._door_directory(spec.name), access)
+        try:
+            sandbox = await self._launched(lease, row, spec)
+            outcome = await self._provider.wait(sandbox)
+        finally:
+            await self._doors.close(spec.name)
+        streams = await seal_streams(self._sessions, self._blobs, row.id)
+        ended_at = outcome.finished_at or datetime.now(UTC)
+        changes: dict[str, Any] = {
+            "state": SandboxState.ENDED,
+            "outcome": outcome_to_json(outcome) | {"streams": {name: one.to_json() for name, one in streams.items()}},
+            "ended_at": ended_at,
+        }
+        payload = {
+            "stage": row.stage,
+            "n": row.n,
+            "ended": outcome.ended,
+            "exit_code": outcome.exit_code,
+            "detail": outcome.detail,
+        }
+        return await self._record(lease, row, changes, "stage.ended", payload)
+
+    async def _launched(self, lease: Lease, row: Sandbox, spec: SandboxSpec) -> SandboxId:
+        sandbox = await self._provider.launch(spec)
+        if row.engine_id != sandbox:
+            changes = {"state": SandboxState.LAUNCHED, "engine_id": str(sandbox), "launched_at": datetime.now(UTC)}
+            await self._record(lease, row, changes, "stage.launched", {"stage": row.stage, "n": row.n})
+        return sandbox
+
+    async def _record(
+        self, lease: Lease, row: Sandbox, changes: Mapping[str, Any], event: str, payload: dict[str, Any]
+    ) -> Sandbox:
+        async with self._sessions.begin() as session:
+            await lease.check(session)
+            ours = await session.get_one(Sandbox, row.id, with_for_update=True)
+            for column, value in changes.items():
+                setattr(ours, column, value)
+            await append_event(session, lease.run_id, event, payload)
+            await session.flush()
+            session.expunge(ours)
+        return ours
+
+    async def _clear(self, row: Sandbox) -> None:
+        """Remove what carries the sandbox's name. No fence: its end is recorded, so destroying it again changes nothing."""
+        if row.engine_id is not None:
+            await self._provider.destroy(SandboxId(row.engine_id))
+        async with self._sessions.begin() as session:
+            ours = await session.get_one(Sandbox, row.id, with_for_update=True)
+            ours.state, ours.destroyed_at = SandboxState.DESTROYED, func.now()
+
+    async def terminate(self, lease: Lease, grace_s: float) -> None:
+        """Ask every live sandbox of the run to stop; whoever waits for one sees its end."""
+        async with self._sessions() as session:
+            live = await session.scalars(
+                select(Sandbox.engine_id).where(Sandbox.run_id == lease.run_id, Sandbox.state == SandboxState.LAUNCHED)
+            )
+        await asyncio.gather(*(self._provider.terminate(SandboxId(one), grace_s) for one in live if one is not None))
+
+
+def capsule_of(spec: SandboxSpec) -> str:
+    """The blob that holds the capsule of a sandbox."""
+    return next(one.sha256 for one in spec.inputs if one.path == protocol.CAPSULE)
+
+
+def outcome_to_json(outcome: SandboxOutcome) -> dict[str, Any]:
+    """What the sandbox's row keeps of its end."""
+    return {
+        "ended": outcome.ended.value,
+        "exit_code": outcome.exit_code,
+        "detail": outcome.detail,
+        "started_at": outcome.started_at.isoformat() if outcome.started_at else None,
+        "finished_at": outcome.finished_at.isoformat() if outcome.finished_at else None,
+        "usage": {"cpu_s": outcome.usage.cpu_s, "memory_peak_bytes": outcome.usage.memory_peak_bytes},
+        "outputs": {name: [one.sha256, one.size_bytes] for name, one in outcome.outputs.items()},
+        "refused": dict(outcome.refused),
+        "collected": {name: [one.sha256, one.size_bytes] for name, one in outcome.collected.items()},
+    }
+
+
+def outcome_from_json(document: Mapping[str, Any]) -> SandboxOutcome:
+    """The outcome that `outcome_to_json` wrote."""
+
+    def moment(text: str | None) -> datetime | None:
+        return datetime.fromisoformat(text) if text else None
+
+    return SandboxOutcome(
+        ended=Ended(document["ended"]),
+        exit_code=document["exit_code"],
+        detail=document["detail"],
+        started_at=moment(document["started_at"]),
+        finished_at=moment(document["finished_at"]),
+        usage=Usage(**document["usage"]),
+        outputs={name: Artifact(*one) for name, one in document["outputs"].items()},
+        refused=document["refused"],
+        collected={name: Artifact(*one) for name, one in document["collected"].items()},
+    )
+
+
+def stage_end(row: Sandbox) -> StageEnd:
+    """The end that a row has on record. Only for sandboxes that have ended."""
+    assert row.outcome is not None, f"sandbox {row.name} has not ended"  # noqa: S101 -- the caller has just seen its state
+    outcome = outcome_from_json(row.outcome)
+    return StageEnd(
+        stage=row.stage,
+        n=row.n,
+        outcome=outcome,
+        streams={name: SealedStream(**one) for name, one in row.outcome["streams"].items()},
+        started_at=outcome.started_at or row.created_at,
+        ended_at=outcome.finished_at or row.ended_at or row.created_at,
+    )

@@ -1,0 +1,145 @@
+"""A report becomes part of the task: blob first, then rows, the run's move and the task's move in one transaction."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from quality_gates.report import to_json
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from uuid_utils.compat import uuid7
+
+from control_plane.blobs.models import Blob
+from control_plane.blobs.store import BlobStore
+from control_plane.gate_reports.models import FindingRow, GateReportRow
+from control_plane.orchestrator.lease import Lease
+from control_plane.runs.models import Run
+from control_plane.runs.moves import move_run, update_run
+from control_plane.runs.rules import RunState
+from control_plane.tasks.moves import apply_effect
+from control_plane.tasks.rules import VerdictEffect, effect_of
+from quality_gates.model import GateReport, TaskReport
+
+
+class Verdicts:
+    """Records what the judge decided."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], blobs: BlobStore, max_judge_attempt: int) -> None:
+        self._sessions, self._blobs, self._max_judge_attempt = sessions, blobs, max_judge_attempt
+
+    async def record(
+        self,
+        run: Run,
+        lease: Lease,
+        report: TaskReport,
+        *,
+        cause: str = "",
+        environment_id: UUID | None = None,
+        changes: Mapping[str, Any] | None = None,
+        final: bool = False,
+    ) -> Run:
+        """Keep the report, and end the run with its verdict, or (unless `final`) have the same patch judged again."""
+        document = storable(to_json(report))
+        text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+        artifact = await asyncio.to_thread(self._blobs.put_bytes, text)
+        effect = effect_of(report.verdict, run.judge_attempt)
+        kept = {**(changes or {}), "report_sha256": artifact.sha256, "environment_id": environment_id}
+        async with self._sessions.begin() as session:
+            await lease.check(session)
+            await session.merge(Blob(sha256=artifact.sha256, size_bytes=artifact.size_bytes, kind="report"))
+            for gate, told in zip(report.gates, document["gates"], strict=True):
+                session.add_all(_rows(run, gate, told))
+            if effect.judge_again and not final and run.judge_attempt < self._max_judge_attempt:
+                return await self._again(session, run, lease, report, kept)
+            return await self._ended(session, run, lease, report, effect, cause, kept)
+
+    async def _again(
+        self, session: AsyncSession, run: Run, lease: Lease, report: TaskReport, kept: dict[str, Any]
+    ) -> Run:
+        return await update_run(
+            session,
+            run.id,
+            epoch=lease.epoch,
+            changes={**kept, "judge_attempt": run.judge_attempt + 1},
+            event="judged.again",
+            payload={"verdict": report.verdict.value, "attempt": run.judge_attempt + 1, "reasons": reasons(report)},
+        )
+
+    async def _ended(
+        self,
+        session: AsyncSession,
+        run: Run,
+        lease: Lease,
+        report: TaskReport,
+        effect: VerdictEffect,
+        cause: str,
+        kept: dict[str, Any],
+    ) -> Run:
+        moved = await move_run(
+            session,
+            run.id,
+            RunState.FINISHED,
+            epoch=lease.epoch,
+            cause=storable(cause or "; ".join(reasons(report)))[:2000],
+            changes={**kept, "verdict": report.verdict},
+            payload={"report": kept["report_sha256"], "needs_human": effect.needs_human},
+        )
+        if run.task_id is not None:
+            await apply_effect(session, run.task_id, effect, cause=moved.cause)
+        return moved
+
+
+def reasons(report: TaskReport) -> list[str]:
+    """Why the verdict is what it is: the reasons of the gates that are as bad as it."""
+    return [
+        f"{gate.gate}: {reason}"
+        for gate in report.gates
+        if gate.applicable and gate.verdict is report.verdict
+        for reason in gate.reasons
+    ] or list(report.notes)
+
+
+def storable(value: Any) -> Any:  # noqa: ANN401 -- any JSON value, and the same kind back
+    """`value` with what PostgreSQL's text cannot hold (NUL, lone surrogates) written out as escapes."""
+    if isinstance(value, str):
+        return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {storable(key): storable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(one) for one in value]
+    return value
+
+
+def _rows(run: Run, gate: GateReport, told: dict[str, Any]) -> list[GateReportRow | FindingRow]:
+    row = GateReportRow(
+        id=uuid7(),
+        run_id=run.id,
+        task_id=run.task_id,
+        judge_attempt=run.judge_attempt,
+        gate=gate.gate,
+        verdict=gate.verdict,
+        applicable=gate.applicable,
+        reasons=told["reasons"],
+        report=told,
+    )
+    return [
+        row,
+        *(
+            FindingRow(
+                id=uuid7(),
+                gate_report_id=row.id,
+                rule=storable(one.rule),
+                severity=one.severity,
+                path=storable(one.path),
+                line=one.line,
+                message=storable(one.message),
+                fingerprint=one.fingerprint,
+                new=one.new,
+                blocks=one.blocks,
+                suppressed=one.suppressed,
+                cwe=one.cwe,
+            )
+            for one in gate.findings
+        ),
+    ]

@@ -1,0 +1,164 @@
+"""The claiming loop: as many runs at once as the machine takes, each under a lease that is renewed while it is driven."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from control_plane.orchestrator.children import WAITING_FOR
+from control_plane.orchestrator.ending import lose
+from control_plane.orchestrator.lease import Again, Lease
+from control_plane.runs import leases
+from control_plane.runs.errors import LeaseLost
+from control_plane.runs.models import Run
+from control_plane.runs.moves import update_run
+from control_plane.runs.rules import TERMINAL
+
+log = structlog.get_logger()
+
+Drive = Callable[[Run, Lease, asyncio.Event], Awaitable[Again | None]]
+"""Drive a run as far as it goes now: when to look again, or None if it has ended. The event is set when it is to stop."""
+
+RETRY_S = 5.0
+"""After a failure of the platform (an engine that does not answer...) the run is looked at again so much later."""
+MAX_FAILURES = 5
+"""Failures of the platform on one run, one after another, before it is given up as LOST (a poison run must not spin)."""
+CANCEL_POLL_S = 1.0
+
+
+class Worker:
+    """Claims runs and drives them. `poke` makes it look at the queue at once; polling makes it right."""
+
+    def __init__(
+        self,
+        *,
+        sessions: async_sessionmaker[AsyncSession],
+        drive: Drive,
+        owner: str,
+        concurrency: int,
+        lease_s: float,
+        poll_s: float = 1.0,
+    ) -> None:
+        self._sessions, self._drive, self._owner = sessions, drive, owner
+        self._lease_s, self._poll_s = lease_s, poll_s
+        self._free = asyncio.Semaphore(concurrency)
+        self._poked = asyncio.Event()
+        self._live: set[asyncio.Task[None]] = set()
+
+    def poke(self) -> None:
+        """There may be something to do."""
+        self._poked.set()
+
+    async def serve(self) -> None:
+        """Claim and drive until cancelled. Runs under way are then left where they are: their next holder adopts them."""
+        try:
+            while True:
+                await self._free.acquire()
+                run = await self._claimed()
+                if run is None:
+                    self._free.release()
+                    await self._rest()
+                else:
+                    task = asyncio.create_task(self._hold(run), name=f"run {run.id}")
+                    self._live.add(task)
+                    task.add_done_callback(self._done)
+        finally:
+            for task in self._live:
+                task.cancel()
+            await asyncio.gather(*self._live, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._live.discard(task)
+        self._free.release()
+        self.poke()
+
+    async def _claimed(self) -> Run | None:
+        async with self._sessions.begin() as session:
+            run = await leases.claim_next(session, self._owner, self._lease_s)
+            if run is not None:
+                await session.flush()
+                session.expunge(run)
+            return run
+
+    async def _rest(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._poked.wait(), self._poll_s)
+        self._poked.clear()
+
+    async def _hold(self, run: Run) -> None:
+        """Drive one run while a second task keeps its lease; losing the lease ends the driving, and nothing is cleaned up."""
+        lease, cancelled = Lease(run.id, run.lease_epoch), asyncio.Event()
+        driving = asyncio.create_task(self._driven(run, lease, cancelled))
+        keeping = asyncio.create_task(self._keep(lease, cancelled))
+        try:
+            await asyncio.wait({driving, keeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (keeping, driving):
+                task.cancel()
+            await asyncio.gather(driving, keeping, return_exceptions=True)
+
+    async def _driven(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> None:
+        try:
+            again = await self._drive(run, lease, cancelled)
+        except LeaseLost:
+            log.warning("run.lease_lost", run=str(run.id), epoch=lease.epoch)
+            return
+        except Exception as error:
+            log.warning("run.step_failed", run=str(run.id), state=run.state, exc_info=error)
+            with contextlib.suppress(LeaseLost):
+                async with self._sessions.begin() as session:
+                    await self._failed(session, lease, error)
+            return
+        if again is not None:
+            with contextlib.suppress(LeaseLost):
+                async with self._sessions.begin() as session:
+                    await give_back(session, lease, again)
+
+    async def _failed(self, session: AsyncSession, lease: Lease, error: Exception) -> None:
+        run = await lease.check(session)
+        failures = int(run.facts.get("failures", 0)) + 1 if run.facts.get("failed_in") == run.state else 1
+        text = f"{type(error).__name__}: {error}"[:2000]
+        if failures >= MAX_FAILURES:
+            cause = f"the platform failed {failures} times in a row; the last time: {text}"
+            await lose(session, run, epoch=lease.epoch, cause=cause)
+            return
+        await update_run(
+            session,
+            run.id,
+            epoch=lease.epoch,
+            changes={"facts": {**run.facts, "failures": failures, "failed_in": run.state.value}},
+            event="platform.failure",
+            payload={"error": text, "failures": failures},
+        )
+        await leases.release(session, run.id, lease.epoch, RETRY_S)
+
+    async def _keep(self, lease: Lease, cancelled: asyncio.Event) -> None:
+        """Renew the lease at a third of its time, and look every second whether somebody wants the run to stop."""
+        renewed = time.monotonic()
+        while True:
+            await asyncio.sleep(CANCEL_POLL_S)
+            async with self._sessions.begin() as session:
+                if time.monotonic() - renewed >= self._lease_s / 3:
+                    try:
+                        await leases.renew(session, lease.run_id, lease.epoch, self._lease_s)
+                    except LeaseLost:
+                        return
+                    renewed = time.monotonic()
+                if await session.scalar(select(Run.cancel_requested_at).where(Run.id == lease.run_id)) is not None:
+                    cancelled.set()
+
+
+async def give_back(session: AsyncSession, lease: Lease, again: Again) -> None:
+    """Release the lease. A run that waits for another cannot miss its end: the other's row is locked while we write."""
+    after_s = again.after_s
+    if again.waiting_for is not None:
+        child = await session.get_one(Run, again.waiting_for, with_for_update=True)
+        after_s = 0.0 if child.state in TERMINAL else after_s
+    run = await lease.check(session)
+    run.facts = {**run.facts, WAITING_FOR: str(again.waiting_for) if again.waiting_for else None}
+    await session.flush()
+    await leases.release(session, run.id, lease.epoch, after_s)
