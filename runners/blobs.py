@@ -1,4 +1,4 @@
-"""git's blobs: their ids, and loose objects written without git ever seeing the file."""
+"""Git's blobs: their ids, and loose objects written without git ever seeing the file."""
 
 import hashlib
 import os
@@ -35,14 +35,18 @@ class LooseObjects:
 
     def store(self, fd: int, size: int) -> str:
         """Write a file's bytes as a blob; its id. Memory stays flat."""
-        return self._store(_read(fd, size), size)
+        return self._store("blob", _read(fd, size), size)
 
     def store_bytes(self, data: bytes) -> str:
         """Write bytes as a blob; its id."""
-        return self._store(iter((data,)), len(data))
+        return self._store("blob", iter((data,)), len(data))
 
-    def _store(self, pieces: Iterator[bytes], size: int) -> str:
-        head = b"blob %d\0" % size
+    def store_tree(self, data: bytes) -> str:
+        """Write a tree object; its id."""
+        return self._store("tree", iter((data,)), len(data))
+
+    def _store(self, kind: str, pieces: Iterator[bytes], size: int) -> str:
+        head = f"{kind} {size}\0".encode()
         digest = hashlib.sha1(head, usedforsecurity=False)  # as above
         packer = zlib.compressobj(1)
         temporary = self._objects / f"tmp-{secrets.token_hex(8)}"

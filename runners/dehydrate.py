@@ -5,12 +5,12 @@ them into a tree and print the difference. Nothing that lies in the tree (`.git`
 """
 
 import tempfile
-from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from runners.base_ignores import ignored_by_base
+from runners.base_tree import BaseTree, NewTree, ObjectReader
 from runners.blobs import LooseObjects, Shrunk, blob_id, blob_id_of
 from runners.changes import CHANGES, PATCH, ChangedEntry, Changes, RefusedEntry
 from runners.git_private import PrivateGit
@@ -25,7 +25,6 @@ from runners.tree_rules import (
     twins,
 )
 
-_GITLINK = "160000"
 _DIFF = (
     *(
         "diff-tree",
@@ -42,7 +41,7 @@ _DIFF = (
 )
 
 
-def collect(  # noqa: PLR0917 -- the port's four, and the two that the composition root binds
+def collect(
     git_dir: Path, against: str, tree: Path, changed: Collection[bytes] | None, into: Path, limits: PatchLimits
 ) -> None:
     """Write `change.patch` and `changes.json` into `into`: how `tree` differs from the tree object `against` of `git_dir`.
@@ -55,14 +54,10 @@ def collect(  # noqa: PLR0917 -- the port's four, and the two that the compositi
     with tempfile.TemporaryDirectory(prefix="vsc-dehydrate-") as name:
         scratch = Path(name)
         git = PrivateGit(scratch, objects=git_dir / "objects")
-        base = _read_base(git, against)
-        hostile = HostileTree(tree, limits)
-        try:
-            search = _Search(base, hostile, limits, LooseObjects(git.directory / "objects"), git, scratch)
-            search.run(changed)
-        finally:
-            hostile.close()
-        new_tree = None if search.refused else _write_tree(git, against, search.entries)
+        objects = LooseObjects(git.directory / "objects")
+        with ObjectReader(git) as reader, HostileTree(tree, limits) as hostile:
+            search = _Search(BaseTree(reader, against), hostile, limits, objects, scratch)
+            new_tree = search.run(changed)
         if new_tree is None or new_tree == against:
             (into / PATCH).write_bytes(b"")
         else:
@@ -70,70 +65,14 @@ def collect(  # noqa: PLR0917 -- the port's four, and the two that the compositi
         (into / CHANGES).write_text(search.changes(new_tree).to_json(), encoding="utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class _Base:
-    files: dict[bytes, tuple[str, str]]
-    """Path -> mode and blob; gitlinks are apart."""
-    gitlinks: frozenset[bytes]
-    order: list[bytes]
-
-    def below(self, directory: bytes) -> Iterator[bytes]:
-        """The files below a directory (all of them for the root, which is the empty path)."""
-        prefix = directory + b"/" if directory else b""
-        start = bisect_left(self.order, prefix)
-        end = bisect_left(self.order, directory + b"0") if directory else len(self.order)  # `0` follows `/`
-        return iter(self.order[start:end])
-
-    def holds(self, directory: bytes) -> bool:
-        """Whether a file lies below it."""
-        return next(self.below(directory), None) is not None
-
-    def children(self, directory: bytes) -> Iterator[bytes]:
-        """The names directly below a directory."""
-        prefix = directory + b"/" if directory else b""
-        at = bisect_left(self.order, prefix)
-        while at < len(self.order) and self.order[at].startswith(prefix):
-            name, slash, _ = self.order[at][len(prefix) :].partition(b"/")
-            yield name
-            at = bisect_left(self.order, prefix + name + b"0", at) if slash else at + 1
-
-
-def _read_base(git: PrivateGit, against: str) -> _Base:
-    files: dict[bytes, tuple[str, str]] = {}
-    gitlinks = set()
-    for line in git.run("ls-tree", "-r", "-z", against).split(b"\0")[:-1]:
-        head, _, path = line.partition(b"\t")
-        mode, _, blob = head.decode().split(" ")
-        if mode == _GITLINK:
-            gitlinks.add(path)
-        else:
-            files[path] = (mode, blob)
-    return _Base(files, frozenset(gitlinks), sorted(files))
-
-
-def _write_tree(git: PrivateGit, against: str, entries: Iterable[ChangedEntry]) -> str:
-    gone = [b"0 %s\t%s\0" % (b"0" * 40, e.path) for e in entries if e.head_mode is None]
-    there = [
-        b"%s %s\t%s\0" % (e.head_mode.encode(), e.head_blob.encode(), e.path)
-        for e in entries
-        if e.head_mode is not None and e.head_blob is not None
-    ]
-    if not gone and not there:
-        return against
-    git.run("read-tree", against)
-    git.run("update-index", "-z", "--index-info", stdin=b"".join(gone + there))  # a directory may take a file's place
-    return git.run("write-tree").decode().strip()
-
-
 @dataclass(slots=True)
 class _Search:
     """Finds what differs. The rules decide on new things; what the base has may stay as it is."""
 
-    base: _Base
+    base: BaseTree
     tree: HostileTree
     limits: PatchLimits
     objects: LooseObjects
-    git: PrivateGit
     scratch: Path
     entries: list[ChangedEntry] = field(default_factory=list)
     refused: list[RefusedEntry] = field(default_factory=list)
@@ -144,32 +83,42 @@ class _Search:
     _walked: set[bytes] = field(default_factory=set)
     _bytes: int = 0
 
-    def run(self, changed: Collection[bytes] | None) -> None:
-        """Fill `entries`, `refused` and `notes`."""
+    def run(self, changed: Collection[bytes] | None) -> str | None:
+        """Fill `entries`, `refused` and `notes`; the id of the new tree, or None if anything is refused."""
         try:
             if changed is None:
                 self._walk(b"")
-                self._candidates.update(self.base.files)
+                self._candidates.update(self.base.files_below(b""))
             else:
                 for path in sorted(changed):
                     self._consider(path.strip(b"/") if path != b"." else b"")
-            tracked = [path for path in sorted(self._candidates) if path in self.base.files]
-            for path in tracked:
-                self._compare(path)
-            self._take_new(sorted(self._candidates.difference(tracked)))
-            for path, other in twins(self._present(), [e.path for e in self.entries if e.base_mode is None]).items():
-                self._refuse(path, f"some file systems take it for {other!r}")
+            self._compare_all()
         except TreeLimit as limit:
             self._refuse(b"", str(limit))
         except Shrunk:
             self._refuse(b"", "a file changed while it was read: something still writes to this tree")
         self.entries.sort(key=lambda entry: entry.path)
+        new = NewTree(self.base, self.entries)
+        added = [entry.path for entry in self.entries if entry.base_mode is None]
+        for path, other in twins(new.touched, added).items():
+            self._refuse(path, f"some file systems take it for {other!r}")
+        return None if self.refused else new.store(self.objects)
+
+    def _compare_all(self) -> None:
+        new = []
+        for path in sorted(self._candidates):
+            known = self.base.file(path)
+            if known is None:
+                new.append(path)
+            else:
+                self._compare(path, *known)
+        self._take_new(new)
 
     def changes(self, tree: str | None) -> Changes:
         """The document."""
         refused = tuple(sorted(self.refused, key=lambda entry: (entry.path, entry.reason)))
-        differing = {entry.path for entry in (*self.entries, *self.refused)}
-        altered = tuple(sorted(differing & self.base.files.keys()))
+        differing = {entry.path for entry in self.entries} | {entry.path for entry in self.refused}
+        altered = tuple(path for path in sorted(differing) if self.base.file(path))
         return Changes(tree, tuple(self.entries), refused, tuple(self.notes), altered)
 
     def _consider(self, path: bytes) -> None:
@@ -182,20 +131,19 @@ class _Search:
             self._found(path)
             return
         entry = self._look(path) if path else Entry(0o040000, 0)
-        if path in self.base.files:
+        listing = self.base.listing(path)
+        if self.base.file(path):
             self._candidates.add(path)
         if entry is None or not entry.is_directory:
-            self._candidates.update(self.base.below(path))
+            self._candidates.update(self.base.files_below(path))
             if entry is not None:
                 self._found(path)
-        elif path and not self.base.holds(path):
+        elif listing is None:
             self._walk(path)
         else:
-            there = set(self._names(path))
-            for name in self.base.children(path):
-                if name not in there:
-                    gone = path + b"/" + name if path else name
-                    self._candidates.update((gone,) if gone in self.base.files else self.base.below(gone))
+            for name in listing.keys() - self._names(path):
+                gone = path + b"/" + name if path else name
+                self._candidates.update((gone,) if self.base.file(gone) else self.base.files_below(gone))
 
     def _walk(self, top: bytes) -> None:
         queue = [top]
@@ -215,13 +163,13 @@ class _Search:
 
     def _is_new_litter(self, path: bytes) -> bool:
         litter = is_litter(path) or is_litter_directory(path.rpartition(b"/")[2])
-        return litter and path not in self.base.files and not self.base.holds(path)
+        return litter and self.base.file(path) is None and self.base.listing(path) is None
 
     def _found(self, path: bytes) -> None:
         """Something that is not a directory (or pretends to be a git directory)."""
         names = path.split(b"/")
         for index, name in enumerate(names):
-            if is_dot_git(name) and path not in self.base.files:
+            if is_dot_git(name) and self.base.file(path) is None:
                 self._odd[b"/".join(names[: index + 1])] = "a git directory inside the repository hides what lies in it"
                 return
         self._candidates.add(path)
@@ -243,9 +191,8 @@ class _Search:
             self._odd[path] = str(error)
             return None
 
-    def _compare(self, path: bytes) -> None:
+    def _compare(self, path: bytes, mode: str, blob: str) -> None:
         """A path that the base has."""
-        mode, blob = self.base.files[path]
         entry = self._look(path)
         if path in self._odd:
             self._refuse(path, self._odd.pop(path))
@@ -262,7 +209,7 @@ class _Search:
     def _take_new(self, paths: list[bytes]) -> None:
         """Paths that the base does not have, and what cannot be taken: without litter and what the base's rules ignore."""
         wanted = [path for path in (*paths, *self._odd) if not is_litter(path) and len(path) <= self.limits.path_bytes]
-        ignored = ignored_by_base(self.git, self.scratch, self.base.files, wanted)
+        ignored = ignored_by_base(self.base, self.scratch, wanted)
         left_out = ignored | {path for path in (*paths, *self._odd) if is_litter(path)}
         if left_out:
             self.notes.append(
@@ -280,7 +227,7 @@ class _Search:
         if entry is None or entry.is_directory:
             return  # gone: deleted by the same hand that made it
         reason = refused_name(path, self.limits)
-        if reason is None and any(path.startswith(link + b"/") or path == link for link in self.base.gitlinks):
+        if reason is None and self.base.in_submodule(path):
             reason = "lies in a submodule"
         if reason is None and entry.git_mode is None:
             reason = f"is {entry.kind}"
@@ -330,8 +277,3 @@ class _Search:
 
     def _refuse(self, path: bytes, reason: str) -> None:
         self.refused.append(RefusedEntry(path, reason))
-
-    def _present(self) -> Iterator[bytes]:
-        gone = {entry.path for entry in self.entries if entry.head_mode is None}
-        yield from (path for path in self.base.files if path not in gone)
-        yield from (entry.path for entry in self.entries if entry.base_mode is None)

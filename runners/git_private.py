@@ -50,20 +50,20 @@ class PrivateGit:
             "GIT_NO_LAZY_FETCH": "1",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_PAGER": "cat",
-            "GIT_LITERAL_PATHSPECS": "1",
             "GIT_CEILING_DIRECTORIES": "/",
         }
+        self._cwd = work_tree or self.directory
         if work_tree is not None:
             self._environ["GIT_WORK_TREE"] = str(work_tree)
 
-    def start(self, *arguments: str, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    def start(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run git to its end; the exit code is a value."""
         return subprocess.run(
             ("git", *arguments),
             input=stdin,
             capture_output=True,
             check=False,
-            cwd=cwd or self.directory,
+            cwd=self._cwd,
             env=self._environ,
         )
 
@@ -76,6 +76,12 @@ class PrivateGit:
             )
         return done.stdout
 
+    def open(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Git as a process to talk to."""
+        return subprocess.Popen(
+            ("git", *arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._cwd, env=self._environ
+        )
+
     def write_to(self, path: Path, *arguments: str) -> None:
         """Git's standard output into a file that is new. Raises GitFailed."""
         with path.open("xb") as file:
@@ -85,7 +91,7 @@ class PrivateGit:
                 stdout=file,
                 stderr=subprocess.PIPE,
                 check=False,
-                cwd=self.directory,
+                cwd=self._cwd,
                 env=self._environ,
             )
         if done.returncode != 0:

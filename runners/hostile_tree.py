@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from runners.tree_rules import PatchLimits
 
@@ -58,8 +59,10 @@ class HostileTree:
         self._until = time.monotonic() + limits.time_s
         self._seen = 0
 
-    def close(self) -> None:
-        """Let go of the tree."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         os.close(self._last[1])
         os.close(self._root)
 

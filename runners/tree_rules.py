@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -120,28 +120,29 @@ def fold(path: bytes) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
-def twins(present: Iterable[bytes], added: Iterable[bytes]) -> dict[bytes, bytes]:
+def twins(directories: Mapping[bytes, Collection[bytes]], added: Iterable[bytes]) -> dict[bytes, bytes]:
     """New paths that some file system cannot tell from another path: new path -> the other one.
 
-    `present` are all paths of the new tree, `added` those of them that the base does not have. Directories count too.
+    `directories` holds, for each directory above an added path, the names that the new tree has there.
     """
-    added = list(added)
-    wanted = {fold(prefix) for path in added for prefix in _prefixes(path)}
-    if not wanted:
-        return {}
-    spellings: dict[str, set[bytes]] = {}
-    for prefix in {prefix for path in present for prefix in _prefixes(path)}:
-        folded = fold(prefix)
-        if folded in wanted:
-            spellings.setdefault(folded, set()).add(prefix)
+    spellings: dict[bytes, dict[str, list[bytes]]] = {}
     found: dict[bytes, bytes] = {}
     for path in added:
         for prefix in _prefixes(path):
-            others = spellings.get(fold(prefix), set()) - {prefix}
+            directory, slash, name = prefix.rpartition(b"/")
+            if directory not in spellings:
+                spellings[directory] = _by_fold(directories[directory])
+            others = [other for other in spellings[directory][fold(name)] if other != name]
             if others:
-                found[path] = min(others)
-                break
+                found[path] = directory + slash + min(others)
     return found
+
+
+def _by_fold(names: Iterable[bytes]) -> dict[str, list[bytes]]:
+    spellings: dict[str, list[bytes]] = {}
+    for name in names:
+        spellings.setdefault(fold(name), []).append(name)
+    return spellings
 
 
 def _prefixes(path: bytes) -> list[bytes]:

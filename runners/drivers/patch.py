@@ -22,12 +22,12 @@ def apply_patch(surroundings: Surroundings) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         git = PrivateGit(Path(scratch), work_tree=surroundings.workspace)
         apply = ("apply", "--whitespace=nowarn")
-        check = git.start(*apply, "--check", "--verbose", str(surroundings.patch), cwd=surroundings.workspace)
+        check = git.start(*apply, "--check", "--verbose", str(surroundings.patch))
         if check.returncode != 0 or _MOVED.search(check.stderr):
             _pass_on(check)
             surroundings.explain("the patch does not apply exactly")
             return check.returncode or 1
-        done = git.start(*apply, str(surroundings.patch), cwd=surroundings.workspace)
+        done = git.start(*apply, str(surroundings.patch))
         _pass_on(done)
         return done.returncode
 
