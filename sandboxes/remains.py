@@ -89,17 +89,19 @@ def _take(out: int, output: Output, depot: Depot, remains: Remains) -> None:
     except OSError as error:
         remains.refused[output.name] = _why_closed(out, output.name, error)
         return
-    with os.fdopen(handle, "rb") as source:
-        found = os.fstat(source.fileno())
+    try:
+        found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             remains.refused[output.name] = f"not a plain file but {_kind(found.st_mode)}"
         elif found.st_size > output.max_bytes:
             remains.refused[output.name] = f"{found.st_size} bytes; the limit is {output.max_bytes}"
         else:
-            try:
+            with os.fdopen(handle, "rb", closefd=False) as source:
                 remains.outputs[output.name] = depot.put(source, output.max_bytes)
-            except TooLarge:
-                remains.refused[output.name] = f"more than {output.max_bytes} bytes"
+    except TooLarge:
+        remains.refused[output.name] = f"more than {output.max_bytes} bytes"
+    finally:
+        os.close(handle)
 
 
 def _why_closed(out: int, name: str, error: OSError) -> str:

@@ -63,9 +63,12 @@ class Collected:
 
     depot: LocalDepot
     calls: list = field(default_factory=list)
+    failure: Exception | None = None
 
     def __call__(self, against: str, tree: Path, changed: Collection[bytes] | None, into: Path) -> None:
         self.calls.append(changed)
+        if self.failure:
+            raise self.failure
         before, after = state_of(self.depot.tree(against)), state_of(tree)
         names = {os.fsdecode(path) for path in changed} if changed is not None else {*before, *after}
         differs = {name: after.get(name) for name in sorted(names) if before.get(name) != after.get(name)}
@@ -98,9 +101,7 @@ class Kit:
         self.snapshots = self.root / "snapshots"
         write_tree(self.snapshots / "base", BASE)
         write_tree(self.root / "environments" / "env", {"lib/mod.py": b"X = 1\n"}, owner=0)
-        self.depot = LocalDepot(
-            self.store, {"snapshots": self.snapshots, "environments": self.root / "environments"}
-        )
+        self.depot = LocalDepot(self.store, {"snapshots": self.snapshots, "environments": self.root / "environments"})
         self.collected = Collected(self.depot)
 
     def blob(self, content: bytes) -> str:
@@ -116,7 +117,9 @@ class Kit:
     def input(self, path: str, content: bytes) -> Input:
         return Input(path, self.blob(content))
 
-    def spec(self, code: str, *, limits: Limits | None = None, outputs=("out.txt",), workspace="snapshots/base", **more):
+    def spec(
+        self, code: str, *, limits: Limits | None = None, outputs=("out.txt",), workspace="snapshots/base", **more
+    ):
         """A spec that runs Python `code`."""
         if isinstance(workspace, str):
             workspace = Workspace(base=workspace, against=workspace)
@@ -124,7 +127,8 @@ class Kit:
             name=more.pop("name", str(SandboxName(self.install, uuid.uuid4(), "head"))),
             image=more.pop("image", self.image),
             command=(self.python, "-I", "-c", code),
-            limits=limits or Limits(deadline_s=60, memory_bytes=256 * 2**20, pids=64, disk_bytes=64 * 2**20, disk_files=5000),
+            limits=limits
+            or Limits(deadline_s=60, memory_bytes=256 * 2**20, pids=64, disk_bytes=64 * 2**20, disk_files=5000),
             outputs=tuple(Output(name, 1000) if isinstance(name, str) else name for name in outputs),
             workspace=workspace,
             **more,
