@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import cast
+from typing import BinaryIO, cast
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -65,7 +65,7 @@ class DepotOutputs:
                     raise TooLarge(f"{name}: more than {max_bytes} bytes")
                 await asyncio.to_thread(spool.write, block)
             spool.seek(0)
-            kept = await asyncio.to_thread(self._depot.put, spool, max_bytes)
+            kept = await asyncio.to_thread(self._depot.put, cast("BinaryIO", spool), max_bytes)
         async with self._sessions.begin() as session:
             row = {"sha256": kept.sha256, "size_bytes": kept.size_bytes, "kind": "output"}
             await session.execute(insert(Blob).values(row).on_conflict_do_nothing())

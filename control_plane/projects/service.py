@@ -25,7 +25,9 @@ class KeyTaken(Exception):
 async def create_project(session: AsyncSession, *, key: str, name: str, client_name: str) -> Project:
     """A planned project. Raises KeyTaken."""
     values = {"id": new_id(), "key": key, "name": name, "client_name": client_name, "status": ProjectStatus.PLANNED}
-    made = await session.scalar(insert(Project).values(values).on_conflict_do_nothing().returning(Project))
+    made: Project | None = await session.scalar(
+        insert(Project).values(values).on_conflict_do_nothing().returning(Project)
+    )
     if made is None:
         raise KeyTaken("project", key)
     return made
@@ -52,7 +54,7 @@ async def create_module(
         "docs_refs": docs_refs or [],
         "status": ProjectStatus.PLANNED,
     }
-    made = await session.scalar(insert(Module).values(values).on_conflict_do_nothing().returning(Module))
+    made: Module | None = await session.scalar(insert(Module).values(values).on_conflict_do_nothing().returning(Module))
     if made is None:
         raise KeyTaken("module", key)
     return made

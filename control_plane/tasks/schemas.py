@@ -28,7 +28,7 @@ class CommandDriver(StrictModel):
 
     kind: Literal["command"]
     argv: Annotated[list[Word], Field(min_length=1, max_length=1000)]
-    environ: dict[VariableName, Word] = {}
+    environ: Annotated[dict[VariableName, Word], Field(default_factory=dict)]
 
 
 class NewTask(StrictModel):

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.audit.service import append_line
@@ -76,8 +76,11 @@ async def submit(session: AsyncSession, submission: Submission, by: str) -> Task
         "options": _options(submission) | {"request_sha256": request_sha256},
         "created_by": by,
     }
-    if await _insert_task(session, row) is None:
-        return await _known(session, submission, key, request_sha256)
+    if not await _inserted(session, row):
+        if submission.idempotency_key is not None:
+            return await _same(session, submission.idempotency_key, key, request_sha256)
+        row["key"] = f"{key}-{task_id.hex[-8:].upper()}"  # the packet's own id is taken: this is another task from it
+        await _inserted(session, row)
     stored = await store_packet(session, packet)
     await append_line(
         session,
@@ -119,7 +122,9 @@ async def find_task(session: AsyncSession, which: str) -> Task:
 
 async def latest_runs(session: AsyncSession, task_ids: list[UUID]) -> dict[UUID, Run]:
     """Each task's newest run."""
-    newest = select(Run).where(Run.task_id.in_(task_ids)).order_by(Run.task_id, Run.id.desc()).distinct(Run.task_id)
+    newest = (
+        select(Run).where(Run.task_id.in_(task_ids)).order_by(Run.task_id, Run.id.desc()).ext(distinct_on(Run.task_id))
+    )
     return {run.task_id: run for run in (await session.scalars(newest)).all() if run.task_id is not None}
 
 
@@ -175,18 +180,15 @@ def _key_of(submission: Submission, packet: ContextPacket, by: str) -> str:
     return packet.task_definition.task_id
 
 
-async def _insert_task(session: AsyncSession, row: dict[str, Any]) -> UUID | None:
+async def _inserted(session: AsyncSession, row: dict[str, Any]) -> bool:
     statement = insert(Task).values(row).on_conflict_do_nothing(index_elements=[Task.key]).returning(Task.id)
-    return (await session.execute(statement)).scalar_one_or_none()
+    return (await session.execute(statement)).scalar_one_or_none() is not None
 
 
-async def _known(session: AsyncSession, submission: Submission, key: str, request_sha256: str) -> Task:
-    """The task that has this key already: the same request's, or (without an idempotency key) a reason for a new name."""
+async def _same(session: AsyncSession, idempotency_key: str, key: str, request_sha256: str) -> Task:
     known = await find_task(session, key)
-    if submission.idempotency_key is None:
-        raise _Taken(key)
     if known.options.get("request_sha256") != request_sha256:
-        raise IdempotencyConflict(submission.idempotency_key)
+        raise IdempotencyConflict(idempotency_key)
     return known
 
 

@@ -1,0 +1,40 @@
+"""Routes of reports: JSON, or Markdown for people."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from control_plane.gate_reports import service
+from control_plane.services import Services
+from control_plane.web.deps import ServicesDep
+from control_plane.web.strict import StrictRoute
+
+router = APIRouter(route_class=StrictRoute, tags=["reports"])
+Format = Annotated[Literal["json", "md"], Query(alias="format")]
+# What a report quotes is hostile text: it is never to be taken for a page.
+_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'; sandbox"}
+
+
+@router.get("/runs/{run}/report")
+async def run_report(run: UUID, services: ServicesDep, form: Format = "json") -> Response:
+    """The report of one run."""
+    async with services.sessions() as session:
+        sha256 = await service.report_sha256_of_run(session, run)
+    return await _answer(services, sha256, form)
+
+
+@router.get("/tasks/{task}/report")
+async def task_report(task: str, services: ServicesDep, form: Format = "json") -> Response:
+    """The newest report of a task."""
+    async with services.sessions() as session:
+        sha256 = await service.report_sha256_of_task(session, task)
+    return await _answer(services, sha256, form)
+
+
+async def _answer(services: Services, sha256: str, form: str) -> Response:
+    report = await service.read_report(services.blobs, sha256)
+    if form == "md":
+        return PlainTextResponse(services.markdown(report), media_type="text/markdown", headers=_HEADERS)
+    return JSONResponse(report, headers=_HEADERS)

@@ -1,0 +1,46 @@
+"""Finding the report of a run or a task."""
+
+import asyncio
+import json
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.blobs.store import BlobStore
+from control_plane.runs.errors import NotFound
+from control_plane.runs.models import Run
+from control_plane.tasks.service import find_task
+
+REPORT_BYTES = 128 * 2**20
+
+
+async def report_sha256_of_run(session: AsyncSession, run_id: UUID) -> str:
+    """The blob that holds the run's report. Raises NotFound, also for a run that ended without one."""
+    run = await session.get(Run, run_id)
+    if run is None:
+        raise NotFound("run", run_id)
+    if run.report_sha256 is None:
+        raise NotFound("report of run", f"{run_id} ({run.state.value}{': ' + run.cause if run.cause else ''})")
+    return run.report_sha256
+
+
+async def report_sha256_of_task(session: AsyncSession, which: str) -> str:
+    """The blob that holds the newest report of the task. Raises NotFound."""
+    task = await find_task(session, which)
+    found = await session.scalar(
+        select(Run.report_sha256)
+        .where(Run.task_id == task.id, Run.report_sha256.is_not(None))
+        .order_by(Run.id.desc())
+        .limit(1)
+    )
+    if found is None:
+        raise NotFound("report of task", f"{task.key} ({task.status.value})")
+    return found
+
+
+async def read_report(blobs: BlobStore, sha256: str) -> dict[str, Any]:
+    """The report as it was written, checked against its hash. Raises BlobMissing."""
+    document: dict[str, Any] = json.loads(await asyncio.to_thread(blobs.read, sha256, REPORT_BYTES))
+    return document

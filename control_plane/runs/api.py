@@ -1,0 +1,108 @@
+"""Routes of runs: the row, events as a cursor, logs as a stream."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import StreamingResponse
+from sqlalchemy import select
+
+from control_plane.runs import logs, service
+from control_plane.runs.models import Run, Sandbox
+from control_plane.runs.rules import RunState
+from control_plane.runs.schemas import Events, EventView, RunDetails, RunView, SandboxView
+from control_plane.tasks.service import find_task
+from control_plane.web.deps import ServicesDep, SessionDep
+from control_plane.web.pages import After, Limit, Page, page_of
+from control_plane.web.strict import StrictRoute
+
+router = APIRouter(route_class=StrictRoute, tags=["runs"])
+
+
+@router.get("/runs")
+async def list_runs(
+    session: SessionDep,
+    task: str | None = None,
+    state: RunState | None = None,
+    after: After = None,
+    limit: Limit = 50,
+) -> Page[RunView]:
+    """Runs, the newest first; of one task, if it is named."""
+    query = select(Run)
+    if task is not None:
+        query = query.where(Run.task_id == (await find_task(session, task)).id)
+    if state is not None:
+        query = query.where(Run.state == state)
+    rows, cursor = await page_of(session, query, Run.id, after, limit)
+    return Page(items=[RunView.model_validate(row) for row in rows], next=cursor)
+
+
+@router.get("/runs/{run}")
+async def show_run(run: UUID, session: SessionDep) -> RunDetails:
+    """One run with its sandboxes."""
+    found = await service.find_run(session, run)
+    sandboxes = [_sandbox(row) for row in await service.sandboxes_of(session, run)]
+    return RunDetails(**RunView.model_validate(found).model_dump(), sandboxes=sandboxes)
+
+
+@router.get("/runs/{run}/events")
+async def run_events(
+    run: UUID,
+    services: ServicesDep,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    limit: Limit = 100,
+    wait_s: Annotated[float, Query(ge=0, le=30, allow_inf_nan=False)] = 0.0,
+) -> Events:
+    """Events after a number, in order; `wait_s` holds the answer until there is one."""
+    found, events, ended = await service.events_after(services.sessions, run, after, limit, wait_s)
+    items = [EventView.model_validate(event) for event in events]
+    return Events(
+        items=items, next=items[-1].seq if items else after, ended=ended, state=found.state, verdict=found.verdict
+    )
+
+
+@router.get("/runs/{run}/logs", response_class=StreamingResponse)
+async def run_logs(
+    run: UUID,
+    request: Request,
+    services: ServicesDep,
+    *,
+    stage: Annotated[str | None, Query(max_length=40)] = None,
+    stream: Literal["stdout", "stderr", "tests"] | None = None,
+    offset: Annotated[int, Query(ge=0, le=2**40)] = 0,
+    follow: bool = False,
+) -> StreamingResponse:
+    """The log as NDJSON (or as server-sent events, for `Accept: text/event-stream`); the last record says `"end": true`."""
+    if offset and (stage is None or stream is None):
+        raise HTTPException(400, "an offset counts bytes of one stream: name the stage and the stream")
+    async with services.sessions() as session:
+        await service.find_run(session, run)
+    wanted = logs.Wanted(stage, (stream,) if stream else ("stdout", "stderr"), offset)
+    records = logs.read(services.sessions, services.blobs, run, wanted, follow=follow)
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return StreamingResponse(_events(records), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_lines(records), media_type="application/x-ndjson", headers=headers)
+
+
+async def _lines(records: AsyncIterator[logs.Record]) -> AsyncIterator[bytes]:
+    async for record in records:
+        yield json.dumps(record).encode() + b"\n"
+
+
+async def _events(records: AsyncIterator[logs.Record]) -> AsyncIterator[bytes]:
+    async for record in records:
+        yield f"event: {'end' if record.get('end') else 'log'}\ndata: {json.dumps(record)}\n\n".encode()
+
+
+def _sandbox(row: Sandbox) -> SandboxView:
+    outcome = row.outcome or {}
+    names = set(SandboxView.model_fields) - {"ended", "exit_code", "detail"}
+    return SandboxView(
+        **{name: getattr(row, name) for name in names},
+        ended=outcome.get("ended"),
+        exit_code=outcome.get("exit_code"),
+        detail=outcome.get("detail", ""),
+    )

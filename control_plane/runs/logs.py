@@ -1,0 +1,123 @@
+"""The log of a run as records: from rows while a sandbox lives, from blobs when its streams are sealed. Memory is bounded."""
+
+import asyncio
+import codecs
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from control_plane.blobs.store import BlobStore
+from control_plane.db.engine import Sessions
+from control_plane.runs.errors import NotFound
+from control_plane.runs.models import LogChunk, Run, Sandbox
+from control_plane.runs.rules import TERMINAL
+from sandboxes.errors import BlobMissing
+
+STREAMS = ("stdout", "stderr", "tests")
+_ROWS = 8  # of at most 64 KiB each
+_BLOCK_BYTES = 256 * 2**10
+_POLL_S = 0.4
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which part of a run's log. `offset` counts bytes of each stream that is wanted."""
+
+    stage: str | None = None
+    streams: tuple[str, ...] = ("stdout", "stderr")
+    offset: int = 0
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """How far one stream of one sandbox has been read."""
+
+    seq: int = 0
+    offset: int = 0
+    decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
+
+
+async def read(
+    sessions: Sessions, blobs: BlobStore, run_id: UUID, wanted: Wanted, *, follow: bool
+) -> AsyncIterator[Record]:
+    """Records `{"stage", "n", "stream", "offset", "text"}`; the last one is `{"end": true, "state", "verdict", "cause"}`.
+
+    Without `follow` it ends with what there is now. A slow reader slows only this reading.
+    """
+    cursors: dict[tuple[UUID, str], _Cursor] = {}
+    while True:
+        run, sandboxes = await _look(sessions, run_id, wanted)
+        for sandbox in sandboxes:
+            for stream in wanted.streams:
+                cursor = cursors.setdefault((sandbox.id, stream), _Cursor())
+                async for data in _unread(sessions, blobs, sandbox, stream, cursor):
+                    record = _record(sandbox, stream, cursor, data, wanted.offset)
+                    if record is not None:
+                        yield record
+        if run.state in TERMINAL or not follow:
+            verdict = run.verdict.value if run.verdict else None
+            yield {"end": True, "state": run.state.value, "verdict": verdict, "cause": run.cause}
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+async def _look(sessions: Sessions, run_id: UUID, wanted: Wanted) -> tuple[Run, list[Sandbox]]:
+    """The run first: when it has ended, everything that was logged is there to be read."""
+    async with sessions() as session:
+        run = await session.get(Run, run_id)
+        if run is None:
+            raise NotFound("run", run_id)
+        query = select(Sandbox).where(Sandbox.run_id == run_id).order_by(Sandbox.id)
+        if wanted.stage is not None:
+            query = query.where(Sandbox.stage == wanted.stage)
+        return run, list((await session.scalars(query)).all())
+
+
+async def _unread(
+    sessions: Sessions, blobs: BlobStore, sandbox: Sandbox, stream: str, cursor: _Cursor
+) -> AsyncIterator[bytes]:
+    sealed = ((sandbox.outcome or {}).get("streams") or {}).get(stream)
+    if sealed is not None:
+        while block := await asyncio.to_thread(_block, blobs, sealed["sha256"], cursor.offset):
+            yield block
+        return
+    while rows := await _rows(sessions, sandbox.id, stream, cursor.seq):
+        for seq, data in rows:
+            cursor.seq = seq + 1
+            yield data
+
+
+async def _rows(sessions: Sessions, sandbox_id: UUID, stream: str, seq: int) -> list[tuple[int, bytes]]:
+    query = (
+        select(LogChunk.seq, LogChunk.data)
+        .where(LogChunk.sandbox_id == sandbox_id, LogChunk.stream == stream, LogChunk.seq >= seq)
+        .order_by(LogChunk.seq)
+        .limit(_ROWS)
+    )
+    async with sessions() as session:
+        return [(number, data) for number, data in (await session.execute(query)).all()]
+
+
+def _block(blobs: BlobStore, sha256: str, offset: int) -> bytes:
+    try:
+        with blobs.path(sha256).open("rb") as file:
+            file.seek(offset)
+            return file.read(_BLOCK_BYTES)
+    except BlobMissing:
+        return b""  # its time of retention is over
+
+
+def _record(sandbox: Sandbox, stream: str, cursor: _Cursor, data: bytes, skip: int) -> Record | None:
+    """The part of `data` past `skip`, as text: bytes that are not UTF-8 are shown as replacement characters."""
+    start = cursor.offset
+    cursor.offset += len(data)
+    kept = data[max(0, skip - start) :] if skip > start else data
+    text = cursor.decoder.decode(kept)
+    if not text:
+        return None
+    return {"stage": sandbox.stage, "n": sandbox.n, "stream": stream, "offset": cursor.offset, "text": text}

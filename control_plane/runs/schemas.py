@@ -1,0 +1,71 @@
+"""Runs, their events and their sandboxes on the wire."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from control_plane.projects.schemas import ViewModel
+from control_plane.runs.rules import RunKind, RunState, SandboxState
+from quality_gates.model import Verdict
+
+
+class SandboxView(ViewModel):
+    """One sandbox of a run."""
+
+    id: UUID
+    stage: str
+    n: int
+    name: str
+    state: SandboxState
+    created_at: datetime
+    launched_at: datetime | None
+    ended_at: datetime | None
+    ended: str | None
+    exit_code: int | None
+    detail: str
+
+
+class RunView(ViewModel):
+    """A run."""
+
+    id: UUID
+    kind: RunKind
+    task_id: UUID | None
+    repo_id: UUID
+    base_commit: str
+    state: RunState
+    verdict: Verdict | None
+    cause: str
+    cancel_requested_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    judge_attempt: int
+    patch_sha256: str | None
+    report_sha256: str | None
+
+
+class RunDetails(RunView):
+    """A run with its sandboxes, in the order in which they were planned."""
+
+    sandboxes: list[SandboxView]
+
+
+class EventView(ViewModel):
+    """What happened to a run, numbered from 1 without gaps."""
+
+    seq: int
+    at: datetime
+    kind: str
+    payload: dict[str, Any]
+
+
+class Events(ViewModel):
+    """Some events in order. `ended`: the run is over and these are the last."""
+
+    items: list[EventView]
+    next: int
+    """The `after` of the next request."""
+    ended: bool
+    state: RunState
+    verdict: Verdict | None

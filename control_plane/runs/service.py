@@ -1,0 +1,49 @@
+"""Reading runs: the row, its sandboxes, its events."""
+
+import asyncio
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.db.engine import Sessions
+from control_plane.runs.errors import NotFound
+from control_plane.runs.models import Run, RunEvent, Sandbox
+from control_plane.runs.rules import TERMINAL
+
+_POLL_S = 0.25
+
+
+async def find_run(session: AsyncSession, run_id: UUID) -> Run:
+    """Raises NotFound."""
+    run = await session.get(Run, run_id)
+    if run is None:
+        raise NotFound("run", run_id)
+    return run
+
+
+async def sandboxes_of(session: AsyncSession, run_id: UUID) -> list[Sandbox]:
+    """In the order in which they were planned."""
+    query = select(Sandbox).where(Sandbox.run_id == run_id).order_by(Sandbox.id)
+    return list((await session.scalars(query)).all())
+
+
+async def events_after(
+    sessions: Sessions, run_id: UUID, after: int, limit: int, wait_s: float
+) -> tuple[Run, list[RunEvent], bool]:
+    """The next events, waiting up to `wait_s` for the first; and whether they are the last there will be.
+
+    Events are numbered under the run's lock, so a number that is skipped does not exist. No transaction is open while it
+    waits.
+    """
+    deadline = asyncio.get_running_loop().time() + wait_s
+    while True:
+        async with sessions() as session:
+            run = await find_run(session, run_id)  # first: events of an ended run are all there
+            query = select(RunEvent).where(RunEvent.run_id == run_id, RunEvent.seq > after)
+            events = list((await session.scalars(query.order_by(RunEvent.seq).limit(limit))).all())
+        last = events[-1].seq if events else after
+        ended = run.state in TERMINAL and last >= run.event_seq
+        if events or ended or asyncio.get_running_loop().time() >= deadline:
+            return run, events, ended
+        await asyncio.sleep(_POLL_S)

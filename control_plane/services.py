@@ -1,0 +1,35 @@
+"""What the operator API is built over; the composition root fills it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from control_plane.blobs.store import BlobStore
+from control_plane.db.engine import Sessions
+from control_plane.repos.mirrors import Mirrors
+
+Probe = Callable[[], Awaitable[str]]
+"""Says in a few words how a part is; raises if it is not fit for work, and the message says what to do."""
+
+
+def _nobody_waits() -> None:
+    """No worker lives in this process; they poll."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Passed to `control_plane.api.create_app`."""
+
+    sessions: Sessions
+    mirrors: Mirrors
+    blobs: BlobStore
+    markdown: Callable[[dict[str, Any]], str]
+    """A report's JSON document for people to read."""
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    """Name (`database`, `docker`, `images`) -> how to find out."""
+    poke: Callable[[], None] = _nobody_waits
+    """Called after a commit that gives a worker something to do."""
+    upload_bytes: int = 64 * 2**20
+    """Bytes of an uploaded patch or archive."""
+    local_paths: bool = True
+    """Whether repositories may be imported from this machine's directories; off where the API serves other machines."""

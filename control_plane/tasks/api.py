@@ -1,0 +1,94 @@
+"""Routes of tasks."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Header, status
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.repos.service import find_repository
+from control_plane.runs.models import Run
+from control_plane.tasks import service
+from control_plane.tasks.models import Task
+from control_plane.tasks.rules import TaskStatus
+from control_plane.tasks.schemas import NewTask, PatchDriver, TaskDetails, TaskView
+from control_plane.web.deps import OperatorDep, ServicesDep, SessionDep
+from control_plane.web.pages import After, Limit, Page, page_of
+from control_plane.web.strict import StrictRoute
+
+router = APIRouter(route_class=StrictRoute, tags=["tasks"])
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
+
+
+@router.post("/tasks", status_code=status.HTTP_202_ACCEPTED)
+async def submit_task(
+    new: NewTask, services: ServicesDep, operator: OperatorDep, idempotency_key: IdempotencyKey = None
+) -> TaskDetails:
+    """Queue a task; a worker picks it up later."""
+    async with services.sessions() as session:
+        repo = await find_repository(session, new.repository)
+    base_commit = await services.mirrors.resolve(repo.id.hex, new.base)
+    if isinstance(new.driver, PatchDriver):
+        await asyncio.to_thread(services.blobs.path, new.driver.sha256)  # BlobMissing before anything is queued
+    submission = service.Submission(
+        repo_id=repo.id,
+        base_commit=base_commit,
+        driver=new.driver.model_dump(),
+        module=new.module,
+        packet=new.packet,
+        test_changes_allowed=new.test_changes_allowed,
+        dependency_changes_allowed=new.dependency_changes_allowed,
+        deadline_s=new.deadline_s,
+        idempotency_key=idempotency_key,
+    )
+    async with services.sessions.begin() as session:
+        task = await service.submit(session, submission, by=operator.name)
+        view = await _details(session, task)
+    services.poke()
+    return view
+
+
+@router.get("/tasks")
+async def list_tasks(
+    session: SessionDep, status: TaskStatus | None = None, after: After = None, limit: Limit = 50
+) -> Page[TaskView]:
+    """Tasks, the newest first."""
+    query = select(Task) if status is None else select(Task).where(Task.status == status)
+    rows, cursor = await page_of(session, query, Task.id, after, limit)
+    runs = await service.latest_runs(session, [row.id for row in rows])
+    return Page(items=[TaskView(**_facts(row, runs.get(row.id))) for row in rows], next=cursor)
+
+
+@router.get("/tasks/{task}")
+async def show_task(task: str, session: SessionDep) -> TaskDetails:
+    """One task, by key or id."""
+    return await _details(session, await service.find_task(session, task))
+
+
+@router.post("/tasks/{task}/cancel", status_code=status.HTTP_202_ACCEPTED)
+async def cancel_task(task: str, services: ServicesDep, operator: OperatorDep) -> TaskDetails:
+    """Ask for the end of a task. A live run ends soon after; what it had done is kept as a patch."""
+    async with services.sessions.begin() as session:
+        found = await service.find_task(session, task)
+        await service.cancel(session, found, by=operator.name)
+        await session.refresh(found)
+        view = await _details(session, found)
+    services.poke()
+    return view
+
+
+async def _details(session: AsyncSession, task: Task) -> TaskDetails:
+    runs = await service.latest_runs(session, [task.id])
+    own = {"driver": task.driver, "options": task.options, "context_packet": task.context_packet}
+    return TaskDetails(**_facts(task, runs.get(task.id)), **own)
+
+
+def _facts(task: Task, run: Run | None) -> dict[str, object]:
+    names = set(TaskView.model_fields) - {"run_id", "run_state", "verdict", "cause"}
+    newest = (
+        {"run_id": run.id, "run_state": run.state, "verdict": run.verdict, "cause": run.cause}
+        if run
+        else {"run_id": None, "run_state": None, "verdict": None, "cause": ""}
+    )
+    return {name: getattr(task, name) for name in names} | newest
