@@ -8,11 +8,12 @@ useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init -
 mkdir -p /workspace /vsc /env /out /run/vsc
 
 # No program may change who runs it. The sandbox forbids it too (no-new-privileges); an image is not its only user.
-find / -xdev -type f -perm /6000 -exec chmod ug-s {} +
+find / -xdev \( -type f -o -type d \) -perm /6000 -exec chmod ug-s {} +
 
 # What the machine that built this wrote for itself: its mirror, its name, its resolver, its logs.
 rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old \
-    /var/log/* /var/lib/dpkg/*-old /etc/resolv.conf /etc/hostname /etc/machine-id /var/lib/dbus/machine-id
+    /var/log/* /var/lib/dpkg/*-old /etc/machine-id /var/lib/dbus/machine-id
+rm -f /etc/resolv.conf /etc/hostname 2> /dev/null || true # in a container they are the engine's, and not in the image
 : > /etc/machine-id
 
 # What nobody reads in a sandbox. Licences (copyright files) stay.
