@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=30.0, ge=3, le=3600)
     """Seconds after which the run of a dead process is taken over; renewed at a third of it."""
 
+    judge_again: int = Field(default=2, ge=0, le=2)
+    """How often a patch that could not be decided is judged again before a person looks at it."""
+
     log_bytes: int = Field(default=8 * 2**20, ge=2**10)
     """Bytes kept of one stream of one sandbox."""
     outputs_bytes: int = Field(default=256 * 2**20, ge=2**10)

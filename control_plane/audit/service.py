@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.audit.chain import broken_at, line_sha256
 from control_plane.audit.models import AuditLine
+from control_plane.db.storable import storable_facts, storable_text
 
 
 async def append_line(
@@ -33,10 +34,10 @@ async def append_line(
         "chain": chain,
         "n": last.n + 1 if last else 1,
         "at": at.astimezone(UTC),
-        "actor": actor,
+        "actor": storable_text(actor),
         "action": action,
-        "subject": subject,
-        "facts": dict(facts or {}),
+        "subject": storable_text(subject),
+        "facts": storable_facts(facts or {}),
         "previous_sha256": last.sha256 if last else None,
     }
     line = AuditLine(**fields, sha256=line_sha256(**fields))

@@ -6,7 +6,7 @@ nesting and very long numbers.
 
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
@@ -17,12 +17,14 @@ from control_plane.packets.schema import ContextPacket
 MAX_BYTES = 256 * 2**10
 MAX_DEPTH = 16
 """A packet is five deep; anything much deeper is an attack on the parser."""
+LintingRules = Collection[str] | Callable[[str], object] | None
+"""The names that the gates know, or a function that raises ValueError for a name they do not; None: do not look."""
 _MAX_DIGITS = 40
 _BOM = b"\xef\xbb\xbf"
 
 
-def parse_packet(data: bytes, *, linting_rules: Collection[str] | None = None) -> ContextPacket:
-    """The packet that `data` is. `linting_rules` are the names that the gates know; None leaves that to somebody else.
+def parse_packet(data: bytes, *, linting_rules: LintingRules = None) -> ContextPacket:
+    """The packet that `data` is.
 
     Raises:
         PacketInvalid: with a path and a message for each thing that is wrong.
@@ -30,7 +32,7 @@ def parse_packet(data: bytes, *, linting_rules: Collection[str] | None = None) -
     return validate_packet(load_document(data), linting_rules=linting_rules)
 
 
-def validate_packet(document: object, *, linting_rules: Collection[str] | None = None) -> ContextPacket:
+def validate_packet(document: object, *, linting_rules: LintingRules = None) -> ContextPacket:
     """The packet that these JSON values are. Raises as `parse_packet`."""
     try:
         text = json.dumps(document, allow_nan=False)

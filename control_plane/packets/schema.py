@@ -45,7 +45,9 @@ def _not_blank(text: str) -> str:
 def _known_linting_rules(name: str, info: ValidationInfo) -> str:
     """Names are known to whoever parses; a bare model only checks the shape."""
     known = (info.context or {}).get("linting_rules")
-    if known is not None and name not in known:
+    if callable(known):
+        known(name)  # raises ValueError with a reason of its own
+    elif known is not None and name not in known:
         raise ValueError(f"unknown linting rules; known are: {', '.join(sorted(known))}")
     return name
 

@@ -1,6 +1,7 @@
 """The only way a run changes: legal move, right epoch, row, audit line and event in the caller's one transaction."""
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from sqlalchemy import func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.audit.service import append_line
+from control_plane.db.storable import storable_facts, storable_text
 from control_plane.runs.errors import IllegalMove, LeaseLost, NotFound
 from control_plane.runs.leases import notify
 from control_plane.runs.models import Run, RunEvent
@@ -47,7 +49,7 @@ async def move_run(
         raise IllegalMove("run", run_id, from_, to)
     _apply(run, changes or {})
     run.state = to
-    run.cause = cause or run.cause
+    run.cause = storable_text(cause) or run.cause
     if from_ is RunState.QUEUED:
         run.started_at = func.clock_timestamp()
     if to in TERMINAL:
@@ -106,12 +108,12 @@ def _apply(run: Run, changes: Mapping[str, Any]) -> None:
     for name, value in changes.items():
         if name in _OURS or name not in columns:
             raise TypeError(f"runs.{name} is not changed this way")
-        setattr(run, name, value)
+        setattr(run, name, storable_text(value) if isinstance(value, str) and not isinstance(value, Enum) else value)
 
 
 async def _record(session: AsyncSession, run: Run, kind: str, payload: Mapping[str, Any]) -> None:
     run.event_seq += 1
-    session.add(RunEvent(run_id=run.id, seq=run.event_seq, kind=kind, payload=dict(payload)))
+    session.add(RunEvent(run_id=run.id, seq=run.event_seq, kind=kind, payload=storable_facts(payload)))
     await session.flush()
     await notify(session, run.id)
 

@@ -99,6 +99,19 @@ async def test_the_columns_that_moves_own_cannot_be_slipped_in(session):
             await update_run(session, run.id, epoch=None, changes={name: 1})
 
 
+async def test_hostile_text_does_not_keep_a_run_from_ending(session):
+    run = await a_run(session)
+    hostile = {"said": "a\x00b\ud800", "size": 2**70, "rate": float("nan"), "id": run.id, "list": ("\x00",)}
+
+    moved = await move_run(session, run.id, RunState.LOST, epoch=None, cause="exit\x00", payload=hostile)
+
+    assert moved.cause == "exit\N{REPLACEMENT CHARACTER}"
+    event = await session.get(RunEvent, (run.id, 1))
+    assert event.payload["said"] == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
+    session.expunge_all()
+    assert await first_broken_line(session, run.task_id) is None
+
+
 async def test_events_of_one_run_are_numbered_without_gaps_even_when_written_at_once(sessions):
     async with sessions.begin() as session:
         run = await a_run(session)

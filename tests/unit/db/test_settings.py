@@ -1,0 +1,44 @@
+"""Settings come from the environment, are checked, and do not show secrets."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from control_plane import settings as module
+from control_plane.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"VSC_{name.upper()}", raising=False)
+
+
+def test_a_setting_is_an_environment_variable(monkeypatch):
+    monkeypatch.setenv("VSC_HOME", "/srv/vsc")
+    monkeypatch.setenv("VSC_LEASE_S", "12.5")
+    monkeypatch.setenv("VSC_DATABASE_URL", "postgresql+psycopg://u:secret@h/d")
+    settings = Settings()
+    assert (settings.home, settings.lease_s) == (Path("/srv/vsc"), 12.5)
+    assert "secret" not in repr(settings)
+    assert settings.database_url.get_secret_value().endswith("@h/d")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("LEASE_S", "0"), ("SANDBOX_UID", "0"), ("WORKERS", "many"), ("POLL_S", "-1")]
+)
+def test_a_wrong_setting_is_refused(monkeypatch, name, value):
+    monkeypatch.setenv(f"VSC_{name}", value)
+    with pytest.raises(ValidationError, match=name.lower()):
+        Settings()
+
+
+def test_home_is_the_systems_for_root_and_the_users_own_otherwise(monkeypatch):
+    monkeypatch.setattr(module.os, "geteuid", lambda: 0)
+    assert Settings().home == Path("/var/lib/vsc")
+    monkeypatch.setattr(module.os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_DATA_HOME", "/home/me/data")
+    assert Settings().home == Path("/home/me/data/vsc")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert Settings().home == Path.home() / ".local/share/vsc"
