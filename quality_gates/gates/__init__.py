@@ -1,0 +1,1 @@
+"""One module per gate; each turns a case into a report."""

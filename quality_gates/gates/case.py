@@ -1,0 +1,54 @@
+"""Everything that a gate may look at: the change, what was asked, and the evidence, read once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from quality_gates.changes import edited_base_tests, new_or_edited_test_modules
+from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, Verdict
+from quality_gates.testrun import TestRun, read_test_run
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The test runs that the change calls for. None: it does not call for that one."""
+
+    base: TestRun
+    head: TestRun
+    base_copies: TestRun | None
+    new_on_base: TestRun | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One change before its judge."""
+
+    change: Change
+    policy: GatePolicy
+    environment: Environment
+    evidence: Mapping[Stage, StageEvidence]
+    runs: Runs
+
+
+def open_case(
+    change: Change, policy: GatePolicy, environment: Environment, evidence: Mapping[Stage, StageEvidence]
+) -> Case:
+    """Read the test runs; those that the plan asks for and that are not there are errors, not absences."""
+    base = read_test_run(Stage.BASE, evidence.get(Stage.BASE))
+    copies = new = None
+    if edited_base_tests(change):
+        copies = read_test_run(Stage.BASE_COPIES, evidence.get(Stage.BASE_COPIES), base)
+    if new_or_edited_test_modules(change):
+        new = read_test_run(Stage.NEW_ON_BASE, evidence.get(Stage.NEW_ON_BASE), base)
+    runs = Runs(base, read_test_run(Stage.HEAD, evidence.get(Stage.HEAD), base), copies, new)
+    return Case(change, policy, environment, evidence, runs)
+
+
+def worst(*verdicts: Verdict) -> Verdict:
+    """The worst of several; `passed` of none."""
+    return max(verdicts, key=list(Verdict).index, default=Verdict.PASSED)
+
+
+def some(names: list[str], limit: int = 10) -> str:
+    """A list for a sentence, cut with the count of the rest."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

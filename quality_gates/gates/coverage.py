@@ -1,0 +1,181 @@
+"""`coverage`: the changed lines ran, the total did not sink, and no more lines are hidden from the count."""
+
+from dataclasses import dataclass
+
+from quality_gates import trusted
+from quality_gates.gates.case import Case, some, worst
+from quality_gates.layout import is_product
+from quality_gates.model import GateReport, Stage, StageEvidence, Verdict
+from quality_gates.parsers import coverage
+from quality_gates.parsers.coverage import CoverageData, FileCoverage
+from quality_gates.parsers.reading import ParseError, read
+from quality_gates.paths import is_regular, of_workspace
+from quality_gates.suppressions import growth
+from quality_gates.testplan import COVERAGE, COVERAGE_HONOURED
+
+GATE = "coverage"
+TOTAL_TOLERANCE = 0.0005
+"""How far the total may lie below base: what rounding to a tenth of a percent hides, and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The product's files in one stage."""
+
+    files: dict[str, FileCoverage]
+    version: str
+
+    @property
+    def executable(self) -> int:
+        """Lines that could have run."""
+        return sum(len(file.executable) for file in self.files.values())
+
+    @property
+    def executed(self) -> int:
+        """Lines that ran."""
+        return sum(len(file.executed) for file in self.files.values())
+
+    @property
+    def ratio(self) -> float | None:
+        """None: there is nothing to run."""
+        return self.executed / self.executable if self.executable else None
+
+
+class _Unusable(Exception):
+    def __init__(self, verdict: Verdict, reason: str) -> None:
+        super().__init__(reason)
+        self.verdict, self.reason = verdict, reason
+
+
+def judge(case: Case) -> GateReport:
+    """Three questions over two measurements."""
+    try:
+        base, head = _usable(case)
+    except _Unusable as problem:
+        return _report(case, problem.verdict, [problem.reason], [], {})
+    reasons: list[str] = []
+    notes: list[str] = []
+    changed = _changed_lines(case, head, reasons, notes)
+    _total(base, head, reasons)
+    for kind, (before, after) in growth(case.change, tests=False).items():
+        if kind == "pragma: no cover":
+            reasons.append(f"lines excluded from coverage grew from {before} to {after} ({kind})")
+    evidence = {
+        "changed_lines": changed,
+        "total": {"base": base.ratio, "head": head.ratio, "tolerance": TOTAL_TOLERANCE},
+        "total_with_exclusions": _honoured(case),
+        "coverage_minimum": case.policy.coverage_minimum,
+        "files": len(head.files),
+    }
+    return _report(case, Verdict.FAILED if reasons else Verdict.PASSED, reasons, notes, evidence, head.version)
+
+
+def _usable(case: Case) -> tuple[Measured, Measured]:
+    head = case.runs.head
+    if head.verdict is not Verdict.PASSED:
+        raise _Unusable(head.verdict, "head's test run measures nothing: " + "; ".join(head.reasons))
+    base = case.runs.base
+    if base.verdict is not Verdict.PASSED:
+        raise _Unusable(worst(Verdict.INCONCLUSIVE, Verdict.ERRORED if base.verdict is Verdict.ERRORED else Verdict.INCONCLUSIVE),
+                        "base's test run measures nothing: " + "; ".join(base.reasons))  # fmt: skip
+    altered = [path for path in case.evidence[Stage.HEAD].altered if is_product(path)]
+    if altered:
+        raise _Unusable(
+            Verdict.INCONCLUSIVE, f"files of the product changed while the tests ran: {some(sorted(altered))}"
+        )
+    return _measured(case.evidence[Stage.BASE], Stage.BASE), _measured(case.evidence[Stage.HEAD], Stage.HEAD)
+
+
+def _measured(evidence: StageEvidence, stage: Stage) -> Measured:
+    tool = evidence.tools.get("coverage")
+    if tool is None or tool.exit_code != 0 or tool.timed_out:
+        how = "is missing" if tool is None else f"ended with {tool.exit_code} {tool.detail}".strip()
+        raise _Unusable(Verdict.INCONCLUSIVE, f"{stage}: the coverage report {how}")
+    try:
+        data = coverage.parse(read(evidence.outputs.get(COVERAGE)))
+    except ParseError as error:
+        raise _Unusable(Verdict.INCONCLUSIVE, f"{stage}: the coverage report cannot be read: {error}") from error
+    _never_imported(data, stage)
+    own = {of_workspace(name): file for name, file in data.files.items()}
+    return Measured({path: file for path, file in own.items() if path is not None and is_product(path)}, data.version)
+
+
+def _never_imported(data: CoverageData, stage: Stage) -> None:
+    never = data.files.get(trusted.NEVER_IMPORTED)
+    if never is None or not never.missing:
+        raise _Unusable(Verdict.INCONCLUSIVE, f"{stage}: the file that must stay at 0 % is not in the coverage report")
+    if never.executed:
+        verdict = Verdict.TAMPERED if stage is not Stage.BASE else Verdict.INCONCLUSIVE
+        raise _Unusable(verdict, f"{stage}: a file that nobody imports shows coverage: the figures were forged")
+
+
+def _changed_lines(case: Case, head: Measured, reasons: list[str], notes: list[str]) -> dict[str, object]:
+    executed = executable = 0
+    missed: dict[str, list[int]] = {}
+    for file in case.change.files:
+        if not is_regular(file.head_mode) or not is_product(file.path):
+            continue
+        added = set(file.added_lines)
+        measured = head.files.get(file.path)
+        # A file that coverage could not read has no line that is known to have run.
+        can = added & measured.executable if measured else _unmeasured(case, file.path, added)
+        ran = added & measured.executed if measured else set()
+        executable, executed = executable + len(can), executed + len(ran)
+        if can - ran:
+            missed[file.path] = sorted(can - ran)
+    if not executable:
+        notes.append("the change has no executable line in the product: the share of changed lines does not apply")
+        return {"executable": 0, "executed": 0, "ratio": None, "missed": {}}
+    ratio = executed / executable
+    if ratio < case.policy.coverage_minimum:
+        where = some([f"{path}:{','.join(map(str, lines[:20]))}" for path, lines in sorted(missed.items())], 5)
+        reasons.append(
+            f"{executed} of {executable} changed lines ran ({ratio:.1%}), {case.policy.coverage_minimum:.1%} asked for: {where}"
+        )
+    return {
+        "executable": executable,
+        "executed": executed,
+        "ratio": ratio,
+        "missed": {p: ls[:1000] for p, ls in missed.items()},
+    }
+
+
+def _unmeasured(case: Case, path: str, added: set[int]) -> set[int]:
+    lines = case.change.head_contents.get(path, b"").split(b"\n")
+    return {line for line in added if line > len(lines) or lines[line - 1].strip()}
+
+
+def _total(base: Measured, head: Measured, reasons: list[str]) -> None:
+    if base.ratio is None:
+        return
+    if head.ratio is None:
+        reasons.append("nothing of the product is measured on head any more")
+    elif head.ratio < base.ratio - TOTAL_TOLERANCE:
+        reasons.append(f"total coverage sank from {base.ratio:.2%} to {head.ratio:.2%}")
+
+
+def _honoured(case: Case) -> float | None:
+    """The total as the repository's own comments would have it: shown, never used."""
+    try:
+        data = coverage.parse(read(case.evidence[Stage.HEAD].outputs.get(COVERAGE_HONOURED)))
+    except ParseError:
+        return None
+    own = [file for name, file in data.files.items() if is_product(of_workspace(name) or "tests/none.py")]
+    executable = sum(len(file.executable) for file in own)
+    return sum(len(file.executed) for file in own) / executable if executable else None
+
+
+def _report(
+    case: Case,
+    verdict: Verdict,
+    reasons: list[str],
+    notes: list[str],
+    evidence: dict[str, object],
+    version: str | None = None,
+) -> GateReport:
+    stage = case.evidence.get(Stage.HEAD)
+    tool = stage.tools.get("coverage") if stage else None
+    return GateReport(
+        GATE, verdict, tuple(reasons), evidence=evidence, notes=tuple(notes), tool="coverage", tool_version=version,
+        command=tool.argv if tool else (), exit_code=tool.exit_code if tool else None, duration_s=tool.duration_s if tool else None,
+    )  # fmt: skip

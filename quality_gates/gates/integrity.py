@@ -1,0 +1,148 @@
+"""`integrity`: the change itself. Pure: no tool, no evidence from a sandbox."""
+
+import re
+
+from quality_gates.dependencies import changed_dependencies
+from quality_gates.gates.case import some, worst
+from quality_gates.model import Change, FileChange, GatePolicy, GateReport, Verdict
+from quality_gates.paths import is_protected, is_python, is_regular
+from quality_gates.suppressions import growth
+
+GATE = "integrity"
+MAX_PATH_BYTES = 1024
+_ALWAYS_EQUAL = re.compile(
+    rb"\b__(?:eq|ne)__[ \t]*(?::[^=\n]{0,200})?=[ \t]*lambda[^:\n]{0,200}:[ \t]*(?:True|not[ \t]+False|1)\b"
+    rb"|\bdef[ \t]+__eq__[ \t]*\([^)]{0,500}\)[^:\n]{0,200}:\s{0,200}(?:#[^\n]{0,200}\s{1,200})?"
+    rb"(?:\"\"\"[^\"]{0,2000}\"\"\"\s{1,200})?return[ \t]+(?:True|not[ \t]+False|1)\b"
+)
+_INERT = frozenset({"pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg", "pyproject.toml", ".coveragerc",
+                    ".bandit", ".semgrepignore", "ruff.toml", ".ruff.toml", ".flake8"})  # fmt: skip
+
+
+def judge(change: Change, policy: GatePolicy) -> GateReport:
+    """Every complaint is listed; the worst decides."""
+    complaints = [*_nothing(change), *_hostile(change), *_suppressions(change, policy), *_dependencies(change, policy)]
+    complaints += _always_equal(change)
+    protected = sorted(file.path for file in change.files if is_protected(file.path))
+    inert = [path for path in protected if path.rpartition("/")[2] in _INERT]
+    notes = [f"protected paths that changed: {some(protected)}"] if protected else []
+    notes += [f"no effect on the judge, which uses base's or its own configuration: {some(inert)}"] if inert else []
+    notes += _shown(change, policy)
+    return GateReport(
+        gate=GATE,
+        verdict=worst(*(verdict for verdict, _ in complaints)),
+        reasons=tuple(reason for _, reason in complaints),
+        notes=tuple(notes),
+        evidence={
+            "files": len(change.files),
+            "protected": protected[:1000],
+            "suppressions": {kind: {"base": before, "head": after} for kind, (before, after) in growth(change).items()},
+            "dependencies": list(changed_dependencies(change)),
+        },
+    )
+
+
+def _nothing(change: Change) -> list[tuple[Verdict, str]]:
+    if change.refused_entries:
+        return [(Verdict.FAILED, f"refused: {entry}") for entry in change.refused_entries]
+    return [] if change.files else [(Verdict.FAILED, "the change is empty: nothing was done")]
+
+
+def _hostile(change: Change) -> list[tuple[Verdict, str]]:
+    found: list[tuple[Verdict, str]] = []
+    for file in change.files:
+        if file.head_mode is None:
+            continue
+        problem = _problem(file, change)
+        if problem:
+            found.append((Verdict.FAILED, f"{file.path!r}: {problem}"))
+    return found + _collisions(change)
+
+
+def _problem(file: FileChange, change: Change) -> str | None:
+    parts = file.path.split("/")
+    if file.path.startswith("/") or any(part in {"", ".", ".."} or part.lower() == ".git" for part in parts):
+        return "a path that leaves its place or reaches into git's own"
+    if len(file.path.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES or any(
+        ord(c) < 32 or ord(c) == 127 for c in file.path
+    ):
+        return "a path with control characters, or too long"
+    if file.head_mode == "120000":
+        target = change.head_contents.get(file.path, b"/").decode("utf-8", "replace")
+        return f"a link that leaves the repository: {target[:200]}" if _leaves(parts[:-1], target) else None
+    if not is_regular(file.head_mode):
+        return f"an entry of mode {file.head_mode}: neither a file nor a link"
+    if is_python(file.path) and file.path not in change.head_contents:
+        return "a Python file that is too large to be read"
+    return None
+
+
+def _leaves(folder: list[str], target: str) -> bool:
+    here = list(folder)
+    for part in target.split("/"):
+        if part == "..":
+            if not here:
+                return True
+            here.pop()
+        elif part not in {"", "."}:
+            here.append(part)
+    return target.startswith("/") or ".git" in (part.lower() for part in here)
+
+
+def _collisions(change: Change) -> list[tuple[Verdict, str]]:
+    """Names that differ in case alone are one file on other machines."""
+    names: dict[str, str] = {}
+    for path in change.base_tree:
+        names.setdefault(path.casefold(), path)
+    found = []
+    for file in change.files:
+        if file.head_mode is None or file.base_mode is not None:
+            continue
+        other = names.setdefault(file.path.casefold(), file.path)
+        if other != file.path and other in change.head_tree:
+            found.append((Verdict.FAILED, f"{file.path!r} and {other!r} differ in case alone"))
+    return found
+
+
+def _suppressions(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str]]:
+    tests = False if policy.test_changes_allowed else None
+    grown = growth(change, tests=tests)
+    if policy.test_changes_allowed:
+        grown |= {kind: pair for kind, pair in growth(change).items() if kind == "allowlist secret"}
+    return [
+        (Verdict.FAILED, f"suppressions grew: {kind}, {before} at base, {after} at head")
+        for kind, (before, after) in grown.items()
+    ]
+
+
+def _shown(change: Change, policy: GatePolicy) -> list[str]:
+    if not policy.test_changes_allowed:
+        return []
+    return [
+        f"in tests, whose change is allowed: {kind} grew from {b} to {h}"
+        for kind, (b, h) in growth(change, tests=True).items()
+    ]
+
+
+def _dependencies(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str]]:
+    changed = changed_dependencies(change)
+    if not changed or policy.dependency_changes_allowed:
+        return []
+    return [
+        (
+            Verdict.FAILED,
+            f"dependencies changed without leave: {some(list(changed))}; the task must allow dependency changes",
+        )
+    ]
+
+
+def _always_equal(change: Change) -> list[tuple[Verdict, str]]:
+    """Objects that equal everything make every comparison in a test true; a canary cannot see them, the text can."""
+    found = []
+    for file in change.files:
+        if is_regular(file.head_mode) and is_python(file.path):
+            before = len(_ALWAYS_EQUAL.findall(change.base_contents.get(file.path, b"")))
+            after = len(_ALWAYS_EQUAL.findall(change.head_contents.get(file.path, b"")))
+            if after > before:
+                found.append((Verdict.TAMPERED, f"{file.path}: adds an object that says it equals everything"))
+    return found

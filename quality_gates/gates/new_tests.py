@@ -1,0 +1,64 @@
+"""`new_tests`: a feature or a fix brings a test that fails without it and passes with it."""
+
+from quality_gates.changes import new_or_edited_test_modules
+from quality_gates.gates.case import Case, some
+from quality_gates.model import GateReport, TaskType, Verdict
+from quality_gates.testrun import TestRun
+
+GATE = "new_tests"
+_NOT_ASKED = frozenset({TaskType.REFACTOR, TaskType.TEST_ONLY})
+
+
+def judge(case: Case) -> GateReport:
+    """Fail-to-pass evidence, or the reason why there is none."""
+    if case.policy.task_type in _NOT_ASKED:
+        reason = f"a {case.policy.task_type} task needs no test that fails on base"
+        return GateReport(GATE, Verdict.PASSED, (reason,), applicable=False)
+    modules = new_or_edited_test_modules(case.change)
+    without = case.runs.new_on_base
+    if not modules or without is None:
+        return _report(case, Verdict.FAILED, "the change adds or edits no test", [])
+    head = case.runs.head
+    if head.verdict is not Verdict.PASSED:
+        return _report(case, head.verdict, "head's test run proves nothing: " + "; ".join(head.reasons), [])
+    if without.verdict not in (Verdict.PASSED, Verdict.FAILED):
+        return _report(
+            case, without.verdict, "the new tests' run on base proves nothing: " + "; ".join(without.reasons), []
+        )
+    proofs = sorted(
+        nodeid
+        for nodeid in head.with_outcome("passed")
+        if nodeid.partition("::")[0] in modules and _fails(without, nodeid)
+    )
+    if proofs:
+        return _report(
+            case,
+            Verdict.PASSED,
+            f"{len(proofs)} tests fail without the change and pass with it: {some(proofs, 3)}",
+            proofs,
+        )
+    return _report(case, Verdict.FAILED, "no new or edited test fails on base and passes on head", [])
+
+
+def _fails(run: TestRun, nodeid: str) -> bool:
+    """A test that ran and failed, or whose file (or a folder above it) could not be collected, or nothing could start at all."""
+    if nodeid in run.outcomes:
+        return run.outcomes[nodeid] in ("failed", "error")
+    path = nodeid.partition("::")[0]
+    above = {path, "", "."} | {path[:end] for end, character in enumerate(path) if character == "/"}
+    return run.verdict is Verdict.FAILED or any(where.partition("::")[0] in above for where, _ in run.errors)
+
+
+def _report(case: Case, verdict: Verdict, reason: str, proofs: list[str]) -> GateReport:
+    run = case.runs.new_on_base
+    return GateReport(
+        GATE,
+        verdict,
+        (reason,),
+        evidence={"fail_to_pass": proofs[:1000], "files": list(new_or_edited_test_modules(case.change))},
+        tool="pytest",
+        tool_version=run.pytest_version if run else None,
+        command=run.tool.argv if run and run.tool else (),
+        exit_code=run.tool.exit_code if run and run.tool else None,
+        duration_s=run.tool.duration_s if run and run.tool else None,
+    )

@@ -1,0 +1,180 @@
+"""What the gates around a scanner share: whether it really ran, over all it had to, and what is new in what it says."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from quality_gates.changes import aliases
+from quality_gates.gates.case import Case, some, worst
+from quality_gates.model import Change, Finding, GateReport, SecurityLevel, Severity, Stage, StageEvidence, Verdict
+from quality_gates.parsers import ruff
+from quality_gates.parsers.reading import ParseError, read
+from quality_gates.parsers.scans import Hit, Scan
+from quality_gates.paths import of_workspace
+from quality_gates.testrun import stage_problem
+
+_ORDER = list(Severity)
+_LOWEST_BLOCKING = {
+    SecurityLevel.LOW: Severity.HIGH,
+    SecurityLevel.MEDIUM: Severity.MEDIUM,
+    SecurityLevel.HIGH: Severity.LOW,
+    SecurityLevel.CRITICAL: Severity.LOW,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scanner:
+    """One tool in the static stages."""
+
+    tool: str
+    output: str
+    parse: Callable[[bytes], Scan]
+
+
+class Unusable(Exception):
+    """The tool's work cannot be used; with the verdict that follows."""
+
+    def __init__(self, verdict: Verdict, reason: str) -> None:
+        super().__init__(reason)
+        self.verdict, self.reason = verdict, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A tool's two outputs, in repository paths."""
+
+    head: tuple[Hit, ...]
+    base: tuple[Hit, ...]
+    covered: frozenset[str] | None
+    errors: tuple[tuple[str, str], ...]
+    version: str | None
+
+
+def blocking(level: SecurityLevel) -> Callable[[Hit], bool]:
+    """Which hits block when they are new."""
+    lowest = _ORDER.index(_LOWEST_BLOCKING[level])
+    return lambda hit: _ORDER.index(hit.severity) >= lowest
+
+
+def scanned(case: Case, scanner: Scanner) -> Scanned:
+    """Both outputs. Raises Unusable."""
+    head = _scan(case, Stage.STATIC, scanner)
+    base = _scan(case, Stage.BASE_STATIC, scanner) if _base_has_files(case) else Scan(())
+    names = {alias.location: (alias.path, alias.side) for alias in aliases(case.change)}
+
+    def located(hits: Iterable[Hit], side: str) -> tuple[Hit, ...]:
+        found = []
+        for hit in hits:
+            path, of = names.get(hit.path, (of_workspace(hit.path), "head"))
+            if path is not None and of == side:
+                found.append(replace(hit, path=path))
+        return tuple(found)
+
+    def path_of(name: str) -> str:
+        return names[name][0] if name in names and names[name][1] == "head" else of_workspace(name) or ""
+
+    return Scanned(
+        head=located(head.hits, "head"),
+        base=(*located(head.hits, "base"), *located(base.hits, "head")),
+        covered=None if head.scanned is None else frozenset(map(path_of, head.scanned)),
+        errors=tuple((path_of(path), message) for path, message in head.errors),
+        version=head.version,
+    )
+
+
+def broken_files(case: Case) -> frozenset[str]:
+    """Changed files that are not Python to a second parser either; empty where that parser's word is missing."""
+    try:
+        hits = scanned(case, Scanner("ruff", "ruff.json", ruff.parse)).head
+    except Unusable:
+        return frozenset()
+    return frozenset(hit.path for hit in hits if hit.rule == ruff.SYNTAX)
+
+
+def completeness(found: Scanned, expected: Iterable[str], broken: frozenset[str]) -> list[tuple[Verdict, str]]:
+    """Complaints about what the tool did not read.
+
+    A file that no parser takes is the change's fault; one that only this tool cannot read leaves the question open.
+    """
+    complaints = []
+    for path, message in found.errors:
+        verdict = Verdict.FAILED if path and path in broken else Verdict.INCONCLUSIVE
+        complaints.append((verdict, f"{path or 'the tool'}: {' '.join(message.split())[:300]}"))
+    if found.covered is not None:
+        unread = sorted(set(expected) - found.covered - {path for path, _ in found.errors})
+        if unread:
+            complaints.append((Verdict.INCONCLUSIVE, f"changed files that were not scanned: {some(unread)}"))
+    return complaints
+
+
+def verdict_of(findings: Iterable[Finding], complaints: list[tuple[Verdict, str]]) -> tuple[Verdict, tuple[str, ...]]:
+    """The worst of what was found and what was not read, with its reasons."""
+    bad = [finding for finding in findings if finding.blocks]
+    reasons = [reason for _, reason in complaints]
+    reasons += [f"{f.path}:{f.line}: {f.rule} ({f.severity}): {' '.join(f.message.split())[:200]}" for f in bad[:50]]
+    reasons += [f"and {len(bad) - 50} more"] if len(bad) > 50 else []
+    return worst(*(verdict for verdict, _ in complaints), *([Verdict.FAILED] if bad else [])), tuple(reasons)
+
+
+def report(
+    case: Case, gate: str, scanner: Scanner, verdict: Verdict, reasons: tuple[str, ...], *, findings: tuple[Finding, ...] = (),
+    evidence: dict[str, object] | None = None, notes: tuple[str, ...] = (), version: str | None = None,
+) -> GateReport:  # fmt: skip
+    """A gate's report with the tool's particulars."""
+    stage = case.evidence.get(Stage.STATIC)
+    tool = stage.tools.get(scanner.tool) if stage else None
+    counts = {
+        "new": sum(finding.new for finding in findings),
+        "known": sum(not finding.new for finding in findings),
+        "blocking": sum(finding.blocks for finding in findings),
+    }
+    return GateReport(
+        gate=gate, verdict=verdict, reasons=reasons, findings=findings, evidence={**counts, **(evidence or {})}, notes=notes,
+        tool=scanner.tool, tool_version=version, command=tool.argv if tool else (), exit_code=tool.exit_code if tool else None,
+        duration_s=tool.duration_s if tool else None,
+    )  # fmt: skip
+
+
+def not_applicable(gate: str, reason: str) -> GateReport:
+    """Left out of the verdict, with the reason."""
+    return GateReport(gate, Verdict.PASSED, (reason,), applicable=False)
+
+
+def _base_has_files(case: Case) -> bool:
+    return bool(case.change.base_tree)
+
+
+def _scan(case: Case, stage: Stage, scanner: Scanner) -> Scan:
+    evidence = case.evidence.get(stage)
+    problem = stage_problem(stage, evidence)
+    if problem is not None or evidence is None:
+        raise Unusable(*(problem or (Verdict.ERRORED, f"no evidence of stage {stage}")))
+    if scanner.tool not in evidence.tools:
+        if stage is Stage.BASE_STATIC and not _asked(case.change, scanner):
+            return Scan(())
+        raise Unusable(Verdict.ERRORED, f"{stage}: nothing says how {scanner.tool} ended")
+    _ended_well(stage, scanner, evidence)
+    try:
+        return scanner.parse(read(evidence.outputs.get(scanner.output)))
+    except ParseError as error:
+        raise Unusable(Verdict.ERRORED, f"{stage}: {scanner.tool}'s report cannot be read: {error}") from error
+
+
+def _ended_well(stage: Stage, scanner: Scanner, evidence: StageEvidence) -> None:
+    tool = evidence.tools[scanner.tool]
+    if tool.timed_out or tool.exit_code is None:
+        raise Unusable(
+            Verdict.INCONCLUSIVE, f"{stage}: {scanner.tool} did not end by itself ({tool.detail or 'out of time'})"
+        )
+    if tool.exit_code != 0:
+        raise Unusable(
+            Verdict.ERRORED, f"{stage}: {scanner.tool} ended with exit code {tool.exit_code} {tool.detail}".rstrip()
+        )
+    if tool.truncated:
+        raise Unusable(Verdict.INCONCLUSIVE, f"{stage}: the output of {scanner.tool} was cut")
+
+
+def _asked(change: Change, scanner: Scanner) -> bool:
+    """Whether base gave this tool anything to read."""
+    if scanner.tool.startswith("secrets"):
+        return any(mode.startswith("100") for mode in change.base_tree.values())
+    return any(path.endswith((".py", ".pyi")) and mode.startswith("100") for path, mode in change.base_tree.items())

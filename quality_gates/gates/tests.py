@@ -1,0 +1,146 @@
+"""`tests`: what passes on base passes on head, in its base copy too; and what is new or edited passes."""
+
+from quality_gates.changes import changed_conftests, edited_base_tests, new_or_edited_test_modules
+from quality_gates.gates.case import Case, some, worst
+from quality_gates.model import GateReport, Verdict
+from quality_gates.testrun import TestRun
+
+GATE = "tests"
+_GOOD = "passed"
+
+
+def judge(case: Case) -> GateReport:
+    """A run that cannot be believed decides by itself; else every broken promise is a reason."""
+    runs = case.runs
+    untrusted = _untrusted(case)
+    if untrusted:
+        return _report(case, worst(*(verdict for verdict, _ in untrusted)), [reason for _, reason in untrusted], [])
+    reasons: list[str] = []
+    notes = _notes(case)
+    if not runs.head.outcomes:
+        reasons.append("no test was collected on head: zero tests are not a pass")
+    _required(case, reasons, notes)
+    _new_or_edited(case, reasons, notes)
+    return _report(case, Verdict.FAILED if reasons else Verdict.PASSED, reasons, notes)
+
+
+def _untrusted(case: Case) -> list[tuple[Verdict, str]]:
+    """Runs whose story does not hold. What is wrong with base is never the patch's fault, so it cannot be worse than unclear."""
+    found: list[tuple[Verdict, str]] = []
+    base = case.runs.base
+    if base.verdict is not Verdict.PASSED:
+        verdict = Verdict.ERRORED if base.verdict is Verdict.ERRORED else Verdict.INCONCLUSIVE
+        found += [(verdict, f"base itself cannot be tested: {reason}") for reason in base.reasons]
+    runs = [case.runs.head]
+    if case.runs.base_copies is not None and not case.policy.test_changes_allowed:
+        runs.append(case.runs.base_copies)
+    for run in runs:
+        if run.verdict is not Verdict.PASSED:
+            found += [(run.verdict, reason) for reason in run.reasons]
+    return found
+
+
+def _required(case: Case, reasons: list[str], notes: list[str]) -> None:
+    edited = set(edited_base_tests(case.change))
+    for nodeid in sorted(case.runs.base.with_outcome(_GOOD)):
+        in_edited = _file(nodeid) in edited
+        now = _outcome(case.runs.head, nodeid)
+        if in_edited and case.policy.test_changes_allowed:
+            if now not in (_GOOD, "failed", "error"):
+                notes.append(f"{nodeid}: passed on base, {now} on head; the patch may edit it")
+            elif now != _GOOD:
+                reasons.append(_sentence(case.runs.head, nodeid, f"an edited test is {now} on head"))
+        elif now != _GOOD:
+            reasons.append(_sentence(case.runs.head, nodeid, f"passes on base, {now} on head"))
+        elif case.runs.base_copies is not None and not case.policy.test_changes_allowed:
+            copy = _outcome(case.runs.base_copies, nodeid)
+            if copy != _GOOD:
+                reasons.append(
+                    _sentence(case.runs.base_copies, nodeid, f"passes on base, {copy} as base's copy on head")
+                )
+
+
+def _new_or_edited(case: Case, reasons: list[str], notes: list[str]) -> None:
+    """Tests in files that the patch adds or edits and that base did not pass already."""
+    modules = set(new_or_edited_test_modules(case.change))
+    base = case.runs.base.outcomes
+    for nodeid, outcome in sorted(case.runs.head.outcomes.items()):
+        if _file(nodeid) not in modules or outcome in (_GOOD, "xpassed") or base.get(nodeid) == _GOOD:
+            continue
+        if nodeid in base and base[nodeid] == outcome:
+            notes.append(f"{nodeid}: {outcome} on base and on head")
+        elif outcome in ("failed", "error") or not case.policy.test_changes_allowed:
+            reasons.append(_sentence(case.runs.head, nodeid, f"a new or edited test is {outcome} on head"))
+        else:
+            notes.append(f"{nodeid}: a new or edited test is {outcome} on head")
+    for where, what in case.runs.head.errors:
+        if _file(where) in modules:
+            lines = what.strip().splitlines()
+            reasons.append(f"{where}: cannot be collected on head: {lines[-1][:200] if lines else 'no detail'}")
+
+
+def _notes(case: Case) -> list[str]:
+    base, head = case.runs.base, case.runs.head
+    broken = base.with_outcome("failed", "error")
+    both = sorted(broken & head.with_outcome("failed", "error"))
+    repaired = sorted(broken & head.with_outcome(_GOOD))
+    notes = [f"fails on base and on head: {some(both)}"] if both else []
+    notes += [f"fails on base and passes on head: {some(repaired)}"] if repaired else []
+    conftests = changed_conftests(case.change)
+    if conftests and not case.policy.test_changes_allowed:
+        notes.append(f"no effect: {some(list(conftests))}; base's version was used")
+    copies = case.runs.base_copies
+    if copies is not None and case.policy.test_changes_allowed:
+        if copies.verdict is not Verdict.PASSED:
+            notes.append(f"base's copies of edited tests could not be run on head: {'; '.join(copies.reasons)}")
+        else:
+            lost = sorted(base.with_outcome(_GOOD) - copies.with_outcome(_GOOD))
+            notes += (
+                [f"base's copies that do not pass on head (test changes are allowed): {some(lost)}"] if lost else []
+            )
+    return notes
+
+
+def _outcome(run: TestRun, nodeid: str) -> str:
+    if nodeid in run.outcomes:
+        return run.outcomes[nodeid]
+    return "deselected" if nodeid in run.not_run else "gone"
+
+
+def _sentence(run: TestRun, nodeid: str, what: str) -> str:
+    lines = [line for line in run.details.get(nodeid, "").strip().splitlines() if line.startswith("E ")] or [""]
+    detail = lines[0].removeprefix("E").strip()[:200]
+    return f"{nodeid}: {what}" + (f": {detail}" if detail else "")
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def _report(case: Case, verdict: Verdict, reasons: list[str], notes: list[str]) -> GateReport:
+    head, base = case.runs.head, case.runs.base
+    return GateReport(
+        gate=GATE,
+        verdict=verdict,
+        reasons=tuple(reasons),
+        notes=tuple(notes),
+        evidence={
+            "base": _counts(base),
+            "head": _counts(head),
+            "base_copies": _counts(case.runs.base_copies) if case.runs.base_copies else None,
+            "required": len(base.with_outcome(_GOOD)),
+            "deselected_on_head": len(head.not_run),
+        },
+        tool="pytest",
+        tool_version=head.pytest_version,
+        command=head.tool.argv if head.tool else (),
+        exit_code=head.tool.exit_code if head.tool else None,
+        duration_s=head.tool.duration_s if head.tool else None,
+    )
+
+
+def _counts(run: TestRun) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for outcome in run.outcomes.values():
+        counts[outcome] = counts.get(outcome, 0) + 1
+    return dict(sorted(counts.items()))

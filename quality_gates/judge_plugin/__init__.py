@@ -1,0 +1,1 @@
+"""What runs beside the judged tests, in their process: shipped as files of a stage, never imported by the judge itself."""

@@ -1,0 +1,63 @@
+# mypy: ignore-errors
+# It runs inside the judged project's interpreter, beside any pytest from the last years: no annotations of ours or of pytest.
+# ruff: noqa: ANN001, ANN201, ANN202
+"""The judged tests, once, under coverage: the first thing in its process, so that what it needs is loaded before hostile code is.
+
+Usage: python -I run_tests.py CONFIG    (a JSON file: see `quality_gates.testplan`)
+"""
+
+import json
+import os
+import site
+import sys
+
+
+def main(argv):
+    """Run pytest as the configuration says; its exit code is ours."""
+    with open(argv[1], encoding="utf-8") as stream:  # noqa: PTH123 -- nothing more than is needed is imported here
+        config = json.load(stream)
+    events = _private_descriptor()
+    import coverage  # noqa: PLC0415 -- in this order on purpose: ours first, then the judged tree's import path
+    import pytest  # noqa: PLC0415
+
+    judge = _load(config["plugin"]).Judge(events, config)
+    _extend_path(config["pythonpath"])
+    os.chdir(config["workspace"])
+    measured = coverage.Coverage(config_file=config["coveragerc"], data_file=config["coverage_data"], messages=False)
+    measured.start()
+    try:
+        code = int(pytest.main(config["pytest_args"], plugins=[judge]))
+    finally:
+        measured.stop()
+        measured.save()
+    return code
+
+
+def _private_descriptor():
+    """The event stream under a number of ours, not inherited by children; gone from the environment."""
+    given = int(os.environ.pop("VSC_TEST_EVENTS_FD"))
+    mine = os.dup(given)
+    os.set_inheritable(mine, False)
+    os.close(given)
+    return mine
+
+
+def _load(path):
+    import importlib.util  # noqa: PLC0415 -- see main
+
+    spec = importlib.util.spec_from_file_location("vsc_judge", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["vsc_judge"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _extend_path(roots):
+    """After the standard library, which nobody shadows, and before what is installed: the judged tree is what is judged."""
+    installed = set(site.getsitepackages())
+    at = next((index for index, entry in enumerate(sys.path) if entry in installed), len(sys.path))
+    sys.path[at:at] = [root for root in roots if os.path.isdir(root)]  # noqa: PTH112 -- see main
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

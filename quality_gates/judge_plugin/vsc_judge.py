@@ -1,0 +1,176 @@
+# mypy: ignore-errors
+# It runs inside the judged project's interpreter, beside any pytest from the last years: no annotations of ours or of pytest.
+# ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, ARG002 -- likewise: pytest's hooks have the parameters that it gives them
+"""pytest's side of the judge: writes every test event the moment it happens, and a report at the end.
+
+It shares a process with hostile code, so nothing here is proof alone: the control plane compares the event stream, this report,
+JUnit's file, the exit code and the canary, and it is their disagreement that speaks. An outcome is taken from the exception that
+was raised, not from the report object that others can rewrite.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+BATCH = 200
+DETAIL_CHARACTERS = 4000
+ID_CHARACTERS = 4096
+CANARY = "vsc_canary.py::"
+_WORST = ("passed", "xpassed", "xfailed", "skipped", "failed", "error")
+
+
+class Judge:
+    """The plugin. `events_fd` is ours alone; `config` is the document that the plan ships."""
+
+    def __init__(self, events_fd, config):
+        self._fd = events_fd
+        self._config = config
+        self._collected = {}
+        self._phases = {}
+        self._outcomes = {}
+        self._disagreements = []
+        self._errors = []
+        self._pid = os.getpid()
+        # Bound now: what the judged code does to these modules later does not reach us.
+        self._write, self._dumps, self._getpid = os.write, json.dumps, os.getpid
+
+    def emit(self, kind, **fields):
+        """One line, whole, at once. A forked child is not the session and stays silent."""
+        if self._getpid() != self._pid:
+            return
+        line = (self._dumps({"kind": kind, **fields}) + "\n").encode("utf-8", "replace")
+        while line:
+            line = line[self._write(self._fd, line) :]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_itemcollected(self, item):
+        """Remember everything that was found, before anybody filters it."""
+        self._collected[item.nodeid] = item
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, session, config, items):
+        """After all others: the canary back in, at both ends."""
+        yield
+        canaries = [item for nodeid, item in self._collected.items() if CANARY in nodeid]
+        items[:] = canaries[:1] + [item for item in items if CANARY not in item.nodeid] + canaries[1:]
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_collection_finish(self, session):
+        """What will run."""
+        yield
+        ids = [item.nodeid[:ID_CHARACTERS] for item in session.items]
+        for start in range(0, len(ids), BATCH):
+            self.emit("collected", ids=ids[start : start + BATCH])
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_make_collect_report(self, collector):
+        """A file that cannot be collected is an event of its own."""
+        outcome = yield
+        try:
+            report = outcome.get_result()
+        except BaseException as error:  # noqa: BLE001 -- it is reported, and pytest raises it again
+            self._error(collector.nodeid, f"{type(error).__name__}: {error}")
+            return
+        if report.outcome == "failed":
+            self._error(report.nodeid, str(report.longrepr))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self, excrepr, excinfo):
+        """Pytest itself was stopped: an exit on import, a broken hook."""
+        self._error("", f"{excinfo.typename}: {excrepr}")
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item, nextitem):
+        """One test, from its start to the end of its teardown."""
+        nodeid = item.nodeid
+        self._phases[nodeid] = []
+        self.emit("started", id=nodeid[:ID_CHARACTERS])
+        yield
+        phases = self._phases.pop(nodeid, [])
+        outcome = max((phase[0] for phase in phases), key=_WORST.index, default="error")
+        detail = next((phase[2] for phase in phases if phase[0] == outcome and phase[2]), "")
+        self._outcomes[nodeid] = outcome
+        self.emit(
+            "finished",
+            id=nodeid[:ID_CHARACTERS],
+            outcome=outcome,
+            duration_s=round(sum(phase[1] for phase in phases), 6),
+            detail=detail[:DETAIL_CHARACTERS],
+        )
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item, call):
+        """The outcome of a phase from what was raised; a report that says better than that is a disagreement."""
+        raised = call.excinfo
+        outcome = yield
+        report = outcome.get_result()
+        truth = _truth(raised, call.when, report)
+        if truth in ("failed", "error") and report.outcome == "passed":
+            self._disagreements.append([item.nodeid[:ID_CHARACTERS], call.when])
+        detail = "" if truth in ("passed", "xpassed") else _text(raised, report)
+        self._phases.setdefault(item.nodeid, []).append((truth, call.duration, detail))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report):
+        """Reports that others add (subtests) count as their test's."""
+        if report.outcome == "failed" and report.nodeid in self._phases:
+            kind = "failed" if report.when == "call" else "error"
+            self._phases[report.nodeid].append((kind, 0.0, ""))
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session, exitstatus):
+        """The end: the report, then the last event."""
+        yield
+        code = int(session.exitstatus)
+        with open(self._config["report"], "w", encoding="utf-8") as stream:  # noqa: PTH123 -- pathlib may be patched by now
+            json.dump(self._report(code), stream)
+        self.emit("session", exit_code=code)
+
+    def _report(self, code):
+        running = set(self._outcomes)
+        return {
+            "pytest": pytest.__version__,
+            "python": sys.version.split()[0],
+            "exit_code": code,
+            "outcomes": {nodeid[:ID_CHARACTERS]: outcome for nodeid, outcome in self._outcomes.items()},
+            "not_run": sorted(nodeid[:ID_CHARACTERS] for nodeid in self._collected if nodeid not in running),
+            "errors": self._errors[:1000],
+            "disagreements": self._disagreements[:1000],
+            "foreign": _foreign(self._config["modules"], self._config["workspace"]),
+        }
+
+    def _error(self, nodeid, detail):
+        self._errors.append([nodeid[:ID_CHARACTERS], detail[:DETAIL_CHARACTERS]])
+        self.emit("error", id=nodeid[:ID_CHARACTERS], detail=detail[:DETAIL_CHARACTERS])
+
+
+def _truth(raised, when, report):
+    if hasattr(report, "wasxfail"):
+        return "xfailed" if report.outcome == "skipped" else "xpassed" if report.outcome == "passed" else "failed"
+    if raised is not None and not raised.errisinstance((pytest.skip.Exception,)) and report.outcome != "skipped":
+        return "failed" if when == "call" else "error"
+    if report.outcome == "failed":
+        return "failed" if when == "call" else "error"
+    return "skipped" if raised is not None or report.outcome == "skipped" else "passed"
+
+
+def _text(raised, report):
+    try:
+        return str(report.longreprtext) or (raised.exconly() if raised is not None else "")
+    except Exception as error:  # noqa: BLE001 -- the judged code's __repr__ may raise anything
+        return f"(no text: {type(error).__name__})"
+
+
+def _foreign(modules, workspace):
+    """Modules of the judged project that were loaded from somewhere else."""
+    wanted = set(modules)
+    found = []
+    for name, module in sorted(sys.modules.items()):
+        origin = getattr(module, "__file__", None)
+        if name.partition(".")[0] in wanted and isinstance(origin, str) and not origin.startswith(workspace + os.sep):
+            found.append([name, origin])
+    return found[:100]

@@ -1,0 +1,86 @@
+"""The stream of test events: what happened, in the order in which it left the sandbox."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quality_gates.parsers.reading import ParseError, guarded, integer, sequence, text
+
+OUTCOMES = ("passed", "xpassed", "xfailed", "skipped", "failed", "error")
+"""From good to bad."""
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,16}\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A decoded stream that makes sense: no test ended that did not start, nothing after the session's end."""
+
+    collected: tuple[str, ...]
+    outcomes: dict[str, str]
+    details: dict[str, str]
+    unfinished: tuple[str, ...]
+    errors: tuple[tuple[str, str], ...]
+    session_exit_code: int | None
+
+
+def stable(nodeid: str) -> str:
+    """An id without memory addresses, which differ from run to run."""
+    return _ADDRESS.sub("0x", nodeid)
+
+
+def worst(outcomes: Iterable[str]) -> str:
+    """The worst of several; a test that ran twice counts as its worse run."""
+    return max(outcomes, key=OUTCOMES.index)
+
+
+@guarded
+def parse(events: Iterable[Mapping[str, Any]]) -> Stream:
+    """Raises ParseError for a stream that no session of ours writes."""
+    reader = _Reader()
+    for event in events:
+        reader.take(event)
+    return reader.stream()
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.collected: list[str] = []
+        self.outcomes: dict[str, str] = {}
+        self.details: dict[str, str] = {}
+        self.started: dict[str, None] = {}
+        self.errors: list[tuple[str, str]] = []
+        self.exit_code: int | None = None
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        if self.exit_code is not None:
+            raise ParseError("an event after the session's end")
+        kind = text(event["kind"], 20)
+        if kind == "collected":
+            self.collected += [text(item, 4096) for item in sequence(list(event["ids"]))]
+        elif kind == "started":
+            self._started(text(event["id"], 4096))
+        elif kind == "finished":
+            self._finished(text(event["id"], 4096), text(event["outcome"], 20), text(event.get("detail", "")))
+        elif kind == "error":
+            self.errors.append((text(event.get("id", ""), 4096), text(event.get("detail", ""))))
+        elif kind == "session":
+            self.exit_code = integer(event["exit_code"])
+        else:
+            raise ParseError(f"an event of kind {kind!r}")
+
+    def _started(self, nodeid: str) -> None:
+        self.started[nodeid] = None
+
+    def _finished(self, nodeid: str, outcome: str, detail: str) -> None:
+        if nodeid not in self.started or outcome not in OUTCOMES:
+            raise ParseError(f"test {nodeid[:200]!r} cannot end like this")
+        self.outcomes[nodeid] = worst((self.outcomes.get(nodeid, outcome), outcome))
+        if detail:
+            self.details[nodeid] = detail
+
+    def stream(self) -> Stream:
+        unfinished = tuple(nodeid for nodeid in self.started if nodeid not in self.outcomes)
+        return Stream(
+            tuple(self.collected), self.outcomes, self.details, unfinished, tuple(self.errors), self.exit_code
+        )
