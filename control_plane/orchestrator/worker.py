@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.orchestrator.children import WAITING_FOR
@@ -97,9 +98,17 @@ class Worker:
         try:
             await asyncio.wait({driving, keeping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            cut_short = not driving.done()
             for task in (keeping, driving):
                 task.cancel()
             await asyncio.gather(driving, keeping, return_exceptions=True)
+            if cut_short:  # we are shutting down: whoever comes next need not wait for the lease to run out
+                await self._give_back_at_once(lease)
+
+    async def _give_back_at_once(self, lease: Lease) -> None:
+        with contextlib.suppress(LeaseLost, SQLAlchemyError):
+            async with self._sessions.begin() as session:
+                await leases.release(session, lease.run_id, lease.epoch)
 
     async def _driven(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> None:
         try:

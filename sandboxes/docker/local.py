@@ -1,0 +1,50 @@
+"""The engine of this machine, put together: what the composition root calls, so that the docker SDK stays in this folder."""
+
+from pathlib import Path
+
+import docker
+import docker.errors
+
+from sandboxes.docker import images
+from sandboxes.docker.provider import DockerProvider
+from sandboxes.docker.workspaces import best_workspaces
+from sandboxes.errors import ProviderUnavailable
+from sandboxes.ports import ApplyDelta, Collect, Depot
+
+ENGINE_TIMEOUT_S = 60
+POOL_CONNECTIONS = 32
+
+
+def provider(
+    *, install: str, home: Path, depot: Depot, collect: Collect, apply_delta: ApplyDelta, uid: int, slots_ahead: int = 4
+) -> DockerProvider:
+    """A provider over the engine that the environment names (`DOCKER_HOST`), or the local socket.
+
+    Raises:
+        ProviderUnavailable: no engine answers.
+    """
+    return DockerProvider(
+        connect().api,
+        install=install,
+        home=home,
+        depot=depot,
+        collect=collect,
+        apply_delta=apply_delta,
+        uid=uid,
+        workspaces=best_workspaces(home, slots_ahead),
+    )
+
+
+def image(name: str) -> str:
+    """The digest of a runner image as its inputs are now. Raises ImageMissing (`make images`), ProviderUnavailable."""
+    return images.identity(connect(), name)
+
+
+def connect() -> docker.DockerClient:
+    """The SDK's client. Raises ProviderUnavailable with what to do."""
+    try:
+        return docker.from_env(timeout=ENGINE_TIMEOUT_S, max_pool_size=POOL_CONNECTIONS, version="auto")
+    except docker.errors.DockerException as error:
+        raise ProviderUnavailable(
+            f"the Docker engine does not answer ({error}); start it (`scripts/setup` does on Debian), then try again"
+        ) from error
