@@ -17,7 +17,8 @@ _PEP508 = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\s*(?:\[[^\]]*\])?\s*\(?\s*(?:[<>=!~]=?=?[^;@]*)?\)?\s*(?:;.*)?"
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_FILE_NAMES = frozenset({"pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "PKG-INFO"})
+_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock")
+_FILE_NAMES = frozenset({"pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "PKG-INFO", *_LOCKS})
 _MAX_INCLUDES = 20
 
 
@@ -30,6 +31,8 @@ class Declared:
     dynamic: bool = False
     """Whether only a build can tell the runtime requirements."""
     test_source: str | None = None
+    locked: tuple[str, ...] = ()
+    """`name==version` as the project's lock file has them; what it was last seen to work with."""
     left_out: tuple[str, ...] = ()
     """Lines that were not taken (a URL, a path, an option), with their files."""
 
@@ -68,6 +71,7 @@ def read(files: Mapping[str, bytes]) -> Declared:
         test=_taken(test, source or "", own, refused),
         dynamic=dynamic,
         test_source=source,
+        locked=_locked(files),
         left_out=tuple(refused),
     )
 
@@ -87,6 +91,18 @@ def version_of(files: Mapping[str, bytes]) -> str:
     """The version that the source archive states, for back ends that would ask git; `0.0.0` if it states none."""
     version = BytesParser().parsebytes(files.get("PKG-INFO", b""), headersonly=True).get("Version", "")
     return version if re.fullmatch(r"[0-9A-Za-z.!+_-]{1,80}", version) else "0.0.0"
+
+
+def _locked(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """The versions of a lock file, but for packages that it has in several."""
+    versions: dict[str, set[str]] = {}
+    for lock in _LOCKS:
+        packages = _toml(files.get(lock)).get("package")
+        for package in packages if isinstance(packages, list) else []:
+            name, version = str(_table(package).get("name", "")), str(_table(package).get("version", ""))
+            if _NAME.fullmatch(name) and re.fullmatch(r"[0-9A-Za-z.!+_-]+", version):
+                versions.setdefault(normal(name), set()).add(version)
+    return tuple(f"{name}=={next(iter(found))}" for name, found in sorted(versions.items()) if len(found) == 1)
 
 
 def _toml(content: bytes | None) -> dict[str, Any]:
@@ -161,19 +177,21 @@ def _test_sources(
             _strings(_table(_setup_literal(files.get("setup.py"), "extras_require")).get(name)),
         )
     yield "setup.cfg tests_require", setup.get("options", "tests_require", fallback="").splitlines()
-    for path in sorted(
-        path for path in files if is_dependency_file(path) and re.search(r"tests?\w*\.(txt|in)$", path.lower())
-    ):
+    for path in _named(files, r"(^|[/_.-])(tests?|testing)([/_.-][^/]*)?\.(txt|in)$"):
         yield path, list(_file(files, path, refused, 0))
     poetry = _table(_table(project.get("tool")).get("poetry"))
     for name in TEST_NAMES:
         yield f"poetry group {name}", _poetry(_table(_table(poetry.get("group")).get(name)).get("dependencies"))
     yield "poetry dev-dependencies", _poetry(poetry.get("dev-dependencies"))
     yield "tox.ini", _tox(files)
-    for path in sorted(
-        path for path in files if is_dependency_file(path) and re.search(r"dev\w*\.(txt|in)$", path.lower())
-    ):
+    for path in _named(files, r"(^|[/_.-])dev(el|elop)?([/_.-][^/]*)?\.(txt|in)$"):
         yield path, list(_file(files, path, refused, 0))
+
+
+def _named(files: Mapping[str, bytes], pattern: str) -> list[str]:
+    """Requirements files by name; a `.txt`, which may be pinned, goes before the `.in` that it was made from."""
+    found = [path for path in files if is_dependency_file(path) and re.search(pattern, path.lower())]
+    return sorted(found, key=lambda path: (not path.endswith(".txt"), path))
 
 
 def _group(groups: dict[str, Any], name: str, depth: int) -> list[str]:

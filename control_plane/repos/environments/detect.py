@@ -30,6 +30,10 @@ class EnvironmentRecipe:
     roots: tuple[str, ...]
     build_files: Mapping[str, str]
     """Base's build and dependency files -> sha256: they decide what a build does."""
+    locked: tuple[str, ...] = ()
+    """Versions that are tried first, `name==version`."""
+    packages_before: str | None = None
+    """Only packages that were uploaded before this time (ISO 8601): what was there when an old commit was made."""
     allow_builds: bool = False
     """Whether dependencies may come as source archives, which run code of their own when they are installed."""
     notes: tuple[str, ...] = ()
@@ -55,6 +59,8 @@ class EnvironmentRecipe:
             "version": self.version,
             "roots": list(self.roots),
             "fetches": self.fetches,
+            "locked": list(self.locked),
+            "packages_before": self.packages_before,
             "allow_builds": self.allow_builds,
         }
 
@@ -65,7 +71,12 @@ class EnvironmentRecipe:
 
 
 def detect(
-    base: Mapping[str, bytes], judged: Mapping[str, bytes], tree: Mapping[str, str], *, allow_builds: bool = False
+    base: Mapping[str, bytes],
+    judged: Mapping[str, bytes],
+    tree: Mapping[str, str],
+    *,
+    allow_builds: bool = False,
+    packages_before: str | None = None,
 ) -> EnvironmentRecipe:
     """The recipe for base's build files and the judged tree's requirements.
 
@@ -86,6 +97,8 @@ def detect(
         build_files={
             path: hashlib.sha256(content).hexdigest() for path, content in base.items() if is_dependency_file(path)
         },
+        locked=declared.locked,
+        packages_before=packages_before,
         allow_builds=allow_builds,
         notes=tuple(notes),
     )

@@ -56,6 +56,10 @@ def dependencies(recipe: Recipe) -> int:
     runtime, test = recipe["runtime"], recipe["test"]
     if not runtime and not test:
         return 0
+    if recipe["locked"]:
+        if install(*requirements(runtime + test), *constraints(recipe["locked"])) == 0:
+            return 0
+        note("the versions of the lock file cannot be installed here; others were taken")
     if install(*requirements(runtime + test)) == 0:
         return 0
     if runtime and (code := install(*requirements(runtime))) != 0:
@@ -71,6 +75,13 @@ def requirements(lines: list[str]) -> list[str]:
     path = SCRATCH / "requirements.txt"
     path.write_text("".join(f"{line}\n" for line in lines))
     return ["--requirement", str(path)]
+
+
+def constraints(lines: list[str]) -> list[str]:
+    """The lines as versions for whatever is installed."""
+    path = SCRATCH / "constraints.txt"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return ["--constraint", str(path)]
 
 
 def tools(_: Recipe) -> int:

@@ -89,6 +89,8 @@ def _environ(recipe: EnvironmentRecipe, access: PackageAccess | None) -> dict[st
         "PBR_VERSION": recipe.version,
         "POETRY_DYNAMIC_VERSIONING_BYPASS": recipe.version,
     }
+    if recipe.packages_before:
+        environ["PIP_UPLOADED_PRIOR_TO"] = recipe.packages_before
     if not recipe.allow_builds:
         environ["PIP_ONLY_BINARY"] = ":all:"
     if access is None:
