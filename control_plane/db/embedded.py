@@ -8,6 +8,7 @@ one, or simply found running.
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import pwd
 import secrets
@@ -33,6 +34,8 @@ _SOCKET_PATH_BYTES = 107 - len("/.s.PGSQL.5432")
 _LOCK_WAIT_S = 120.0
 _WATCH_EVERY_S = 2.0
 _REMAINS_WAIT_S = 15.0
+_READY_WAIT_S = 60.0
+_log = logging.getLogger(__name__)
 
 _CONFIGURATION = """\
 # Written by vsc before each start; changes here are lost. Put your own into postgresql.conf.
@@ -141,9 +144,17 @@ class _Server:
         return f"postgresql+psycopg://{ROLE}:{quote(password)}@/{DATABASE}?host={quote(str(self.sockets), safe='')}"
 
     async def start(self) -> None:
-        """Bring the server up, unless one already runs over our data. Call it under the lock."""
-        if _postmaster(self.data) is not None:
-            return
+        """Bring the server up, or wait until the one that runs over our data is ready. Call it under the lock."""
+        deadline = asyncio.get_running_loop().time() + _READY_WAIT_S
+        while _postmaster(self.data) is not None:
+            if _status(self.data) == "ready":
+                return
+            # Starting, perhaps recovering; or stopping, and then we start the next one.
+            if asyncio.get_running_loop().time() > deadline:
+                raise DatabaseUnavailable(
+                    f"the PostgreSQL over {self.data} is neither ready nor gone: see {self.data}/log"
+                )
+            await asyncio.sleep(0.05)
         if not (self.data / "PG_VERSION").exists():
             await self._initialise()
         self._check_version()
@@ -225,9 +236,12 @@ async def _watch(server: _Server) -> None:
     while True:
         await asyncio.sleep(_WATCH_EVERY_S)
         if _postmaster(server.data) is None:
-            with contextlib.suppress(DatabaseUnavailable):
+            _log.warning("the embedded PostgreSQL over %s has died; starting it again", server.data)
+            try:
                 async with _locked(server.root / "lock"):
                     await server.start()
+            except (DatabaseUnavailable, OSError) as error:
+                _log.error("%s; trying again", error)
 
 
 def _create_database(base: str) -> None:
@@ -328,6 +342,13 @@ def _pid_in_file(data: Path) -> int | None:
         return abs(int(first))
     except (OSError, ValueError):
         return None
+
+
+def _status(data: Path) -> str:
+    """What the server says of itself in its pid file: `starting`, `ready`, `stopping`; nothing: too early to say."""
+    with contextlib.suppress(OSError, IndexError):
+        return (data / "postmaster.pid").read_text().splitlines()[7].strip()
+    return ""
 
 
 def _processes_in(data: Path, candidates: list[int] | None = None) -> set[int]:

@@ -147,6 +147,22 @@ async def test_a_killed_server_is_started_again_with_what_was_committed(home):
         assert ask(url, "SHOW fsync") == [("on",)]
 
 
+async def test_a_server_that_is_just_stopping_is_waited_for_and_followed_by_another(home):
+    with holder(home) as other:
+        url = other.stdout.readline().strip()
+        pid = running(home)
+        other.kill()
+        other.wait()
+    async with await psycopg.AsyncConnection.connect(url.replace("+psycopg", "")) as guest:
+        os.kill(pid, signal.SIGTERM)  # a smart shutdown: not before the last guest has gone
+        while module._status(home / "postgres" / "data") != "stopping":  # noqa: ASYNC110 -- a file, which signals nothing
+            await asyncio.sleep(0.02)
+        asyncio.get_running_loop().call_later(0.3, guest.pgconn.finish)
+        async with embedded(home, durable=False) as ours:
+            assert running(home) != pid
+            assert ask(ours, "SELECT 1") == [(1,)]
+
+
 async def test_a_pid_file_that_names_a_stranger_is_cleared(home):
     async with embedded(home, durable=False):
         pass
