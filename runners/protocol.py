@@ -38,7 +38,8 @@ class Driver:
     - `command`: `argv` in the workspace, output to the log.
     - `patch`: apply the file `/vsc/change.patch` to the workspace with git.
     - `verify`: the tools, as far as `after` allows side by side; results are reported tool by tool.
-    - `prepare`: the tools one after another, then `/out/env.tar` from `/tmp/env`, in canonical form.
+    - `prepare`: the tools one after another, then `/out/env.tar` from the directory that the environ's
+      `VSC_ENV_DIR` names (`/env` if unset), in canonical form.
     """
 
     kind: Literal["command", "patch", "verify", "prepare"]

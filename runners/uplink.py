@@ -37,6 +37,10 @@ class DoorAway(Exception):
     """Nobody answered, or not sensibly; the control plane may be starting again. Send again later."""
 
 
+class StreamFull(Exception):
+    """The door has as much of a stream as it takes; the other streams go on."""
+
+
 class DoorRefuses(Exception):
     """The door answered and does not want this; sending it again changes nothing."""
 
@@ -51,6 +55,8 @@ class Uplink(threading.Thread):
         self._waiting: dict[Stream, bytearray] = {}
         self._unacknowledged: deque[Chunk] = deque()
         self._next_seq: dict[Stream, int] = {}
+        self._given_up: dict[Stream, bytearray] = {}
+        self._batch_chunks = _BATCH_CHUNKS
         self._closing = False
         self._gives_up = float("inf")
         self.trouble = ""
@@ -59,7 +65,8 @@ class Uplink(threading.Thread):
     def offer(self, stream: Stream, data: bytes) -> None:
         """Queue bytes; never waits for the door."""
         with self._changed:
-            self._waiting.setdefault(stream, bytearray()).extend(data)
+            queue = self._given_up if stream in self._given_up else self._waiting
+            queue.setdefault(stream, bytearray()).extend(data)
             self._changed.notify()
 
     def close(self, until: float) -> dict[Stream, bytes]:
@@ -69,7 +76,7 @@ class Uplink(threading.Thread):
             self._changed.notify()
         self.join(max(0.0, until - time.monotonic()))
         with self._changed:
-            unsent: dict[Stream, bytearray] = {}
+            unsent = self._given_up
             for chunk in self._unacknowledged:
                 unsent.setdefault(chunk.stream, bytearray()).extend(chunk.data)
             for stream, data in self._waiting.items():
@@ -89,6 +96,9 @@ class Uplink(threading.Thread):
                 if time.monotonic() + pause >= self._gives_up:
                     return
                 time.sleep(pause)
+            except StreamFull as full:
+                self.trouble = str(full)
+                self._set_aside(batch)
             except DoorRefuses as refusal:
                 self.trouble = str(refusal)
                 return
@@ -100,7 +110,7 @@ class Uplink(threading.Thread):
             if not self._closing and not self._unacknowledged:
                 self._changed.wait_for(lambda: self._closing, _GATHER_S)  # let a line or two more come along
             self._cut()
-            return list(self._unacknowledged)[:_BATCH_CHUNKS]
+            return list(self._unacknowledged)[: self._batch_chunks]
 
     def _cut(self) -> None:
         """Number what waits, as far as the next batch needs it; a number once given is never given to other bytes."""
@@ -110,6 +120,18 @@ class Uplink(threading.Thread):
                 self._unacknowledged.append(Chunk(stream, seq, bytes(data[:MAX_CHUNK_BYTES])))
                 self._next_seq[stream] = seq + 1
                 del data[:MAX_CHUNK_BYTES]
+
+    def _set_aside(self, batch: list[Chunk]) -> None:
+        """One of the batch's streams is full: find out which, chunk by chunk, and send no more of it."""
+        if len(batch) > 1:
+            self._batch_chunks = 1
+            return
+        full = batch[0].stream
+        with self._changed:
+            self._given_up[full] = bytearray().join(c.data for c in self._unacknowledged if c.stream == full)
+            self._given_up[full] += self._waiting.pop(full, b"")
+            self._unacknowledged = deque(c for c in self._unacknowledged if c.stream != full)
+        self._batch_chunks = _BATCH_CHUNKS
 
     def _acknowledge(self, awaited: dict[str, int]) -> None:
         with self._changed:
@@ -196,6 +218,8 @@ def _post(door: str, batch: list[Chunk]) -> dict[str, int]:
         connection.close()
     if response.status >= 500 or response.status in _RETRY:
         raise DoorAway
+    if response.status == 413:
+        raise StreamFull(f"the door takes no more of a stream: {body[:200]!r}")
     awaited = _awaited(body)
     if awaited is None or response.status not in (200, 409):
         raise DoorRefuses(f"the door answered {response.status} to log chunks: {body[:200]!r}")

@@ -38,7 +38,7 @@ def write_canonical_tar(directory: Path, archive: Path) -> None:
     """Pack everything below `directory`; the same tree gives the same bytes on any day and machine.
 
     Sorted names, no times, no owners, modes 755 or 644; a hard link is packed as a file of its own. Raises CannotPack for
-    a device, fifo or socket: nothing is left out silently.
+    a device, fifo, socket or set-id file: nothing is left out silently.
     """
     with tarfile.open(archive, "x", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape") as tar:
         for path in _sorted_below(directory):
@@ -63,6 +63,8 @@ def _member(path: Path, name: str) -> tarfile.TarInfo:
     status = path.lstat()
     member = tarfile.TarInfo(name)  # its defaults: no time, root's ids, no names
     executable = bool(status.st_mode & 0o111)
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o6000:
+        raise CannotPack(f"{name!r} is a set-id file")
     if stat.S_ISDIR(status.st_mode):
         member.type, member.mode = tarfile.DIRTYPE, 0o755
     elif stat.S_ISLNK(status.st_mode):
