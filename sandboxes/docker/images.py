@@ -17,6 +17,7 @@ from pathlib import Path
 
 import docker
 import docker.errors
+import requests.exceptions
 
 from sandboxes.docker import image_recipe
 from sandboxes.docker.image_recipe import BuildFailed, Say
@@ -117,17 +118,25 @@ def main() -> int:
     wanted = given.names or names()
     if unknown := set(wanted) - set(names()):
         parser.error(f"no such image: {', '.join(sorted(unknown))}; there are {', '.join(names())}")
-    with closing(docker.from_env(timeout=600)) as client:
-        try:
+    try:
+        with closing(docker.from_env(timeout=600)) as client:
             if given.verb == "build":
                 build(client, wanted, say=_stopwatch(), logs=ROOT / "build" / "log")
-            for name in () if given.quiet else wanted:
-                found = client.images.get(identity(client, name))
-                print(f"{tag(name)}  {found.id}  {found.attrs['Size'] / 1e6:.0f} MB")
-        except (BuildFailed, ImageMissing) as failure:
-            print(failure, file=sys.stderr)
-            return 1
+            _list(client, wanted, quiet=given.quiet)
+    except (BuildFailed, ImageMissing) as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as failure:
+        print(f"the Docker engine does not answer, or refuses: {failure}\nStart it (`scripts/setup`).", file=sys.stderr)
+        return 1
     return 0
+
+
+def _list(client: docker.DockerClient, wanted: Sequence[str], *, quiet: bool) -> None:
+    for name in wanted:
+        found = client.images.get(identity(client, name))
+        if not quiet:
+            print(f"{tag(name)}  {found.id}  {found.attrs['Size'] / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":
