@@ -18,7 +18,7 @@ from pathlib import Path
 from sandboxes.docker import mounts
 
 _INODE_BYTES = 256
-_OVERHEAD_BYTES = 8 * 2**20
+_OVERHEAD_BYTES = 512 * 2**10
 _MAKING = "making-"
 
 # No journal and no barriers: a slot need not survive a power cut, and an agent's fsync must not reach the host's disk.
@@ -157,9 +157,9 @@ def discard(slot: Path) -> None:
 def _make(slot: Path, size: Size) -> None:
     image = slot / "image"
     with image.open("wb") as file:
-        file.truncate(size.data_bytes + size.files * _INODE_BYTES + _OVERHEAD_BYTES)
+        file.truncate(size.data_bytes + size.files * _INODE_BYTES + _OVERHEAD_BYTES + size.data_bytes // 4096)
     image.chmod(0o600)
-    command = ["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-m", "0", "-I", str(_INODE_BYTES), "-N", str(size.files)]
+    command = ["mkfs.ext4", "-q", "-F", "-O", "^has_journal,^resize_inode", "-m", "0", "-I", str(_INODE_BYTES), "-N", str(size.files)]
     command += ["-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", str(image)]
     made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if made.returncode:

@@ -97,10 +97,14 @@ class Kit:
     install: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
 
     def __post_init__(self) -> None:
+        write_tree(self.root / "snapshots" / "base", BASE)
+        write_tree(self.root / "environments" / "env", {"lib/mod.py": b"X = 1\n"}, owner=0)
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Make the depot and the collector over what is there."""
         self.store = BlobStore(self.root / "blobs")
         self.snapshots = self.root / "snapshots"
-        write_tree(self.snapshots / "base", BASE)
-        write_tree(self.root / "environments" / "env", {"lib/mod.py": b"X = 1\n"}, owner=0)
         self.depot = LocalDepot(self.store, {"snapshots": self.snapshots, "environments": self.root / "environments"})
         self.collected = Collected(self.depot)
 
