@@ -41,6 +41,7 @@ class Run(Base):
         CheckConstraint("judge_attempt >= 0 AND lease_epoch >= 0 AND event_seq >= 0", name="counters_not_negative"),
         sha256_check("patch_sha256"),
         sha256_check("report_sha256"),
+        Index("ix_runs_kind_cache_key", "kind", "cache_key", postgresql_where=text("cache_key IS NOT NULL")),
         Index("ix_runs_claim", "next_action_at", postgresql_where=text(IS_LIVE)),
         Index(
             "uq_runs_live_cache_key",

@@ -80,6 +80,28 @@ async def test_a_run_that_ended_gives_its_lease_back_and_moves_no_more(session):
         await move_run(session, run.id, RunState.LOST, epoch=None)
 
 
+async def test_a_cancel_that_races_with_the_end_has_one_winner(sessions):
+    async def end(run_id, to, **changes):
+        try:
+            async with sessions.begin() as session:
+                await move_run(session, run_id, to, epoch=None, changes=changes)
+        except IllegalMove:
+            return None
+        return to
+
+    for _ in range(15):
+        async with sessions.begin() as session:
+            run = await a_run(session, state=RunState.VERIFYING)
+        ends = await asyncio.gather(
+            end(run.id, RunState.CANCELLED), end(run.id, RunState.FINISHED, verdict=Verdict.PASSED)
+        )
+        (winner,) = [each for each in ends if each]
+        async with sessions() as session:
+            found = await session.get(Run, run.id)
+            assert (found.state, found.event_seq) == (winner, 1)
+            assert await first_broken_line(session, run.task_id) is None
+
+
 async def test_no_task_run_is_finished_without_a_verdict(session):
     run = await a_run(session, state=RunState.VERIFYING)
 

@@ -460,6 +460,13 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         postgresql_where=sa.text("state NOT IN ('FINISHED', 'CANCELLED', 'LOST')"),
     )
     op.create_index(op.f("ix_runs_environment_id"), "runs", ["environment_id"], unique=False)
+    op.create_index(
+        "ix_runs_kind_cache_key",
+        "runs",
+        ["kind", "cache_key"],
+        unique=False,
+        postgresql_where=sa.text("cache_key IS NOT NULL"),
+    )
     op.create_index(op.f("ix_runs_packet_id"), "runs", ["packet_id"], unique=False)
     op.create_index(op.f("ix_runs_repo_id"), "runs", ["repo_id"], unique=False)
     op.create_index(op.f("ix_runs_task_id"), "runs", ["task_id"], unique=False)
