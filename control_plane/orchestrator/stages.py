@@ -22,7 +22,7 @@ from control_plane.gateway.door import Doors
 from control_plane.gateway.ports import DoorAccess
 from control_plane.orchestrator.lease import Lease
 from control_plane.orchestrator.specs import Draft, place, spec_from_json, spec_to_json
-from control_plane.orchestrator.streams import SealedStream, seal_streams
+from control_plane.orchestrator.streams import SealedStream, forget_chunks, seal_streams
 from control_plane.runs.models import Sandbox
 from control_plane.runs.moves import append_event
 from control_plane.runs.rules import SandboxState
@@ -188,6 +188,7 @@ class Stages:
         async with self._sessions.begin() as session:
             ours = await session.get_one(Sandbox, row.id, with_for_update=True)
             ours.state, ours.destroyed_at = SandboxState.DESTROYED, func.now()
+            await forget_chunks(session, row.id)
 
     async def terminate(self, lease: Lease, grace_s: float) -> None:
         """Ask every live sandbox of the run to stop; whoever waits for one sees its end."""

@@ -1,0 +1,243 @@
+"""`kill -9` of the control plane at each state of a run, and before and after each thing it writes (faults F01-F12).
+
+The instant is exact: a trigger of this test makes the control plane wait for a lock inside the very transaction that would
+write the next thing. While it hangs there, it is killed; the transaction is gone, what it did outside the database is not.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.engine import make_url
+
+from control_plane.blobs.store import BlobStore
+from control_plane.db.embedded import embedded
+from control_plane.db.engine import new_engine, session_factory
+from control_plane.db.migrate import migrate
+from control_plane.main import install_id
+from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.schemas import FromPath
+from control_plane.repos.service import import_repository
+from control_plane.runs.models import LogChunk, Run, RunEvent, Sandbox
+from control_plane.runs.rules import TERMINAL, RunState, SandboxState
+from control_plane.tasks.models import Task
+from control_plane.tasks.rules import TaskStatus
+from control_plane.tasks.service import Submission, latest_runs, submit
+from quality_gates.model import Verdict
+from sandboxes.docker.local import connect
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+
+LOCK = 4242
+PROCESS = Path(__file__).with_name("control_plane_process.py")
+PATCH = b"""\
+diff --git a/src/toy/__init__.py b/src/toy/__init__.py
+--- a/src/toy/__init__.py
++++ b/src/toy/__init__.py
+@@ -1,3 +1,8 @@
+ def add(a, b):
+     \"\"\"Sum.\"\"\"
+     return a + b
++
++
++def double(a):
++    \"\"\"Twice.\"\"\"
++    return a * 2
+diff --git a/tests/test_double.py b/tests/test_double.py
+new file mode 100644
+--- /dev/null
++++ b/tests/test_double.py
+@@ -0,0 +1,5 @@
++from toy import double
++
++
++def test_double():
++    assert double(2) == 4
+"""
+
+# (table, when the trigger fires): what the control plane is about to write when it is killed.
+INSTANTS = {
+    "leaving QUEUED": ("runs", "UPDATE", "OLD.kind = 'task' AND OLD.state = 'QUEUED' AND NEW.state <> OLD.state"),
+    "leaving HYDRATING": ("runs", "UPDATE", "OLD.kind = 'task' AND OLD.state = 'HYDRATING' AND NEW.state <> OLD.state"),
+    "planning the execution": ("sandboxes", "INSERT", "NEW.stage = 'execute'"),
+    "launched, not recorded": ("sandboxes", "UPDATE", "NEW.stage = 'execute' AND NEW.state = 'LAUNCHED'"),
+    "ended, not recorded": ("sandboxes", "UPDATE", "NEW.stage = 'execute' AND NEW.state = 'ENDED'"),
+    "destroyed, not recorded": ("sandboxes", "UPDATE", "NEW.stage = 'execute' AND NEW.state = 'DESTROYED'"),
+    "leaving EXECUTING": ("runs", "UPDATE", "OLD.kind = 'task' AND OLD.state = 'EXECUTING' AND NEW.state <> OLD.state"),
+    "leaving DEHYDRATING": (
+        "runs",
+        "UPDATE",
+        "OLD.kind = 'task' AND OLD.state = 'DEHYDRATING' AND NEW.state <> OLD.state",
+    ),
+    "mid-gate: launched, not recorded": ("sandboxes", "UPDATE", "NEW.stage = 'head' AND NEW.state = 'LAUNCHED'"),
+    "mid-gate: ended, not recorded": ("sandboxes", "UPDATE", "NEW.stage = 'static' AND NEW.state = 'ENDED'"),
+    "judged, not recorded": ("gate_reports", "INSERT", "true"),
+    "leaving VERIFYING": ("runs", "UPDATE", "OLD.kind = 'task' AND OLD.state = 'VERIFYING' AND NEW.state <> OLD.state"),
+}
+
+
+class Installation:
+    """One home with its database; control planes over it come and go."""
+
+    def __init__(self, home: Path, url: str, sessions) -> None:
+        self.home, self.sessions = home, sessions
+        self.conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self.install = install_id(home)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        environ = {**os.environ, "VSC_HOME": str(self.home), "VSC_LEASE_S": "3", "VSC_POLL_S": "0.5"}
+        return subprocess.Popen([sys.executable, str(PROCESS)], env=environ, stdout=subprocess.DEVNULL)
+
+    async def submit(self, repo: Path) -> tuple[Task, Run]:
+        blobs = BlobStore(self.home / "blobs")
+        row, head = await import_repository(
+            self.sessions, Mirrors(self.home / "mirrors"), blobs, "toy", FromPath(kind="path", path=str(repo))
+        )
+        driver = {"kind": "patch", "sha256": blobs.put_bytes(PATCH).sha256}
+        async with self.sessions.begin() as session:
+            task = await submit(session, Submission(repo_id=row.id, base_commit=head, driver=driver), "test")
+            return task, (await latest_runs(session, [task.id]))[task.id]
+
+    async def ended(self, run: Run) -> Run:
+        async with asyncio.timeout(240):
+            while True:
+                async with self.sessions() as session:
+                    now = await session.get_one(Run, run.id)
+                if now.state in TERMINAL:
+                    return now
+                await asyncio.sleep(0.2)
+
+    def starts(self, since_s: int) -> dict[str, int]:
+        """How often the engine has started each of our containers since then."""
+        told: dict[str, int] = {}
+        filters = {"label": f"vsc.install={self.install}", "event": "start"}
+        for event in connect().api.events(since=since_s, until=int(time.time()) + 1, decode=True, filters=filters):
+            name = event["Actor"]["Attributes"]["name"]
+            told[name] = told.get(name, 0) + 1
+        return told
+
+    def left_behind(self) -> list[str]:
+        """Containers and mounts that still carry our name."""
+        containers = connect().containers.list(all=True, filters={"label": f"vsc.install={self.install}"})
+        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        return [one.name for one in containers] + [mount for mount in mounts if f"vsc-{self.install}-" in mount]
+
+
+@pytest.fixture(scope="module")
+async def installation():
+    home = Path(tempfile.mkdtemp(prefix="vsc-crash-"))
+    os.chmod(home, 0o711)  # noqa: PTH101, S103 -- PostgreSQL runs as another user; what is private below stays so
+    try:
+        async with embedded(home, durable=False) as url:
+            await migrate(url)
+            engine = new_engine(url)
+            yield Installation(home, url, session_factory(engine))
+            await engine.dispose()
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A small project, committed."""
+    repo = tmp_path_factory.mktemp("toy")
+    files = {
+        "src/toy/__init__.py": 'def add(a, b):\n    """Sum."""\n    return a + b\n',
+        "tests/test_add.py": "from toy import add\n\n\ndef test_add():\n    assert add(1, 2) == 3\n",
+        "pyproject.toml": '[project]\nname = "toy"\nversion = "1.0"\n[build-system]\nrequires = ["setuptools"]\n',
+    }
+    for name, text in files.items():
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_text(text)
+    git = ["git", "-C", str(repo), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "base"]):
+        subprocess.run([*git, *command], check=True)
+    return repo
+
+
+@pytest.mark.parametrize("instant", INSTANTS)
+async def test_a_killed_control_plane_loses_nothing_and_doubles_nothing(installation, toy, instant):
+    began_s = int(time.time())
+    with HeldUp(installation.conninfo, *INSTANTS[instant]) as held:
+        task, run = await installation.submit(toy)
+        first = installation.start()
+        try:
+            await asyncio.to_thread(held.wait)
+        finally:
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+    second = installation.start()
+    try:
+        ended = await installation.ended(run)
+        async with asyncio.timeout(60):  # the sandbox of a stage that had ended is cleared by whoever comes next
+            while installation.left_behind():  # noqa: ASYNC110 -- the engine has no event for us to wait on
+                await asyncio.sleep(0.2)
+    finally:
+        second.send_signal(signal.SIGINT)
+        await asyncio.to_thread(second.wait)
+
+    assert (ended.state, ended.verdict) == (RunState.FINISHED, Verdict.PASSED), ended.cause
+    await assert_one_history(installation, task, run)
+    assert all(count == 1 for name, count in installation.starts(began_s).items() if run.id.hex in name)
+
+
+async def assert_one_history(installation, task, run):
+    """I1 and I2: each move once, events without gaps; the task where the verdict puts it; no row left open."""
+    async with installation.sessions() as session:
+        events = list(await session.scalars(select(RunEvent).where(RunEvent.run_id == run.id).order_by(RunEvent.seq)))
+        moves = [event.payload["to"] for event in events if event.kind == "state"]
+        rows = list(await session.scalars(select(Sandbox).where(Sandbox.run_id == run.id)))
+        chunks = select(func.count()).select_from(LogChunk).where(LogChunk.sandbox_id.in_([row.id for row in rows]))
+
+        assert moves == ["HYDRATING", "EXECUTING", "DEHYDRATING", "VERIFYING", "FINISHED"]
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert {row.n for row in rows} == {0}, "nothing was launched again"
+        assert {row.state for row in rows} == {SandboxState.DESTROYED}
+        assert await session.scalar(chunks) == 0, "the chunks of sealed logs are forgotten"
+        assert (await session.get_one(Task, task.id)).status is TaskStatus.READY_FOR_REVIEW
+
+
+class HeldUp:
+    """While it lasts, whoever is about to make the given change waits for us, inside the transaction."""
+
+    def __init__(self, conninfo: str, table: str, operation: str, condition: str) -> None:
+        self._conninfo = conninfo
+        self._table, self._operation, self._condition = table, operation, condition
+
+    def __enter__(self):
+        self._connection = psycopg.connect(self._conninfo, autocommit=True)
+        self._connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        self._connection.execute(
+            f"CREATE OR REPLACE FUNCTION held_up() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN IF {self._condition} THEN PERFORM pg_advisory_xact_lock({LOCK}); END IF; RETURN NEW; END $$"
+        )
+        self._connection.execute(
+            f"CREATE TRIGGER held_up BEFORE {self._operation} ON {self._table} FOR EACH ROW EXECUTE FUNCTION held_up()"
+        )
+        return self
+
+    def wait(self) -> None:
+        """Until somebody waits for us."""
+        waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+        deadline = time.monotonic() + 120
+        while self._connection.execute(waiting, (LOCK,)).fetchone() is None:
+            assert time.monotonic() < deadline, "the control plane never came to this point"
+            time.sleep(0.05)
+
+    def __exit__(self, *_):
+        """The dead control plane's connection first: dropping the trigger waits for its transaction."""
+        waiting = (
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+        )
+        self._connection.execute(waiting, (LOCK,))
+        self._connection.execute(f"DROP TRIGGER held_up ON {self._table}")
+        self._connection.close()
