@@ -1,9 +1,12 @@
 """Which package index this machine uses: its own pip is asked, and the index says where its files lie. No host is known to us."""
 
 import asyncio
+import ipaddress
 import json
+import socket
 import ssl
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +14,8 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+
+from control_plane.gateway.egress import is_public
 
 _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
 _MAX_ANSWER_BYTES = 64 * 2**20
@@ -38,7 +43,7 @@ class PackageAccess:
     extra_urls: tuple[str, ...]
     ca_bundle: bytes
     allow: tuple[str, ...]
-    """`host:port` of the indexes, and of the files that they name."""
+    """`host:port` of the indexes, and of the files that they name; `,private` after those that lie in a private network."""
 
 
 async def ask(python: str = sys.executable) -> PackageAccess:
@@ -48,12 +53,33 @@ async def ask(python: str = sys.executable) -> PackageAccess:
         raise NoPackageIndex("pip is configured to use no index (no-index); set one, or vendor what the project needs")
     urls = [_checked(url) for url in (said["index"], *said["extra"])]
     bundle = await asyncio.to_thread(_bundle, said["cert"], said["certifi"])
-    hosts = {_host(url) for url in urls}
+    indexes = {_host(url) for url in urls}
+    hosts = set(indexes)
     context = ssl.create_default_context(cadata=bundle.decode(errors="ignore"))
     async with httpx.AsyncClient(verify=context, timeout=60.0) as client:
         for url in urls:
             hosts |= await _file_hosts(client, url)
-    return PackageAccess(urls[0], tuple(urls[1:]), bundle, tuple(sorted(hosts)))
+    return PackageAccess(urls[0], tuple(urls[1:]), bundle, await allowed(indexes, hosts))
+
+
+async def allowed(indexes: Collection[str], hosts: Collection[str]) -> tuple[str, ...]:
+    """The entries of the door's allowlist.
+
+    An index in a private network was put there by the machine's operator, and so were its files. A public index that names
+    files in a private network gets no such trust: the door will refuse them.
+    """
+    private = {host for host in hosts if not await _public(host)}
+    trusted = private if private & set(indexes) else set()
+    return tuple(f"{host},private" if host in trusted else host for host in sorted(hosts))
+
+
+async def _public(host: str) -> bool:
+    name, _, port = host.rpartition(":")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(name.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError:
+        return True  # not known here: no more than a public name is allowed
+    return all(is_public(ipaddress.ip_address(target[0])) for *_, target in found)
 
 
 def file_hosts(page_url: str, content_type: str, body: bytes) -> set[str]:
@@ -105,7 +131,8 @@ def _checked(url: str) -> str:
 
 def _host(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or 443}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{host}:{parts.port or 443}"
 
 
 async def _file_hosts(client: httpx.AsyncClient, index: str) -> set[str]:

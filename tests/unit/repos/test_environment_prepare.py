@@ -3,7 +3,7 @@ import json
 import pytest
 
 from control_plane.repos.environments.detect import detect
-from control_plane.repos.environments.index import NoPackageIndex, PackageAccess, file_hosts
+from control_plane.repos.environments.index import NoPackageIndex, PackageAccess, allowed, file_hosts
 from control_plane.repos.environments.index import _checked as checked
 from control_plane.repos.environments.prepare import IndexNeeded, preparation
 
@@ -84,3 +84,10 @@ def test_an_index_that_a_sandbox_must_not_use_is_refused_without_its_secret(url)
         checked(url)
 
     assert "secret" not in str(refused.value)
+
+
+async def test_a_private_index_is_trusted_with_its_files_and_a_public_one_is_not():
+    inside, outside = "127.0.0.1:8443", "192.0.0.9:443"  # the second is a public address (RFC 7723); nothing is dialled
+
+    assert await allowed([inside], [inside, outside]) == (f"{inside},private", outside)
+    assert await allowed([outside], [inside, outside]) == (inside, outside)
