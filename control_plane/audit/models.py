@@ -1,13 +1,13 @@
-"""The audit log, and the outbox. Triggers refuse every change of an audit line (migration 0001)."""
+"""The audit log. Triggers refuse every change of an audit line (migration 0001)."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from control_plane.db.base import Base, CreatedAt, Key, sha256_check
+from control_plane.db.base import Base, Key, sha256_check
 
 
 class AuditLine(Base):
@@ -36,16 +36,3 @@ class AuditLine(Base):
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     previous_sha256: Mapped[str | None]
     sha256: Mapped[str]
-
-
-class OutboxMessage(Base):
-    """Something to tell the outside world, written in the transaction that made it true and sent afterwards."""
-
-    __tablename__ = "outbox"
-    __table_args__ = (Index("ix_outbox_unsent", "created_at", postgresql_where=text("sent_at IS NULL")),)
-
-    id: Mapped[Key]
-    topic: Mapped[str]
-    payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    created_at: Mapped[CreatedAt]
-    sent_at: Mapped[datetime | None]

@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from quality_gates.report import to_json
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from uuid_utils.compat import uuid7
 
 from control_plane.blobs.models import Blob
 from control_plane.blobs.store import BlobStore
+from control_plane.db.storable import storable_facts, storable_text
 from control_plane.gate_reports.models import FindingRow, GateReportRow
 from control_plane.orchestrator.lease import Lease
 from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run, update_run
 from control_plane.runs.rules import RunState
 from control_plane.tasks.moves import apply_effect
-from control_plane.tasks.rules import VerdictEffect, effect_of
+from control_plane.tasks.rules import MAX_JUDGE_ATTEMPT, VerdictEffect, effect_of
 from quality_gates.model import GateReport, TaskReport
+from quality_gates.report import to_json
 
 
 class Verdicts:
@@ -40,17 +41,18 @@ class Verdicts:
         final: bool = False,
     ) -> Run:
         """Keep the report, and end the run with its verdict, or (unless `final`) have the same patch judged again."""
-        document = storable(to_json(report))
+        document = storable_facts(to_json(report))
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         artifact = await asyncio.to_thread(self._blobs.put_bytes, text)
-        effect = effect_of(report.verdict, run.judge_attempt)
+        last = final or run.judge_attempt >= self._max_judge_attempt
+        effect = effect_of(report.verdict, MAX_JUDGE_ATTEMPT if last else run.judge_attempt)
         kept = {**(changes or {}), "report_sha256": artifact.sha256, "environment_id": environment_id}
         async with self._sessions.begin() as session:
             await lease.check(session)
             await session.merge(Blob(sha256=artifact.sha256, size_bytes=artifact.size_bytes, kind="report"))
             for gate, told in zip(report.gates, document["gates"], strict=True):
                 session.add_all(_rows(run, gate, told))
-            if effect.judge_again and not final and run.judge_attempt < self._max_judge_attempt:
+            if effect.judge_again:
                 return await self._again(session, run, lease, report, kept)
             return await self._ended(session, run, lease, report, effect, cause, kept)
 
@@ -81,7 +83,7 @@ class Verdicts:
             run.id,
             RunState.FINISHED,
             epoch=lease.epoch,
-            cause=storable(cause or "; ".join(reasons(report)))[:2000],
+            cause=(cause or "; ".join(reasons(report)))[:2000],
             changes={**kept, "verdict": report.verdict},
             payload={"report": kept["report_sha256"], "needs_human": effect.needs_human},
         )
@@ -98,17 +100,6 @@ def reasons(report: TaskReport) -> list[str]:
         if gate.applicable and gate.verdict is report.verdict
         for reason in gate.reasons
     ] or list(report.notes)
-
-
-def storable(value: Any) -> Any:  # noqa: ANN401 -- any JSON value, and the same kind back
-    """`value` with what PostgreSQL's text cannot hold (NUL, lone surrogates) written out as escapes."""
-    if isinstance(value, str):
-        return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {storable(key): storable(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [storable(one) for one in value]
-    return value
 
 
 def _rows(run: Run, gate: GateReport, told: dict[str, Any]) -> list[GateReportRow | FindingRow]:
@@ -129,11 +120,11 @@ def _rows(run: Run, gate: GateReport, told: dict[str, Any]) -> list[GateReportRo
             FindingRow(
                 id=uuid7(),
                 gate_report_id=row.id,
-                rule=storable(one.rule),
+                rule=storable_text(one.rule),
                 severity=one.severity,
-                path=storable(one.path),
+                path=storable_text(one.path),
                 line=one.line,
-                message=storable(one.message),
+                message=storable_text(one.message),
                 fingerprint=one.fingerprint,
                 new=one.new,
                 blocks=one.blocks,
