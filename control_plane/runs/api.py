@@ -44,7 +44,8 @@ async def show_run(run: UUID, session: SessionDep) -> RunDetails:
     """One run with its sandboxes."""
     found = await service.find_run(session, run)
     sandboxes = [_sandbox(row) for row in await service.sandboxes_of(session, run)]
-    return RunDetails(**RunView.model_validate(found).model_dump(), sandboxes=sandboxes)
+    own = RunView.model_validate(found).model_dump()
+    return RunDetails(**own, sandboxes=sandboxes, waiting_for=found.facts.get("waiting_for"))
 
 
 @router.get("/runs/{run}/events")

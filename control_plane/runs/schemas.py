@@ -48,6 +48,8 @@ class RunView(ViewModel):
 class RunDetails(RunView):
     """A run with its sandboxes, in the order in which they were planned."""
 
+    waiting_for: UUID | None
+    """The shared run (an environment, the base's evidence) that this one waits for."""
     sandboxes: list[SandboxView]
 
 

@@ -1,5 +1,6 @@
 """The engine of this machine, put together: what the composition root calls, so that the docker SDK stays in this folder."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -38,6 +39,37 @@ def provider(
 def image(name: str) -> str:
     """The digest of a runner image as its inputs are now. Raises ImageMissing (`make images`), ProviderUnavailable."""
     return images.identity(connect(), name)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the engine says of itself."""
+
+    version: str
+    cgroup: str
+    storage: str
+    cpus: int
+    os: str
+    seccomp: bool
+
+
+def facts() -> Facts:
+    """Ask the engine. Raises ProviderUnavailable."""
+    client = connect()
+    try:
+        info = client.info()
+    except docker.errors.DockerException as error:
+        raise ProviderUnavailable(f"the Docker engine answers and then fails ({error}); look at its log") from error
+    finally:
+        client.close()
+    return Facts(
+        version=info["ServerVersion"],
+        cgroup=str(info.get("CgroupVersion", "?")),
+        storage=info["Driver"],
+        cpus=info["NCPU"],
+        os=info["OSType"],
+        seccomp=any(option.startswith("name=seccomp") for option in info.get("SecurityOptions") or ()),
+    )
 
 
 def connect() -> docker.DockerClient:

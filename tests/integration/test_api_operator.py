@@ -24,9 +24,24 @@ from control_plane.services import Services
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
-from quality_gates.model import Verdict
+from quality_gates.model import GatePolicy, GateReport, TaskReport, Verdict
+from quality_gates.render.markdown import render
+from quality_gates.report import to_json
 
-REPORT = {"verdict": "failed", "gates": [{"gate": "tests", "verdict": "failed", "reasons": ["test_a fails"]}]}
+REPORT = to_json(
+    TaskReport(
+        verdict=Verdict.FAILED,
+        gates=(
+            GateReport("tests", Verdict.FAILED, ("test_a fails",), evidence={"failed": ["test_a"]}, exit_code=1),
+            GateReport("coverage", Verdict.PASSED, ("nothing to cover",), applicable=False),
+        ),
+        base_commit="0" * 40,
+        patch_sha256="0" * 64,
+        image="sha256:0",
+        environment_sha256="0" * 64,
+        policy=GatePolicy(),
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +63,7 @@ async def services(sessions, tmp_path):
         sessions=sessions,
         mirrors=Mirrors(tmp_path / "repos"),
         blobs=BlobStore(tmp_path / "blobs"),
-        markdown=lambda report: f"# {report['verdict']}\n",
+        markdown=render,
         probes={"database": fit},
         upload_bytes=100_000,
     )
@@ -530,7 +545,7 @@ async def test_a_report_is_given_as_json_and_as_markdown_and_is_never_taken_for_
 
     assert (await client.get(f"/v1/tasks/{task['key']}/report")).json() == REPORT
     markdown = await client.get(f"/v1/runs/{task['run_id']}/report", params={"format": "md"})
-    assert markdown.text == "# failed\n"
+    assert "| tests | failed | test\\_a fails |\n| coverage | not applicable |" in markdown.text
     assert (markdown.headers["content-type"], markdown.headers["x-content-type-options"]) == (
         "text/markdown; charset=utf-8",
         "nosniff",

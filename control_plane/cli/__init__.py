@@ -1,0 +1,1 @@
+"""The command line: a face of the same services, over HTTP or in this process."""

@@ -1,0 +1,339 @@
+"""What the commands do. `main.py` names them and their options; this module is imported when one of them runs."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import sys
+from collections.abc import Coroutine
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from pydantic import ValidationError
+from rich.text import Text
+
+from control_plane.auth.service import ensure_local_token
+from control_plane.cli import doctor, worktree
+from control_plane.cli.connect import Connection, address_file, connected, platform_errors
+from control_plane.cli.errors import CliError, UsageError, exit_code
+from control_plane.cli.judging import Judged, Order, judge
+from control_plane.cli.output import Output, records
+from control_plane.cli.show import gates_table, plain, rows_table, verdict_text
+from control_plane.cli.timeline import Timeline
+from control_plane.main import open_company
+from control_plane.packets.errors import PacketInvalid
+from control_plane.packets.parse import parse_packet
+from control_plane.settings import Settings
+from quality_gates.linting import RULES
+
+_INTERRUPTED = 130
+_PATCH_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which control plane; options that every command has."""
+
+    server: str | None = None
+    token_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeOptions:
+    """Options that `check` and `run` share."""
+
+    repo: Path
+    base: str | None
+    packet: Path | None
+    test_changes_allowed: bool
+    dependency_changes_allowed: bool
+    deadline_s: float
+
+
+def run(command: Coroutine[Any, Any, int], output: Output, *, verbose: bool = False) -> int:
+    """Run a command to its exit code; an error of ours becomes one sentence on stderr (and a document with `--json`)."""
+    _configure_logs(verbose)
+    try:
+        return asyncio.run(command)
+    except CliError as error:
+        output.people.print(Text(f"vsc: {plain(error)}", style="red"), soft_wrap=True)
+        if output.as_json:
+            output.document({"error": {"kind": error.kind, "message": str(error)}})
+        return 2
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def settings() -> Settings:
+    """From the environment. Raises UsageError."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"VSC_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        raise UsageError(f"a setting cannot be used: {wrong}") from error
+
+
+async def check(where: Where, options: JudgeOptions, output: Output, *, patch: Path | None, head: str | None) -> int:
+    """Judge a change."""
+    if patch is not None and head is not None:
+        raise UsageError("--patch and --head are two ways to name the change; give one of them")
+    content = await asyncio.to_thread(_read_patch, patch) if patch is not None else None
+    change = await worktree.change_of(options.repo, options.base, head=head, patch=content)
+    order = Order(repository=change.repository, base_commit=change.base_commit, patch=change.patch)
+    return await _judge(where, options, order, output)
+
+
+async def run_command(where: Where, options: JudgeOptions, output: Output, argv: list[str]) -> int:
+    """Run a command as the agent, and judge what it did."""
+    top, commit = await worktree.base_of(options.repo, options.base)
+    return await _judge(where, options, Order(repository=top, base_commit=commit, argv=tuple(argv)), output)
+
+
+async def _judge(where: Where, options: JudgeOptions, order: Order, output: Output) -> int:
+    own = settings()
+    order = Order(
+        repository=order.repository,
+        base_commit=order.base_commit,
+        patch=order.patch,
+        argv=order.argv,
+        packet=await asyncio.to_thread(_read_packet, options.packet) if options.packet else None,
+        test_changes_allowed=options.test_changes_allowed,
+        dependency_changes_allowed=options.dependency_changes_allowed,
+        deadline_s=options.deadline_s,
+    )
+    timeline = Timeline()
+    async with connected(own, where.server, where.token_file, in_process=True) as connection:
+        _tell_where(connection, output)
+        async with output.progress(timeline):
+            judged = await judge(connection.client, order, timeline, output.tell)
+    paths = await asyncio.to_thread(_keep_report, own.home, judged)
+    _show(judged, paths, output)
+    return exit_code(judged.verdict)
+
+
+async def up(port: int, output: Output) -> int:
+    """Serve the API and drive runs until stopped."""
+    own = settings()
+    listener = _listener(port)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with platform_errors():
+        async with open_company(own) as company:
+            async with company.services.sessions.begin() as session:
+                token = await ensure_local_token(session, own.home)
+            config = uvicorn.Config(
+                company.app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                proxy_headers=False,
+                server_header=False,
+            )
+            await asyncio.to_thread(address_file(own.home).write_text, address + "\n")
+            try:
+                if output.as_json:
+                    output.document({"address": address, "token_file": str(token)})
+                output.people.print(f"the control plane answers at {address}; its token is in {token}", soft_wrap=True)
+                await uvicorn.Server(config).serve(sockets=[listener])
+            finally:
+                await asyncio.to_thread(address_file(own.home).unlink, missing_ok=True)
+    return 0
+
+
+async def list_tasks(where: Where, output: Output, status: str | None, limit: int) -> int:
+    """The newest tasks."""
+    async with _server(where) as connection:
+        page = await connection.client.get("/v1/tasks", status=status, limit=limit)
+    if output.as_json:
+        output.document(page)
+    else:
+        columns = ("key", "status", "verdict", "run_state", "task_type", "priority", "created_at")
+        output.result.print(rows_table(columns, page["items"]))
+    return 0
+
+
+async def show_task(where: Where, output: Output, task: str) -> int:
+    """One task."""
+    async with _server(where) as connection:
+        document = await connection.client.get(f"/v1/tasks/{task}")
+    if output.as_json:
+        output.document(document)
+    else:
+        rows = [{"field": name, "value": value} for name, value in document.items() if name != "context_packet"]
+        output.result.print(rows_table(("field", "value"), rows))
+    return 0
+
+
+async def submit_task(
+    where: Where, output: Output, document: dict[str, Any], patch: Path | None, key: str | None
+) -> int:
+    """Queue a task for a repository that the control plane knows."""
+    content = await asyncio.to_thread(_read_patch, patch) if patch is not None else None
+    async with _server(where) as connection:
+        if content is not None:
+            document = document | {"driver": {"kind": "patch", "sha256": await connection.client.upload(content)}}
+        headers = {"idempotency_key": key} if key else {}
+        task = await connection.client.post("/v1/tasks", document, **headers)
+    if output.as_json:
+        output.document(task)
+    else:
+        output.result.print(
+            f"task {plain(task['key'])}, run {task['run_id']}; follow it with: vsc logs -f {task['run_id']}"
+        )
+    return 0
+
+
+async def cancel_task(where: Where, output: Output, task: str) -> int:
+    """Ask for the end of a task."""
+    async with _server(where) as connection:
+        document = await connection.client.post(f"/v1/tasks/{task}/cancel")
+    if output.as_json:
+        output.document(document)
+    else:
+        output.result.print(
+            f"task {plain(document['key'])} is asked to stop; its run is {plain(document['run_state'])}"
+        )
+    return 0
+
+
+async def logs(
+    where: Where, output: Output, run_id: str, *, follow: bool, stage: str | None, stream: str | None
+) -> int:
+    """The log of a run."""
+    end: dict[str, Any] | None = None
+    async with _server(where) as connection:
+        async for record in connection.client.log(run_id, follow=follow, stage=stage, stream=stream):
+            if record.get("end"):
+                end = record
+            if output.as_json:
+                records(record)
+            elif not record.get("end"):
+                sys.stdout.write(plain(record["text"]))
+                sys.stdout.flush()
+    if end is None:
+        raise CliError("the log broke off before its end; ask for it again")
+    if follow:
+        output.tell(f"run {end['state']}, verdict {end['verdict'] or 'none'} {end['cause']}".rstrip())
+    return 0
+
+
+async def report(where: Where, output: Output, which: str, form: str, into: Path | None) -> int:
+    """The report of a task or a run."""
+    async with _server(where) as connection:
+        kind = "runs" if _is_run_id(which) else "tasks"
+        try:
+            text = await connection.client.text(f"/v1/{kind}/{which}/report", format=form)
+        except CliError as error:
+            if kind == "tasks" or error.kind != "not_found":
+                raise
+            text = await connection.client.text(f"/v1/tasks/{which}/report", format=form)
+    if form == "json":
+        text = json.dumps(json.loads(text), indent=2) + "\n"
+    if into is None:
+        sys.stdout.write(text)
+    else:
+        await asyncio.to_thread(into.write_text, text, "utf-8")
+        output.tell(f"written to {into}")
+    return 0
+
+
+async def examine(output: Output) -> int:
+    """Look at the machine."""
+    findings = await doctor.examine(settings())
+    worst = any(finding.state == "fail" for finding in findings)
+    if output.as_json:
+        output.document({"ok": not worst, "checks": [asdict(finding) for finding in findings]})
+    else:
+        styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+        for finding in findings:
+            line = Text(f"{finding.state:4} ", style=styles[finding.state])
+            output.result.print(
+                line.append(f"{finding.name}: {plain(finding.detail)}", style="default"), soft_wrap=True
+            )
+            if finding.advice:
+                output.result.print(Text(f"       {plain(finding.advice)}", style="dim"), soft_wrap=True)
+    return 2 if worst else 0
+
+
+def _server(where: Where) -> "contextlib._AsyncGeneratorContextManager[Connection]":
+    return connected(settings(), where.server, where.token_file, in_process=False)
+
+
+def _tell_where(connection: Connection, output: Output) -> None:
+    output.tell(f"through the control plane at {connection.address}" if connection.address else "in this process")
+
+
+def _show(judged: Judged, paths: tuple[Path, Path] | None, output: Output) -> None:
+    document = judged.to_json() | {"report": str(paths[0]) if paths else None}
+    if output.as_json:
+        output.document(document)
+        return
+    if judged.report is not None:
+        output.result.print(gates_table(judged.report["gates"]))
+        for note in judged.report.get("notes", []):
+            output.result.print(Text(f"note: {plain(note)}"), soft_wrap=True)
+    output.result.print(Text("verdict: ").append(verdict_text(judged.verdict)))
+    if judged.verdict is None:
+        output.result.print(Text(f"the run ended as {judged.state}: {plain(judged.cause)}"), soft_wrap=True)
+    if paths:
+        output.result.print(Text(f"report: {paths[1]} ({paths[0].name} beside it)"), soft_wrap=True)
+
+
+def _keep_report(home: Path, judged: Judged) -> tuple[Path, Path] | None:
+    """Leave the report where it can be read without a server."""
+    if judged.report is None or judged.markdown is None:
+        return None
+    folder = home / "reports"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths = folder / f"{judged.run}.json", folder / f"{judged.run}.md"
+    paths[0].write_text(json.dumps(judged.report, indent=2) + "\n", encoding="utf-8")
+    paths[1].write_text(judged.markdown, encoding="utf-8")
+    return paths
+
+
+def _read_patch(path: Path) -> bytes:
+    try:
+        content = sys.stdin.buffer.read(_PATCH_BYTES + 1) if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the patch cannot be read: {error}") from error
+    if len(content) > _PATCH_BYTES:
+        raise UsageError(f"the patch has more than {_PATCH_BYTES} bytes; split the change")
+    return content
+
+
+def _read_packet(path: Path) -> dict[str, Any]:
+    try:
+        return parse_packet(path.read_bytes(), linting_rules=RULES).document()
+    except OSError as error:
+        raise UsageError(f"the packet cannot be read: {error}") from error
+    except PacketInvalid as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _listener(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise UsageError(f"port {port} cannot be used ({error.strerror}); choose another one with --port") from error
+    return listener
+
+
+def _is_run_id(which: str) -> bool:
+    return len(which) == 36 and which.count("-") == 4
+
+
+def _configure_logs(verbose: bool) -> None:
+    """Logs go to stderr: stdout is the command's answer."""
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

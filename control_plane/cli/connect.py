@@ -1,0 +1,134 @@
+"""Which control plane a command speaks to: the one that is named, the one that runs here, or one in this process."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from control_plane.auth.service import ensure_local_token, token_file
+from control_plane.cli.client import Client
+from control_plane.cli.errors import CliError, ServerError, UsageError
+from control_plane.errors import ANSWERS
+from control_plane.main import open_company
+from control_plane.settings import Settings
+
+_ANSWER_S = 60.0
+_PROBE_S = 2.0
+_OURS: tuple[type[Exception], ...] = (CliError, *ANSWERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A client, and where it leads (None: into this process)."""
+
+    client: Client
+    address: str | None
+
+
+def address_file(home: Path) -> Path:
+    """Where a running `vsc up` says at which address it answers."""
+    return home / "server-address"
+
+
+@asynccontextmanager
+async def connected(
+    settings: Settings, server: str | None, token_path: Path | None, *, in_process: bool
+) -> AsyncIterator[Connection]:
+    """A connection to `server`, or to a `vsc up` of this home that answers, or (if `in_process`) to one made for this command.
+
+    Raises:
+        CliError: there is none, or it cannot be made.
+    """
+    address = server or os.environ.get("VSC_SERVER")
+    if address is None:
+        address = await _running(settings.home)
+    if address is not None:
+        async with _http(address, await _token(settings.home, token_path)) as http:
+            yield Connection(Client(http), address)
+    elif in_process:
+        async with _own(settings) as client:
+            yield Connection(client, None)
+    else:
+        raise ServerError(
+            "unreachable", "no control plane runs here; start one with `vsc up`, or name one with --server"
+        )
+
+
+@asynccontextmanager
+async def _own(settings: Settings) -> AsyncIterator[Client]:
+    """A control plane in this process; its API is called without a socket."""
+    with platform_errors():
+        async with open_company(settings) as company:
+            async with company.services.sessions.begin() as session:
+                path = await ensure_local_token(session, settings.home)
+            token = (await asyncio.to_thread(path.read_text)).strip()
+            transport = httpx.ASGITransport(company.app)
+            async with _http("http://vsc.internal", token, transport) as http:
+                yield Client(http)
+
+
+@contextlib.contextmanager
+def platform_errors() -> Iterator[None]:
+    """Errors of ours that say what to do become errors of the command line, also out of a task group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        ours, rest = group.split(_OURS)
+        if ours is None or rest is not None:
+            raise
+        raise _told(_first(ours)) from group
+    except _OURS as error:
+        if isinstance(error, CliError):
+            raise
+        raise _told(error) from error
+
+
+def _told(error: BaseException) -> CliError:
+    return error if isinstance(error, CliError) else CliError(str(error))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+async def _running(home: Path) -> str | None:
+    """The address of a `vsc up` over this home that answers and takes its token."""
+    with contextlib.suppress(OSError, httpx.HTTPError):
+        address = (await asyncio.to_thread(address_file(home).read_text)).strip()
+        token = (await asyncio.to_thread(token_file(home).read_text)).strip()
+        async with _http(address, token) as http:
+            answer = await http.get("/v1/runs", params={"limit": 1}, timeout=_PROBE_S)
+            return address if answer.status_code == httpx.codes.OK else None
+    return None
+
+
+async def _token(home: Path, path: Path | None) -> str:
+    if path is None and (given := os.environ.get("VSC_TOKEN")):
+        return given.strip()
+    try:
+        return (await asyncio.to_thread((path or token_file(home)).read_text)).strip()
+    except OSError as error:
+        raise UsageError(
+            f"the token cannot be read ({error}); `vsc up` says where it is: name it with --token-file or VSC_TOKEN"
+        ) from error
+
+
+def _http(address: str, token: str, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    # trust_env: a proxy of the environment has no business between an operator and the own machine
+    return httpx.AsyncClient(
+        base_url=address,
+        headers={"authorization": f"Bearer {token}"},
+        timeout=_ANSWER_S,
+        transport=transport,
+        trust_env=transport is None and not _is_local(address),
+    )
+
+
+def _is_local(address: str) -> bool:
+    return httpx.URL(address).host in ("127.0.0.1", "::1", "localhost")

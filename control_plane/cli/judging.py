@@ -1,0 +1,155 @@
+"""`vsc check` and `vsc run`: bring a change or a command to a control plane, follow it, and say what came of it."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from control_plane.cli.client import Client, Document
+from control_plane.cli.errors import ServerError
+from control_plane.cli.timeline import Timeline
+
+_CHILDREN_EVERY_S = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be judged, and how. Either `patch` or `argv`."""
+
+    repository: Path
+    base_commit: str
+    patch: bytes | None = None
+    argv: tuple[str, ...] = ()
+    packet: Mapping[str, Any] | None = None
+    test_changes_allowed: bool = False
+    dependency_changes_allowed: bool = False
+    deadline_s: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How it ended. `report` None: the run ended without one, and `cause` says why."""
+
+    task: str
+    run: str
+    state: str
+    verdict: str | None
+    cause: str
+    base_commit: str
+    patch_sha256: str | None
+    report: Document | None
+    markdown: str | None
+    timeline: Timeline = field(repr=False)
+
+    def to_json(self) -> Document:
+        """What `--json` prints. A gate has at least `gate`, `verdict` and `reasons`."""
+        report = self.report or {"gates": [], "notes": []}
+        return {
+            "verdict": self.verdict,
+            "gates": report["gates"],
+            "notes": report.get("notes", []),
+            "task": self.task,
+            "run": self.run,
+            "state": self.state,
+            "cause": self.cause,
+            "base_commit": self.base_commit,
+            "patch_sha256": self.patch_sha256,
+            "stages": self.timeline.stages(),
+        }
+
+
+def repository_key(repository: Path) -> str:
+    """The key under which a directory of this machine is imported: the same one every time."""
+    name = "".join(character if character.isascii() and character.isalnum() else "-" for character in repository.name)
+    return f"local-{name[:40]}-{hashlib.sha256(str(repository).encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+
+
+async def judge(client: Client, order: Order, timeline: Timeline, tell: Callable[[str], None]) -> Judged:
+    """Submit the order and follow its run to the end. A cancelled wait cancels the task.
+
+    Raises:
+        ServerError: the control plane refuses the order or does not answer.
+    """
+    key = repository_key(order.repository)
+    tell(f"importing {order.repository}")
+    source = {"kind": "path", "path": str(order.repository)}
+    await client.post("/v1/repositories", {"key": key, "source": source})
+    task = await client.post("/v1/tasks", await _submission(client, key, order))
+    run_id = task["run_id"]
+    tell(f"task {task['key']}, run {run_id}")
+    try:
+        await _follow(client, run_id, timeline)
+    except asyncio.CancelledError:
+        with contextlib.suppress(ServerError):
+            await client.post(f"/v1/tasks/{task['id']}/cancel")
+        raise
+    return await _judged(client, task, timeline)
+
+
+async def _submission(client: Client, key: str, order: Order) -> Document:
+    driver: Document = {"kind": "command", "argv": list(order.argv)}
+    if order.patch is not None:
+        driver = {"kind": "patch", "sha256": await client.upload(order.patch)}
+    return {
+        "repository": key,
+        "base": order.base_commit,
+        "driver": driver,
+        "packet": order.packet,
+        "test_changes_allowed": order.test_changes_allowed,
+        "dependency_changes_allowed": order.dependency_changes_allowed,
+        "deadline_s": order.deadline_s,
+    }
+
+
+async def _follow(client: Client, run_id: str, timeline: Timeline) -> None:
+    """Feed the timeline with the run's events, and with those of the shared runs that it waits for."""
+    children = asyncio.create_task(_follow_children(client, run_id, timeline))
+    try:
+        async for event in client.events(run_id):
+            timeline.feed(event)
+    finally:
+        children.cancel()
+        await asyncio.gather(children, return_exceptions=True)
+
+
+async def _follow_children(client: Client, run_id: str, timeline: Timeline) -> None:
+    """Shared runs are only shown: whatever goes wrong here changes nothing."""
+    seen: set[str] = set()
+    async with asyncio.TaskGroup() as group:
+        while True:
+            with contextlib.suppress(ServerError):
+                child = (await client.get(f"/v1/runs/{run_id}"))["waiting_for"]
+                if child is not None and child not in seen:
+                    seen.add(child)
+                    group.create_task(_follow_child(client, child, timeline))
+            await asyncio.sleep(_CHILDREN_EVERY_S)
+
+
+async def _follow_child(client: Client, child: str, timeline: Timeline) -> None:
+    with contextlib.suppress(ServerError):
+        kind = (await client.get(f"/v1/runs/{child}"))["kind"]
+        async for event in client.events(child):
+            timeline.feed(event, prefix=f"{kind}: ")
+
+
+async def _judged(client: Client, task: Document, timeline: Timeline) -> Judged:
+    run = await client.get(f"/v1/runs/{task['run_id']}")
+    report = markdown = None
+    if run["report_sha256"] is not None:
+        report = await client.get(f"/v1/runs/{run['id']}/report")
+        markdown = await client.text(f"/v1/runs/{run['id']}/report", format="md")
+    return Judged(
+        task=task["key"],
+        run=run["id"],
+        state=run["state"],
+        verdict=run["verdict"],
+        cause=run["cause"],
+        base_commit=run["base_commit"],
+        patch_sha256=run["patch_sha256"],
+        report=report,
+        markdown=markdown,
+        timeline=timeline,
+    )

@@ -1,0 +1,72 @@
+"""Where output goes: with `--json` one document on stdout and nothing else there; everything for people on stderr otherwise."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from control_plane.cli.show import Progress, plain
+from control_plane.cli.timeline import Timeline
+
+_LOOK_S = 0.3
+
+
+class Output:
+    """How one command speaks."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.people = Console(stderr=True, highlight=False)
+        """For progress and remarks, whatever stdout is used for."""
+        self.result = Console(highlight=False, stderr=as_json)
+        """For what was asked for, when people read it."""
+
+    def document(self, document: object) -> None:
+        """The one document of `--json`."""
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.flush()
+
+    def tell(self, text: str) -> None:
+        """A remark on the way."""
+        self.people.print(plain(text), markup=False, style="dim")
+
+    @asynccontextmanager
+    async def progress(self, timeline: Timeline) -> AsyncIterator[None]:
+        """Show the timeline while the body runs: live on a terminal, line by line elsewhere."""
+        if self.people.is_terminal:
+            with Live(Progress(timeline), console=self.people, refresh_per_second=4):
+                yield
+            return
+        printed: set[int] = set()
+        printing = asyncio.create_task(self._keep_printing(timeline, printed))
+        try:
+            yield
+        finally:
+            printing.cancel()
+            await asyncio.gather(printing, return_exceptions=True)
+            self._print_ended(timeline, printed)
+
+    async def _keep_printing(self, timeline: Timeline, printed: set[int]) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self._print_ended(timeline, printed)
+
+    def _print_ended(self, timeline: Timeline, printed: set[int]) -> None:
+        for index, line in enumerate(timeline.lines):
+            if line.ended_at is not None and index not in printed:
+                printed.add(index)
+                text = f"{'  ' * line.depth}{line.name}: {line.seconds(line.ended_at):.1f} s {line.note}"
+                self.people.print(plain(text.rstrip()), markup=False, soft_wrap=True)
+
+
+def records(line: dict[str, Any]) -> None:
+    """One NDJSON record on stdout; a closed pipe ends the command quietly."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()

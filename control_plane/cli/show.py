@@ -1,0 +1,61 @@
+"""What a person sees: progress, verdicts, tables. Text from repositories is shown as text, never as markup or control codes."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from control_plane.cli.timeline import Timeline
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_STYLES = {"passed": "green", "failed": "red", "tampered": "bold red", "flaky": "yellow", "not_applicable": "dim"}
+
+
+def plain(text: object) -> str:
+    """The text without anything that could steer a terminal."""
+    return _CONTROL.sub("\ufffd", str(text))
+
+
+class Progress:
+    """A timeline as rich shows it; the times of what is under way grow by themselves."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """One line for each thing."""
+        now = datetime.now(UTC)
+        table = Table.grid(padding=(0, 2))
+        for line in self._timeline.lines:
+            running = line.ended_at is None
+            mark = Text("…" if running else "✓" if not line.note else "!", style="cyan" if running else "dim")
+            name = Text("  " * line.depth + plain(line.name), style="bold" if running else "")
+            table.add_row(mark, name, Text(f"{line.seconds(now):6.1f} s", style="dim"), Text(plain(line.note)))
+        yield table
+
+
+def gates_table(gates: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each gate, with all its reasons."""
+    table = Table("gate", "verdict", "reasons", title_justify="left", expand=False)
+    for gate in gates:
+        reasons = Text("\n".join(plain(reason) for reason in gate["reasons"]))
+        table.add_row(plain(gate["gate"]), verdict_text(gate["verdict"]), reasons)
+    return table
+
+
+def verdict_text(verdict: object) -> Text:
+    """A verdict in its colour."""
+    word = plain(verdict or "none")
+    return Text(word.replace("_", " "), style=_STYLES.get(word, "magenta"))
+
+
+def rows_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A plain table of some fields of documents."""
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(Text(plain(row.get(column) if row.get(column) is not None else "")) for column in columns))
+    return table
