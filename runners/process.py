@@ -31,7 +31,7 @@ def volunteer_for_oom() -> None:
     """
     _prctl(_SET_DUMPABLE, 1)
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")
+        Path("/proc/self/oom_score_adj").write_text("900")
     _prctl(_SET_DUMPABLE, 0)
 
 

@@ -4,11 +4,8 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from tree_kit import GIT_ENVIRON, Bench, git, write_file
 
 from runners.tree_rules import PatchLimits

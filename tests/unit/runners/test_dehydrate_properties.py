@@ -3,14 +3,11 @@
 import io
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
 from tree_kit import Bench, Files, read_tree, write_tree
 
 from runners.hydrate import DeltaEntry, apply_delta, write_delta

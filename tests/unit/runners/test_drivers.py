@@ -6,11 +6,8 @@ import os
 import sys
 import tarfile
 import time
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from runner_kit import Door, Kept, Sandbox
 from tree_kit import Bench
 

@@ -5,11 +5,8 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from runner_kit import Door, Kept, Sandbox, pid_one
 
 
