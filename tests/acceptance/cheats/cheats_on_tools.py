@@ -151,7 +151,7 @@ def clean(folder):
     """Remove what lies in `folder`."""
     return subprocess.call("rm -rf " + folder, shell=True){0}
 '''
-SEMGREP = "semgrep scan --error --metrics=off --disable-version-check --config /rules ."
+SEMGREP = "semgrep scan --experimental --error --metrics=off --disable-version-check --config /rules ."
 SEMGREP_CODE = '''"""Sign messages."""
 
 import hashlib
