@@ -103,7 +103,7 @@ class DockerProvider:
             raise SandboxStartFailed(spec.image, f"{spec.name!r} is no sandbox name of installation {self._install!r}")
         with self._records.held(spec.name) as place:
             found = self._adoptable(place, spec)
-            if found and found.started_at:
+            if found and (found.started_at or place.outcome()):
                 return SandboxId(found.id)
             if found is None and (ran := place.container()):
                 return ran  # it may have run, and the engine has forgotten it: `wait` will say "lost"
@@ -220,11 +220,10 @@ class DockerProvider:
         if sandbox.startswith(_STRAY):
             name = sandbox.removeprefix(_STRAY)
             return name if SandboxName.parse(name) else None
+        if place := self._records.of(sandbox):
+            return place.name
         found = self._engine.find(sandbox)
-        if found:
-            return found.name if found.install == self._install else None
-        place = self._records.of(sandbox)
-        return place.name if place else None
+        return found.name if found and found.install == self._install else None
 
     def _clear(self, place: Place) -> None:
         found = self._engine.find(place.name)

@@ -19,7 +19,7 @@ from sandboxes.docker import mounts
 
 _INODE_BYTES = 256
 _OVERHEAD_BYTES = 512 * 2**10
-_MAKING = "making-"
+_MAKING, _SPENT = "making-", "spent-"
 
 # No journal and no barriers: a slot need not survive a power cut, and an agent's fsync must not reach the host's disk.
 _OPTIONS = "noinit_itable,barrier=0,errors=remount-ro"
@@ -59,6 +59,16 @@ class Slots:
             _make(slot, size)
             slot.rename(into)
 
+    def give_back(self, slot: Path) -> None:
+        """Take a slot off its sandbox at once; its space is freed a moment later, by the thread that makes slots."""
+        if self._filler is None or not self._filler.is_alive():
+            discard(slot)
+            return
+        with suppress(FileNotFoundError):
+            slot.rename(self._root / f"{_SPENT}{uuid.uuid4().hex}")
+        self._idle.clear()
+        self._wake.set()
+
     def want(self, size: Size) -> None:
         """Keep slots of this size ready from now on; the sizes asked for last are kept, the others are given up."""
         with self._lock:
@@ -82,11 +92,13 @@ class Slots:
             filler.join()
         for slot in self._all():
             self._discard(slot)
+        self._discard_spent()
 
     def _fill(self) -> None:
         self._sweep()
         while not self._closed:
             self._wake.clear()
+            self._discard_spent()
             missing = self._missing()
             if missing is None:
                 self._idle.set()
@@ -109,25 +121,30 @@ class Slots:
 
     def _sweep(self) -> None:
         """Discard what a killed process left half made, and whole slots whose mount is gone (a reboot)."""
-        self._root.mkdir(parents=True, exist_ok=True)
         for left in self._root.glob(f"{_MAKING}*"):
             with suppress(OSError), _held(left):  # its maker holds it as long as it lives
                 self._discard(left)
         for slot in self._all():
-            if not (slot / "fs").is_mount():
-                self._discard(slot)
+            with suppress(OSError):
+                if not (slot / "fs").is_mount():
+                    self._discard(slot)
+
+    def _discard_spent(self) -> None:
+        for spent in self._root.glob(f"{_SPENT}*"):
+            with suppress(OSError):  # still held somewhere: the next round, or the next process, tries again
+                discard(spent)
 
     def _ready(self, size: Size) -> Iterator[Path]:
         return (slot for slot in sorted(self._root.glob(f"{size}.*")) if (slot / "fs").is_mount())
 
     def _all(self) -> list[Path]:
-        return [slot for slot in self._root.glob("*.*") if not slot.name.startswith(_MAKING)]
+        return list(self._root.glob("[0-9]*.*"))
 
     def _discard(self, slot: Path) -> None:
-        doomed = self._root / f"{_MAKING}{uuid.uuid4().hex}"
+        spent = self._root / f"{_SPENT}{uuid.uuid4().hex}"
         with suppress(FileNotFoundError):
-            slot.rename(doomed)  # whoever takes slots must not see it any more
-            discard(doomed)
+            slot.rename(spent)  # whoever takes slots must not see it any more
+            discard(spent)
 
     @contextmanager
     def _made(self) -> Iterator[Path]:
@@ -159,8 +176,8 @@ def _make(slot: Path, size: Size) -> None:
     with image.open("wb") as file:
         file.truncate(size.data_bytes + size.files * _INODE_BYTES + _OVERHEAD_BYTES + size.data_bytes // 4096)
     image.chmod(0o600)
-    command = ["mkfs.ext4", "-q", "-F", "-O", "^has_journal,^resize_inode", "-m", "0", "-I", str(_INODE_BYTES), "-N", str(size.files)]
-    command += ["-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", str(image)]
+    command = ["mkfs.ext4", "-q", "-F", "-O", "^has_journal,^resize_inode", "-m", "0", "-I", str(_INODE_BYTES)]
+    command += ["-N", str(size.files), "-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", str(image)]
     made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if made.returncode:
         raise OSError(f"mkfs.ext4 could not make a {size.data_bytes}-byte slot: {made.stderr.strip()}")

@@ -43,6 +43,9 @@ class Workspaces(Protocol):
     def close(self) -> None:
         """Give back what was made ahead. Disks in use stay."""
 
+    def describe(self) -> str:
+        """One sentence for an operator: what holds a sandbox's disk limit here."""
+
 
 class OverlayWorkspaces:
     """An overlay over the shared base, its upper directory on a slot whose size the kernel holds. Needs root.
@@ -93,17 +96,21 @@ class OverlayWorkspaces:
         return None
 
     def release(self, place: Path) -> None:
-        """Unmount, and remove the slot with all that is on it, without a walk."""
+        """Unmount, and give the slot back with all that is on it, without a walk."""
         mounts.unmount(place / "tree")
         with suppress(FileNotFoundError):
             (place / "tree").rmdir()
-        slots.discard(place / "slot")
+        self._pool.give_back(place / "slot")
         if place.exists():
             _remove(place)  # what remains was made by copying, before this host had root
 
     def close(self) -> None:
         """Give back the slots made ahead."""
         self._pool.close()
+
+    def describe(self) -> str:
+        """The kernel holds it."""
+        return "overlays on file systems of a fixed size; the kernel holds every sandbox's disk limit"
 
 
 class CopyWorkspaces:
@@ -150,6 +157,13 @@ class CopyWorkspaces:
 
     def close(self) -> None:
         """Nothing is made ahead."""
+
+    def describe(self) -> str:
+        """The watchdog holds it, with an overshoot."""
+        return (
+            "copies, looked at once a second: until it is ended, a sandbox can pass its disk limit by what it writes in about"
+            " a second; run as root for an exact limit"
+        )
 
 
 def best_workspaces(home: Path, ahead: int = 2) -> Workspaces:

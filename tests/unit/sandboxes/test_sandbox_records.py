@@ -1,0 +1,87 @@
+"""What is written down about a sandbox comes back as it was, and a name has one holder."""
+
+import threading
+from datetime import UTC, datetime
+
+from sandboxes.docker.records import Records
+from sandboxes.spec import (
+    Artifact,
+    Ended,
+    Input,
+    Limits,
+    Output,
+    SandboxId,
+    SandboxOutcome,
+    SandboxSpec,
+    Usage,
+    Workspace,
+)
+
+SPEC = SandboxSpec(
+    name="n",
+    image="i",
+    command=("a", "b"),
+    limits=Limits(deadline_s=1.5),
+    environ={"A": "1"},
+    inputs=(Input("/vsc/x", "0" * 64),),
+    workspace=Workspace(base="b", delta="d", against="c"),
+    outputs=(Output("o", 3),),
+    door=True,
+)
+OUTCOME = SandboxOutcome(
+    ended=Ended.OOM,
+    exit_code=137,
+    detail="why",
+    started_at=datetime.now(UTC),
+    finished_at=datetime.now(UTC),
+    usage=Usage(cpu_s=1.5),
+    outputs={"o": Artifact("0" * 64, 3)},
+    refused={"p": "a link"},
+    collected={"q": Artifact("1" * 64, 4)},
+)
+
+
+def test_what_was_written_is_read_by_another_process(tmp_path):
+    place = Records(tmp_path).place("n")
+    place.root.mkdir(parents=True)
+    place.write_spec(SPEC)
+    place.write_container(SandboxId("c"))
+    place.write_outcome(OUTCOME)
+
+    again = Records(tmp_path).of(SandboxId("c"))
+
+    assert again is not None
+    assert again.spec() == SPEC
+    assert again.spec().fingerprint() == SPEC.fingerprint()
+    assert again.outcome() == OUTCOME
+
+
+def test_the_first_reason_to_end_a_sandbox_stays(tmp_path):
+    place = Records(tmp_path).place("n")
+    place.root.mkdir(parents=True)
+    place.write_ending(Ended.DEADLINE, "late")
+
+    place.write_ending(Ended.TERMINATED, "asked")
+
+    assert place.ending().ended is Ended.DEADLINE
+
+
+def test_a_name_has_one_holder_at_a_time_even_when_its_lock_file_is_removed(tmp_path):
+    records, inside, most = Records(tmp_path), [], []
+
+    def hold():
+        for _ in range(50):
+            with records.held("n"):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=hold) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert max(most) == 1
+    assert len(most) == 200
+    assert list((tmp_path / "locks").iterdir()) == []
