@@ -19,7 +19,7 @@ RUFF, BANDIT, SEMGREP, SECRETS, SECRETS_ALLOWED = (
     "secrets-allowed.json",
 )
 OUTPUTS = {RUFF: 64 * 2**20, BANDIT: 64 * 2**20, SEMGREP: 64 * 2**20, SECRETS: 32 * 2**20, SECRETS_ALLOWED: 32 * 2**20}
-SEMGREP_EXPERIMENTAL = False
+SEMGREP_EXPERIMENTAL = True
 """Whether semgrep's newer engine is used: several times as fast to start, and marked experimental by its makers."""
 _TOOLS = "/opt/vsc/bin"
 

@@ -11,7 +11,7 @@ from quality_gates.parsers import events, junit, session
 from quality_gates.parsers.reading import ParseError, read
 from quality_gates.testplan import JUNIT, SESSION
 
-CANARY = "vsc_canary.py::"
+CANARY = ("test_vsc_canary_first", "test_vsc_canary_last")
 PLATFORM_ENDINGS = frozenset({"evicted", "preempted", "image_missing", "unschedulable", "quota", "lost"})
 _JUNIT_WORD = {
     "passed": "passed",
@@ -61,6 +61,12 @@ def stage_problem(stage: Stage, evidence: StageEvidence | None) -> tuple[Verdict
     verdict = Verdict.ERRORED if evidence.ended in PLATFORM_ENDINGS else Verdict.INCONCLUSIVE
     detail = f" ({evidence.detail})" if evidence.detail else ""
     return verdict, f"the sandbox of stage {stage} ended by {evidence.ended}{detail}"
+
+
+def is_canary(nodeid: str) -> bool:
+    """One of our own two tests; pytest leaves out the path of a file that was asked for by itself and lies outside the root."""
+    path, _, name = nodeid.rpartition("::")
+    return name in CANARY and (not path or path.endswith(("vsc_canary.py", "vsc_canary")))
 
 
 def read_test_run(stage: Stage, evidence: StageEvidence | None, base: TestRun | None = None) -> TestRun:
@@ -118,7 +124,7 @@ def _cross_checked(
     complaints: list[tuple[Verdict, str]] = []
     report = _session(evidence, stream, complaints)
     _junit(evidence, stream, complaints)
-    canary = frozenset(outcome for nodeid, outcome in stream.outcomes.items() if CANARY in nodeid)
+    canary = frozenset(outcome for nodeid, outcome in stream.outcomes.items() if is_canary(nodeid))
     complaints += _canary(stream, canary, base)
     if report is not None:
         complaints += _claims(report, base)
@@ -128,7 +134,7 @@ def _cross_checked(
         verdict=verdict,
         reasons=tuple(f"{stage}: {reason}" for _, reason in complaints),
         outcomes=_stable_outcomes(stream.outcomes),
-        details={events.stable(nodeid): detail for nodeid, detail in stream.details.items() if CANARY not in nodeid},
+        details={events.stable(nodeid): detail for nodeid, detail in stream.details.items() if not is_canary(nodeid)},
         errors=stream.errors,
         canary=canary,
         disagreements=report.disagreements if report else frozenset(),
@@ -141,7 +147,7 @@ def _cross_checked(
 def _stable_outcomes(outcomes: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for nodeid, outcome in outcomes.items():
-        if CANARY not in nodeid:
+        if not is_canary(nodeid):
             name = events.stable(nodeid)
             found[name] = events.worst((found.get(name, outcome), outcome))
     return found
@@ -182,11 +188,7 @@ def _junit(evidence: StageEvidence, stream: events.Stream, complaints: list[tupl
     if differing:
         complaints.append((Verdict.TAMPERED, f"the event stream and the JUnit report differ: {_some(differing)}"))
     if missing:
-        verdict = (
-            Verdict.TAMPERED
-            if any(CANARY[:-2].removesuffix(".py") in name for name in missing)
-            else Verdict.INCONCLUSIVE
-        )
+        verdict = Verdict.TAMPERED if any(is_canary(name) for name in missing) else Verdict.INCONCLUSIVE
         complaints.append((verdict, f"tests that ran are not in the JUnit report: {_some(missing)}"))
 
 
@@ -196,7 +198,7 @@ def _canary(stream: events.Stream, outcomes: frozenset[str], base: TestRun | Non
         habit = base is not None and wrong <= base.canary
         verdict = Verdict.INCONCLUSIVE if habit else Verdict.TAMPERED
         return [(verdict, f"the canary must fail, and it {', '.join(sorted(wrong))}: failing was made impossible")]
-    ended = sum(CANARY in nodeid for nodeid in stream.outcomes)
+    ended = sum(is_canary(nodeid) for nodeid in stream.outcomes)
     if ended != 2:
         return [(Verdict.INCONCLUSIVE, f"{ended} of 2 canary tests ran: the session was cut short")]
     if stream.session_exit_code != 1:
