@@ -1,0 +1,263 @@
+"""The command line against a real API on a real port; what the orchestrator would do to a run is done by hand."""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+
+import pytest
+import uvicorn
+
+from control_plane.api import create_app
+from control_plane.auth import service as auth
+from control_plane.blobs.store import BlobStore
+from control_plane.cli import commands
+from control_plane.cli.connect import address_file
+from control_plane.cli.errors import ServerError, UsageError
+from control_plane.cli.output import Output
+from control_plane.db.base import new_id
+from control_plane.repos.mirrors import Mirrors
+from control_plane.runs.leases import claim_next
+from control_plane.runs.models import LogChunk, Sandbox
+from control_plane.runs.moves import append_event, move_run
+from control_plane.runs.rules import RunState, SandboxState
+from control_plane.services import Services
+from control_plane.tasks.moves import apply_effect, move_task
+from control_plane.tasks.rules import TaskStatus, effect_of
+from quality_gates.model import GatePolicy, GateReport, TaskReport, Verdict
+from quality_gates.render.markdown import render
+from quality_gates.report import to_json
+
+
+class Installation:
+    """A home, a server over it, and a stand-in for the orchestrator that ends every run with `verdict`."""
+
+    def __init__(self, home, sessions):
+        self.home, self.sessions, self.verdict = home, sessions, Verdict.PASSED
+        self.blobs, self.drivers = BlobStore(home / "blobs"), []
+        self.services = Services(
+            sessions=sessions, mirrors=Mirrors(home / "repos"), blobs=self.blobs, markdown=render
+        )  # fmt: skip
+
+    async def work(self):
+        while True:
+            await asyncio.sleep(0.1)
+            async with self.sessions.begin() as session:
+                run = await claim_next(session, "worker", 30)
+                if run is None:
+                    continue
+                self.drivers.append(run.driver)
+                for state in (RunState.HYDRATING, RunState.EXECUTING):
+                    await move_run(session, run.id, state, epoch=run.lease_epoch)
+                await move_task(session, run.task_id, TaskStatus.IN_PROGRESS)
+                sandbox = Sandbox(
+                    id=new_id(), run_id=run.id, stage="execute", name=f"vsc-{run.id}", fingerprint="f", spec={}, state=SandboxState.LAUNCHED
+                )  # fmt: skip
+                session.add(sandbox)
+                await session.flush()
+                session.add(LogChunk(sandbox_id=sandbox.id, stream="stdout", seq=0, data=b"working\x1b[2J\n"))
+                await append_event(session, run.id, "stage.planned", {"stage": "execute", "n": 0})
+                ended = {"stage": "execute", "n": 0, "ended": "completed", "exit_code": 0, "detail": ""}
+                await append_event(session, run.id, "stage.ended", ended)
+                if self.verdict is None:
+                    await move_run(session, run.id, RunState.LOST, epoch=run.lease_epoch, cause="the engine is gone")
+                else:
+                    await self._finish(session, run)
+
+    async def _finish(self, session, run):
+        report = TaskReport(
+            verdict=self.verdict,
+            gates=(GateReport("tests", self.verdict, ("because",)),),
+            base_commit=run.base_commit,
+            patch_sha256="0" * 64,
+            image="sha256:0",
+            environment_sha256="0" * 64,
+            policy=GatePolicy(),
+        )
+        kept = self.blobs.put_bytes(json.dumps(to_json(report)).encode())
+        changes = {"report_sha256": kept.sha256, "verdict": self.verdict}
+        await move_run(session, run.id, RunState.FINISHED, epoch=run.lease_epoch, changes=changes)
+        await apply_effect(session, run.task_id, effect_of(self.verdict, 0), cause="")
+
+
+@pytest.fixture
+async def installation(sessions, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("VSC_HOME", str(home))
+    for name in ("VSC_SERVER", "VSC_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    installation = Installation(home, sessions)
+    async with sessions.begin() as session:
+        await auth.ensure_local_token(session, home)
+    listener = commands._listener(0)
+    address_file(home).write_text(f"http://127.0.0.1:{listener.getsockname()[1]}\n")
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(installation.services), log_config=None, lifespan="off", ws="none")
+    )
+    server.capture_signals = contextlib.nullcontext  # the signals are pytest's
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    working = asyncio.create_task(installation.work())
+    yield installation
+    working.cancel()
+    server.should_exit = True
+    await asyncio.gather(serving, working, return_exceptions=True)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    path = tmp_path / "repository"
+    path.mkdir()
+    (path / "a.py").write_text("a = 1\n")
+    git = ["git", "-C", str(path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *command], check=True)
+    (path / "a.py").write_text("a = 2\n")
+    return path
+
+
+def options(repository, **changes):
+    given = {
+        "repo": repository, "base": None, "packet": None, "test_changes_allowed": False,
+        "dependency_changes_allowed": False, "deadline_s": 60.0,
+    }  # fmt: skip
+    return commands.JudgeOptions(**{**given, **changes})
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [(Verdict.PASSED, 0), (Verdict.FAILED, 1), (Verdict.TAMPERED, 3), (Verdict.ERRORED, 3), (None, 2)],
+)
+async def test_check_ends_with_the_code_of_its_verdict_and_prints_one_document(
+    installation, repository, capsys, verdict, code
+):
+    installation.verdict = verdict
+
+    ended = await commands.check(commands.Where(), options(repository), Output(as_json=True), patch=None, head=None)
+
+    document = json.loads(capsys.readouterr().out)
+    assert ended == code
+    assert document["verdict"] == (verdict.value if verdict else None)
+    assert [(gate["gate"], gate["reasons"]) for gate in document["gates"]] == (
+        [("tests", ["because"])] if verdict else []
+    )
+    assert [stage["name"] for stage in document["stages"]][:3] == ["queued", "hydrating", "executing"]
+    assert installation.blobs.read(installation.drivers[0]["sha256"], 10_000).endswith(b"-a = 1\n+a = 2\n")
+
+
+async def test_check_shows_people_gates_times_and_where_the_report_is(installation, repository, capsys):
+    await commands.check(commands.Where(), options(repository), Output(as_json=False), patch=None, head=None)
+
+    out, err = capsys.readouterr()
+    assert "tests" in out
+    assert "verdict: passed" in out
+    assert "execute: " in err
+    [markdown] = (installation.home / "reports").glob("*.md")
+    assert markdown.name in out.replace("\n", "")
+    assert "# Verdict: passed" in markdown.read_text()
+
+
+async def test_run_gives_the_command_to_the_sandbox(installation, repository):
+    argv = ["sh", "-c", "echo 'b = 1' > b.py"]
+
+    assert await commands.run_command(commands.Where(), options(repository), Output(as_json=True), argv) == 0
+    assert installation.drivers == [{"kind": "command", "argv": argv, "environ": {}}]
+
+
+async def test_tasks_are_submitted_listed_shown_watched_reported_and_cancelled(
+    installation, repository, capsys, tmp_path
+):
+    where, output = commands.Where(), Output(as_json=True)
+    await commands.check(where, options(repository), output, patch=None, head=None)
+    checked = json.loads(capsys.readouterr().out)
+    task = await _said(capsys, commands.show_task(where, output, checked["task"]))
+    assert task["status"] == "READY_FOR_REVIEW"
+    listed = await _said(capsys, commands.list_tasks(where, output, "READY_FOR_REVIEW", 10))
+    assert [one["key"] for one in listed["items"]] == [checked["task"]]
+
+    assert await commands.logs(where, output, checked["run"], follow=True, stage=None, stream=None) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("text") for line in lines] == ["working\x1b[2J\n", None]
+    await commands.logs(where, Output(as_json=False), checked["run"], follow=False, stage=None, stream=None)
+    assert capsys.readouterr().out == "working\ufffd[2J\n"
+
+    for which in (checked["task"], checked["run"], task["id"]):
+        assert (await _said(capsys, commands.report(where, output, which, "json", None)))["verdict"] == "passed"
+    await commands.report(where, output, checked["task"], "md", tmp_path / "r.md")
+    assert "# Verdict" in (tmp_path / "r.md").read_text()
+    assert capsys.readouterr().out == ""
+
+    repository_key = (await _repositories(installation))[0]
+    installation.verdict = None  # lost: the task can still be cancelled
+    document = {"repository": repository_key, "driver": {"kind": "command", "argv": ["true"]}}
+    submitted = await _said(capsys, commands.submit_task(where, output, document, None, "once"))
+    again = await _said(capsys, commands.submit_task(where, output, document, None, "once"))
+    assert again["id"] == submitted["id"]
+    assert (await _said(capsys, commands.cancel_task(where, output, submitted["key"])))["id"] == submitted["id"]
+
+
+async def _said(capsys, command):
+    assert await command == 0
+    return json.loads(capsys.readouterr().out)
+
+
+async def _repositories(installation):
+    async with commands.connected(commands.settings(), None, None, in_process=False) as connection:
+        return [one["key"] for one in (await connection.client.get("/v1/repositories"))["items"]]
+
+
+async def test_a_packet_that_is_invalid_is_told_with_its_path(installation, repository, tmp_path):
+    packet = tmp_path / "packet.json"
+    packet.write_text('{"schema_version": "2.0"}')
+
+    with pytest.raises(UsageError, match="schema_version"):
+        await commands.check(
+            commands.Where(), options(repository, packet=packet), Output(as_json=True), patch=None, head=None
+        )
+
+
+async def test_a_server_that_is_not_there_and_a_token_that_is_wrong_are_told(installation, tmp_path):
+    with pytest.raises(ServerError, match=r"no control plane answers at http://127\.0\.0\.1:1"):
+        await commands.list_tasks(commands.Where("http://127.0.0.1:1"), Output(as_json=True), None, 5)
+    (tmp_path / "token").write_text("vsc_wrong_wrong_wrong_wrong\n")
+    address = address_file(installation.home).read_text().strip()
+    with pytest.raises(ServerError, match="does not take this token"):
+        await commands.list_tasks(commands.Where(address, tmp_path / "token"), Output(as_json=True), None, 5)
+    address_file(installation.home).unlink()
+    with pytest.raises(ServerError, match="vsc up"):
+        await commands.list_tasks(commands.Where(), Output(as_json=True), None, 5)
+
+
+async def test_what_the_server_refuses_is_told_with_its_reason(installation):
+    with pytest.raises(ServerError, match="no task TASK-NOWHERE"):
+        await commands.show_task(commands.Where(), Output(as_json=True), "TASK-NOWHERE")
+
+
+def vsc(*arguments, **environ):
+    command = [sys.executable, "-W", "error", "-c", "from control_plane.cli.main import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_errors_are_a_sentence_on_stderr_a_document_on_stdout_and_exit_code_2(tmp_path):
+    ended = vsc("check", "--repo", str(tmp_path), "--json")
+
+    assert ended.returncode == 2
+    assert json.loads(ended.stdout)["error"]["kind"] == "usage"
+    assert ended.stderr.startswith("vsc: ")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("check", "--no-such"), ("task", "submit", "repo"), ("report", "x", "--format", "pdf"), ("nothing",)]
+)
+def test_a_command_that_is_not_understood_ends_with_2(arguments):
+    ended = vsc(*arguments)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+
+
+def test_help_does_not_wait_for_the_platform():
+    code = "import sys; from control_plane.cli import main; print([m for m in ('sqlalchemy', 'fastapi', 'docker', 'uvicorn', 'pydantic') if m in sys.modules])"
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
