@@ -1,25 +1,14 @@
 """`prepare` in real sandboxes: a project without dependencies and without network; one with an index behind the door."""
 
 import asyncio
-import datetime as dt
-import hashlib
-import http.server
 import io
-import ipaddress
 import json
-import ssl
 import subprocess
 import tarfile
-import threading
-import zipfile
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from package_index import package_index
 from sandbox_fixtures import docker_provider
 from sandbox_kit import UID
 
@@ -30,7 +19,6 @@ from control_plane.repos.environments.archive import Environments
 from control_plane.repos.environments.declared import is_dependency_file
 from control_plane.repos.environments.detect import detect
 from control_plane.repos.environments.facts import environment
-from control_plane.repos.environments.index import PackageAccess
 from control_plane.repos.environments.prepare import ARCHIVE, NOTES, preparation
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshots import Snapshots
@@ -158,85 +146,10 @@ async def test_a_build_that_fails_is_said_and_the_modules_are_found_by_path(prep
     assert (tree / "lib/python3.13/site-packages/vsc_project.pth").read_text() == "/workspace/src\n/workspace\n"
 
 
-def wheel(name, version, files, extra=()):
-    """A wheel, made by hand."""
-    info = f"{name}-{version}.dist-info"
-    contents = {
-        **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{''.join(f'Requires-Dist: {line}{chr(10)}' for line in extra)}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    into = io.BytesIO()
-    with zipfile.ZipFile(into, "w") as made:
-        for path, text in contents.items():
-            made.writestr(path, text)
-        made.writestr(f"{info}/RECORD", "".join(f"{path},,\n" for path in [*contents, f"{info}/RECORD"]))
-    return into.getvalue()
-
-
-def certificate(folder: Path) -> tuple[Path, bytes]:
-    """A certificate for 127.0.0.1 that is its own authority; the file with its key, and its PEM."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test index")])
-    builder = x509.CertificateBuilder(
-        name, name, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(days=1)
-    )
-    builder = builder.add_extension(
-        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-    )
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    usage = x509.KeyUsage(
-        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    pem = (
-        builder.add_extension(usage, critical=True).sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = folder / "server.pem"
-    path.write_bytes(pem + private)
-    return path, pem
-
-
 @pytest.fixture
 def index(tmp_path):
-    """A package index on loopback, over TLS with an authority that only it knows."""
-    served = {"greet": ("greet-1.0-py3-none-any.whl", wheel("greet", "1.0", {"greet/__init__.py": "WORD = 'hello'\n"}, ["deep"])),
-              "deep": ("deep-2.0-py3-none-any.whl", wheel("deep", "2.0", {"deep.py": "X = 1\n"}))}  # fmt: skip
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            parts = self.path.strip("/").split("/")
-            body, kind = b"", "text/html"
-            if parts[0] == "simple" and parts[-1] in served:
-                file, content = served[parts[-1]]
-                body = f'<a href="/files/{file}#sha256={hashlib.sha256(content).hexdigest()}">{file}</a>'.encode()
-            elif parts[0] == "files":
-                body, kind = next(content for file, content in served.values() if file == parts[1]), "application/zip"
-            self.send_response(200 if body else 404)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments):
-            """Quiet."""
-
-    keys, pem = certificate(tmp_path)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(keys)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    host = f"127.0.0.1:{server.server_address[1]}"
-    yield PackageAccess(f"https://{host}/simple", (), pem, (f"{host},private",))
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with package_index(tmp_path) as access:
+        yield access
 
 
 async def test_dependencies_come_through_the_door_and_nowhere_else(prepare, kit, index):

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,7 @@ def constraints(lines: list[str]) -> list[str]:
 def tools(_: Recipe) -> int:
     """Our coverage, whatever the project brought, and our pytest where it brought none."""
     ours = next(path.name.split("-")[1] for path in WHEELS.glob("coverage-*.whl"))
-    offline = ("--no-index", "--find-links", str(WHEELS))
-    return install(*offline, "pytest") or install(*offline, "--no-deps", f"coverage=={ours}")
+    return install("--no-index", "--find-links", str(WHEELS), "pytest", f"coverage=={ours}")
 
 
 def project(recipe: Recipe) -> int:
@@ -108,22 +108,24 @@ def project(recipe: Recipe) -> int:
 
 
 def offline_build(recipe: Recipe) -> bool:
-    """With the back end that the image carries; it does not stay, unless the project asked for it."""
+    """With the back end that the image carries, lent for the build: it is not installed."""
     if recipe["isolated_build"]:
         return False
-    had = installed()
-    offline = ("--no-index", "--find-links", str(WHEELS))
+    builders = SCRATCH / "builders"
+    for name in BUILDERS:
+        with zipfile.ZipFile(next(WHEELS.glob(f"{name}-*.whl"))) as wheel:
+            wheel.extractall(builders)
     dynamic = recipe["dynamic"] and recipe["fetches"]
-    if install(*offline, "--no-deps", *(name for name in BUILDERS if name not in had)) != 0:
-        return False
-    done = (
-        install("--no-build-isolation", *(() if dynamic else ("--no-deps", "--no-index")), "--editable", str(WORKSPACE))
-        == 0
-    )
-    added = [name for name in BUILDERS if name not in had]
-    if added:
-        pip("uninstall", "--yes", "--quiet", *added)
-    return done
+    os.environ["PYTHONPATH"] = str(builders)
+    try:
+        return (
+            install(
+                "--no-build-isolation", *(() if dynamic else ("--no-deps", "--no-index")), "--editable", str(WORKSPACE)
+            )
+            == 0
+        )
+    finally:
+        del os.environ["PYTHONPATH"]
 
 
 def isolated_build(recipe: Recipe) -> bool:
