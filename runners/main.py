@@ -1,6 +1,5 @@
 """The verbs of `runner.pyz`."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +8,12 @@ from pathlib import Path
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code of one verb. Each verb's code is imported when it is asked for: every sandbox pays for a start."""
+    if list(arguments) == ["supervise"]:
+        from runners.supervisor import Places, supervise  # noqa: PLC0415 -- see the docstring
+
+        return supervise(Places())
+    import argparse  # noqa: PLC0415 -- see the docstring
+
     parser = argparse.ArgumentParser(prog="runner.pyz", description="The runner of a sandbox.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("supervise", help="be PID 1 of a sandbox")
@@ -21,10 +26,6 @@ def main(arguments: Sequence[str]) -> int:
     dehydrate.add_argument("--tree", type=Path, required=True)
     dehydrate.add_argument("--into", type=Path, required=True)
     chosen = parser.parse_args(arguments)
-    if chosen.verb == "supervise":
-        from runners.supervisor import Places, supervise  # noqa: PLC0415 -- see the docstring
-
-        return supervise(Places())
     if chosen.verb == "hydrate":
         from runners.hydrate import apply_delta  # noqa: PLC0415 -- see the docstring
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import secrets
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,23 +18,23 @@ class Outbox:
         self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._ballast: int | None = None
         with contextlib.suppress(OSError):
-            self._ballast = self._new_file(name := f".ballast-{secrets.token_hex(8)}")
+            self._ballast = self._new_file(name := f".ballast-{os.urandom(8).hex()}")
             os.unlink(name, dir_fd=self._directory)
             os.posix_fallocate(self._ballast, 0, _BALLAST_BYTES)
 
     def write_result(self, result: Result) -> None:
         """Put `result.json` there whole or not at all, in place of whatever has taken its name. Raises OSError."""
         self._make_room()
-        temporary = f".{RESULT}-{secrets.token_hex(8)}"
+        temporary = f".{RESULT}-{os.urandom(8).hex()}"
         fd = self._new_file(temporary)
         with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 -- a descriptor, not a path
-            json.dump(asdict(result), file)
-            file.flush()
-            os.fsync(fd)
+            json.dump(
+                asdict(result), file
+            )  # no fsync: the reader is on this kernel, and a lost machine is a lost sandbox
         try:
             os.rename(temporary, RESULT, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         except OSError:  # a directory of that name
-            aside = f".aside-{secrets.token_hex(8)}"
+            aside = f".aside-{os.urandom(8).hex()}"
             os.rename(RESULT, aside, src_dir_fd=self._directory, dst_dir_fd=self._directory)
             os.rename(temporary, RESULT, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 

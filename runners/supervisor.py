@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runners import process, protocol
 from runners.capsule import BadCapsule, read_capsule
@@ -19,8 +19,10 @@ from runners.drivers import Surroundings, drive
 from runners.outbox import Outbox
 from runners.protocol import Capsule, Outcome, Result, Stream, ToolResult
 from runners.pump import CappedLines, CappedLog, Capture, Pump
-from runners.relay import Relay
 from runners.uplink import Echo, Uplink
+
+if TYPE_CHECKING:
+    from runners.relay import Relay
 
 _EXIT_CODE: dict[Outcome, int] = {"exited": 0, "signaled": 0, "deadline": 124, "refused": 125, "terminated": 143}
 _TERM_SHARE = 0.6
@@ -74,6 +76,12 @@ def _refuse(outbox: Outbox | None, reason: str) -> int:
     return _EXIT_CODE["refused"]
 
 
+def _relay(places: Places) -> "Relay":
+    from runners.relay import Relay  # noqa: PLC0415 -- most sandboxes have none, and each import is part of every start
+
+    return Relay(places.gateway_port, places.door)
+
+
 class _Supervision:
     """One driver's life. Pipes and relay exist before it, its threads run before it may act."""
 
@@ -82,7 +90,7 @@ class _Supervision:
         self._carrier: Uplink | Echo = Uplink(places.door) if places.door.is_socket() else Echo()
         if capsule.relay and not places.door.is_socket():
             raise OSError(f"a relay is asked for and there is no door at {places.door}")
-        self._relay = Relay(places.gateway_port, places.door) if capsule.relay else None
+        self._relay = _relay(places) if capsule.relay else None
         self._logs: dict[Stream, CappedLog | CappedLines] = {
             "stdout": CappedLog(capsule.log_bytes, lambda data: self._carrier.offer("stdout", data)),
             "stderr": CappedLog(capsule.log_bytes, lambda data: self._carrier.offer("stderr", data)),
