@@ -27,7 +27,7 @@ from sandboxes.spec import Ended, SandboxId, SandboxOutcome, SandboxSpec, Sandbo
 
 T = TypeVar("T")
 
-_FIRST_LOOK_S, _LOOK_S = 0.1, 1.0
+_FIRST_LOOK_S, _LOOK_S = 0.25, 1.0
 _AT_LEAST_S = 0.01
 _KILLED_WITHIN_S = 30.0
 _STRAY = "stray:"

@@ -101,6 +101,7 @@ class Slots:
             self._discard_spent()
             missing = self._missing()
             if missing is None:
+                self._discard_unwanted()
                 self._idle.set()
                 self._wake.wait()
                 continue
@@ -133,6 +134,16 @@ class Slots:
         for spent in self._root.glob(f"{_SPENT}*"):
             with suppress(OSError):  # still held somewhere: the next round, or the next process, tries again
                 discard(spent)
+
+    def _discard_unwanted(self) -> None:
+        """Free slots of sizes that nobody asked for lately, once there are more slots than the pool may hold."""
+        with self._lock:
+            wanted = {str(size) for size in self._wanted}
+        slots = self._all()
+        unwanted = [slot for slot in slots if slot.name.partition(".")[0] not in wanted]
+        for slot in unwanted[: max(0, len(slots) - self._ahead * self._sizes)]:
+            with suppress(OSError):
+                self._discard(slot)
 
     def _ready(self, size: Size) -> Iterator[Path]:
         return (slot for slot in sorted(self._root.glob(f"{size}.*")) if (slot / "fs").is_mount())
