@@ -32,7 +32,7 @@ def compare(
         snippet = (hit.rule, _line(change.head_contents, hit))
         seen[hit.path, snippet] += 1
         print_ = fingerprint(hit, snippet[1], seen[hit.path, snippet])
-        if known.take(hit.path, snippet):
+        if known.take(hit, snippet):
             found.append(_finding(hit, print_, new=False, blocks=False))
         else:
             rest.append((hit, print_))
@@ -58,8 +58,11 @@ class _Known:
         self._moved = Counter(snippet for hit, snippet in lines if hit.path in deleted)
         self._messages = Counter((hit.path, hit.rule, hit.message) for hit in base)
 
-    def take(self, path: str, snippet: Snippet) -> bool:
-        return _take(self._same, (path, snippet)) or _take(self._moved, snippet)
+    def take(self, hit: Hit, snippet: Snippet) -> bool:
+        if _take(self._same, (hit.path, snippet)):
+            _take(self._messages, (hit.path, hit.rule, hit.message))
+            return True
+        return _take(self._moved, snippet)
 
     def take_message(self, hit: Hit) -> bool:
         return _take(self._messages, (hit.path, hit.rule, hit.message))

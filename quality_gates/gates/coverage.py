@@ -102,11 +102,11 @@ def _measured(evidence: StageEvidence, stage: Stage) -> Measured:
 
 def _never_imported(data: CoverageData, stage: Stage) -> None:
     never = data.files.get(trusted.NEVER_IMPORTED)
-    if never is None or not never.missing:
-        raise _Unusable(Verdict.INCONCLUSIVE, f"{stage}: the file that must stay at 0 % is not in the coverage report")
-    if never.executed:
+    if never is not None and never.executed:
         verdict = Verdict.TAMPERED if stage is not Stage.BASE else Verdict.INCONCLUSIVE
         raise _Unusable(verdict, f"{stage}: a file that nobody imports shows coverage: the figures were forged")
+    if never is None or not never.missing:
+        raise _Unusable(Verdict.INCONCLUSIVE, f"{stage}: the file that must stay at 0 % is not in the coverage report")
 
 
 def _changed_lines(case: Case, head: Measured, reasons: list[str], notes: list[str]) -> dict[str, object]:

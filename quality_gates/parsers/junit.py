@@ -16,7 +16,7 @@ _PROBLEMS = {"failure": "failed", "error": "failed", "skipped": "skipped"}
 def parse(content: bytes) -> dict[Key, str]:
     """Test -> `passed`, `failed` or `skipped`; the worst where a test occurs twice."""
     reader = _Reader()
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
     parser.StartDoctypeDeclHandler, parser.EntityDeclHandler = _refuse, _refuse
     try:
