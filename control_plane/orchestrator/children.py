@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from uuid_utils.compat import uuid7
 
+from control_plane.db.base import new_id
 from control_plane.runs.models import IS_LIVE, Run
 from control_plane.runs.rules import TERMINAL, RunKind, RunState
 
@@ -37,7 +37,7 @@ async def ensure_child(session: AsyncSession, wanted: Wanted) -> UUID:
     new = (
         insert(Run)
         .values(
-            id=uuid7(),
+            id=new_id(),
             kind=wanted.kind,
             cache_key=wanted.cache_key,
             repo_id=wanted.repo_id,

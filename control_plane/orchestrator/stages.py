@@ -15,9 +15,9 @@ from typing import Any
 import structlog
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from uuid_utils.compat import uuid7
 
 from control_plane.blobs.store import BlobStore
+from control_plane.db.base import new_id
 from control_plane.gateway.door import Doors
 from control_plane.gateway.ports import DoorAccess
 from control_plane.orchestrator.lease import Lease
@@ -99,7 +99,7 @@ class Stages:
         name = SandboxName(self._install, lease.run_id, draft.stage, n)
         spec = place(draft, name=name, image=self.image, blobs=await asyncio.to_thread(self._store, draft))
         row = Sandbox(
-            id=uuid7(),
+            id=new_id(),
             run_id=lease.run_id,
             stage=draft.stage,
             n=n,

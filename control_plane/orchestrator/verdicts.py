@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from uuid_utils.compat import uuid7
 
 from control_plane.blobs.models import Blob
 from control_plane.blobs.store import BlobStore
+from control_plane.db.base import new_id
 from control_plane.db.storable import storable_facts, storable_text
 from control_plane.gate_reports.models import FindingRow, GateReportRow
 from control_plane.orchestrator.lease import Lease
@@ -19,7 +19,7 @@ from control_plane.runs.moves import move_run, update_run
 from control_plane.runs.rules import RunState
 from control_plane.tasks.moves import apply_effect
 from control_plane.tasks.rules import MAX_JUDGE_ATTEMPT, VerdictEffect, effect_of
-from quality_gates.model import GateReport, TaskReport
+from quality_gates.model import Finding, GateReport, TaskReport
 from quality_gates.report import to_json
 
 
@@ -50,8 +50,12 @@ class Verdicts:
         async with self._sessions.begin() as session:
             await lease.check(session)
             await session.merge(Blob(sha256=artifact.sha256, size_bytes=artifact.size_bytes, kind="report"))
-            for gate, told in zip(report.gates, document["gates"], strict=True):
-                session.add_all(_rows(run, gate, told))
+            rows = [_row(run, gate, told) for gate, told in zip(report.gates, document["gates"], strict=True)]
+            session.add_all(rows)
+            await session.flush()  # findings name their report, and the ORM knows no order between the two
+            session.add_all(
+                _finding(row, one) for row, gate in zip(rows, report.gates, strict=True) for one in gate.findings
+            )
             if effect.judge_again:
                 return await self._again(session, run, lease, report, kept)
             return await self._ended(session, run, lease, report, effect, cause, kept)
@@ -102,9 +106,9 @@ def reasons(report: TaskReport) -> list[str]:
     ] or list(report.notes)
 
 
-def _rows(run: Run, gate: GateReport, told: dict[str, Any]) -> list[GateReportRow | FindingRow]:
-    row = GateReportRow(
-        id=uuid7(),
+def _row(run: Run, gate: GateReport, told: dict[str, Any]) -> GateReportRow:
+    return GateReportRow(
+        id=new_id(),
         run_id=run.id,
         task_id=run.task_id,
         judge_attempt=run.judge_attempt,
@@ -114,23 +118,20 @@ def _rows(run: Run, gate: GateReport, told: dict[str, Any]) -> list[GateReportRo
         reasons=told["reasons"],
         report=told,
     )
-    return [
-        row,
-        *(
-            FindingRow(
-                id=uuid7(),
-                gate_report_id=row.id,
-                rule=storable_text(one.rule),
-                severity=one.severity,
-                path=storable_text(one.path),
-                line=one.line,
-                message=storable_text(one.message),
-                fingerprint=one.fingerprint,
-                new=one.new,
-                blocks=one.blocks,
-                suppressed=one.suppressed,
-                cwe=one.cwe,
-            )
-            for one in gate.findings
-        ),
-    ]
+
+
+def _finding(row: GateReportRow, one: Finding) -> FindingRow:
+    return FindingRow(
+        id=new_id(),
+        gate_report_id=row.id,
+        rule=storable_text(one.rule),
+        severity=one.severity,
+        path=storable_text(one.path),
+        line=one.line,
+        message=storable_text(one.message),
+        fingerprint=one.fingerprint,
+        new=one.new,
+        blocks=one.blocks,
+        suppressed=one.suppressed,
+        cwe=one.cwe,
+    )
