@@ -6,6 +6,7 @@ transaction fail that records how a run ended.
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -33,6 +34,6 @@ def storable(value: object) -> object:
     return storable_text(str(value))
 
 
-def storable_facts(facts: Mapping[str, object]) -> dict[str, object]:
+def storable_facts(facts: Mapping[str, object]) -> dict[str, Any]:
     """`storable` for a whole document."""
     return {storable_text(key): storable(value) for key, value in facts.items()}

@@ -32,8 +32,9 @@ from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
-from quality_gates import judge, plan
+from quality_gates.judge import judge
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, TaskReport, Verdict
+from quality_gates.plan import plan
 from runners import protocol
 from sandboxes.errors import SandboxStartFailed
 from sandboxes.spec import Ended, Workspace
@@ -229,7 +230,7 @@ class TaskRuns:
         async with self._stopped_by(cancelled, lease):
             evidence = await self._judging.evidence(
                 lease,
-                plan.plan(change, policy, found.facts),
+                plan(change, policy, found.facts),
                 repo_id=run.repo_id,
                 base_commit=run.base_commit,
                 head_tree=str(run.head_tree),
@@ -259,7 +260,7 @@ class TaskRuns:
         environment_id: UUID | None = None,
     ) -> Run:
         image = self._stages.image
-        report = await asyncio.to_thread(judge.judge, change, policy, environment, image, evidence)
+        report = await asyncio.to_thread(judge, change, policy, environment, image, evidence)
         return await self._verdicts.record(run, lease, report, environment_id=environment_id)
 
     async def _undecided(self, run: Run, lease: Lease, verdict: Verdict, why: str, changes: Mapping[str, Any]) -> Run:
