@@ -31,8 +31,7 @@ def guarded(parse: Callable[P, T]) -> Callable[P, T]:
         except (
             ValueError,
             TypeError,
-            KeyError,
-            IndexError,
+            LookupError,
             AttributeError,
             RecursionError,
             OverflowError,

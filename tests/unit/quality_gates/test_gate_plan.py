@@ -1,0 +1,146 @@
+"""What is run: trusted configuration only, explicit files, base evidence that no patch can influence."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from gate_evidence import ENVIRONMENT
+from gatelab import change_of
+
+from quality_gates import trusted
+from quality_gates.linting import linting_rules
+from quality_gates.model import GatePolicy, Stage
+from quality_gates.plan import base_plan, plan
+
+BASE = {
+    "pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-k none -n 4 --import-mode=importlib -m \"not slow\"'\ntestpaths = ['tests', 'gone']\n"
+    "markers = ['slow: takes long', 'net']\nxfail_strict = true\ncache_dir = '/x'\n",
+    "src/pkg/__init__.py": "",
+    "tests/test_a.py": "",
+    "tests/conftest.py": "",
+}
+POLICY = GatePolicy()
+
+
+def stages(head, policy=POLICY, base=BASE):
+    return {stage.stage: stage for stage in plan(change_of(base, head), policy, ENVIRONMENT)}
+
+
+def run_json(stage):
+    return json.loads(stage.inputs["/vsc/judge/run.json"])
+
+
+def test_only_the_stages_that_the_change_calls_for_are_planned():
+    code = {**BASE, "src/pkg/__init__.py": "x = 1\n"}
+
+    assert set(stages(code)) == {Stage.STATIC, Stage.HEAD}
+    assert set(stages({**code, "tests/test_b.py": "x"})) == {Stage.STATIC, Stage.HEAD, Stage.NEW_ON_BASE}
+    assert set(stages({**code, "tests/test_a.py": "x"})) == {
+        Stage.STATIC,
+        Stage.HEAD,
+        Stage.BASE_COPIES,
+        Stage.NEW_ON_BASE,
+    }
+    assert stages(BASE) == {}
+
+
+def test_base_evidence_does_not_depend_on_the_patch():
+    one = base_plan(
+        change_of(BASE, {**BASE, "pytest.ini": "[pytest]\naddopts = -k none\n", "tests/conftest.py": "x"}),
+        POLICY,
+        ENVIRONMENT,
+    )
+    other = base_plan(change_of(BASE, {"src/pkg/tool": "#!/usr/bin/env python3\n"}), POLICY, ENVIRONMENT)
+
+    assert one == other
+
+
+def test_configuration_comes_from_base_and_what_hides_tests_is_dropped():
+    head = stages({**BASE, "pyproject.toml": "[tool.pytest.ini_options]\naddopts = '--collect-only'\n"})[Stage.HEAD]
+
+    arguments = run_json(head)["pytest_args"]
+    assert "--collect-only" not in arguments
+    assert "-n" not in arguments
+    assert "--import-mode=importlib" in arguments
+    assert arguments[arguments.index("-m") + 1] == "not slow"
+    assert arguments[-2:] == ["/workspace/tests", "/vsc/judge/canary/vsc_canary.py"]
+    ini = head.inputs["/vsc/judge/pytest.ini"].decode()
+    assert "xfail_strict = true" in ini
+    assert "    slow: takes long\n    net\n" in ini
+    assert "cache_dir" not in ini
+
+
+def test_conftest_is_bases_unless_test_changes_are_allowed():
+    head = {**BASE, "tests/conftest.py": "x", "tests/sub/conftest.py": "y", "tests/test_a.py": "z"}
+    allowed = replace(POLICY, test_changes_allowed=True)
+
+    assert stages(head)[Stage.HEAD].tree.swapped == ("tests/conftest.py", "tests/sub/conftest.py")
+    assert stages(head, allowed)[Stage.HEAD].tree.swapped == ()
+    assert stages(head, allowed)[Stage.BASE_COPIES].tree.swapped == (
+        "tests/conftest.py",
+        "tests/sub/conftest.py",
+        "tests/test_a.py",
+    )
+    assert stages(head)[Stage.NEW_ON_BASE].tree.swapped == ("tests/test_a.py",)
+    assert stages(head, allowed)[Stage.NEW_ON_BASE].tree.side == "base"
+
+
+def test_odd_names_cannot_be_taken_for_options():
+    names = ["-rf.py", "a b.py", "new\nline.py", "--config=x.py"]
+    static = stages({**BASE, **dict.fromkeys(names, "x = 1\n")})[Stage.STATIC]
+
+    for tool in static.tools:
+        files = tool.argv[tool.argv.index("--") + 1 :]
+        assert {f"/workspace/{name}" for name in names} <= set(files), tool.name
+        assert all(file.startswith("/") for file in files)
+
+
+def test_scripts_without_a_suffix_are_shown_to_tools_that_go_by_it():
+    static = stages({**BASE, "src/pkg/tool": "#!/usr/bin/env python3\neval('1')\n"})[Stage.STATIC]
+
+    assert static.inputs["/vsc/judge/alias/head/0.py"].startswith(b"#!/usr/bin/env python3")
+    by_name = {tool.name: tool.argv for tool in static.tools}
+    assert "/vsc/judge/alias/head/0.py" in by_name["semgrep"]
+    assert "/workspace/src/pkg/tool" in by_name["bandit"]
+
+
+def test_every_command_is_absolute_and_ours_run_isolated():
+    change = change_of(BASE, {**BASE, "tests/test_a.py": "x"})
+    for stage in (*plan(change, POLICY, ENVIRONMENT), *base_plan(change, POLICY, ENVIRONMENT)):
+        names = [tool.name for tool in stage.tools]
+        for tool in stage.tools:
+            assert tool.argv[0].startswith(("/opt/vsc/bin/", "/env/"))
+            assert "python" not in tool.argv[0] or tool.argv[1] == "-I"
+            assert set(tool.after) <= set(names)
+        assert all(path.startswith("/vsc/") for path in stage.inputs)
+        assert stage.needs_environment is (stage.stage not in (Stage.STATIC, Stage.BASE_STATIC))
+
+
+def test_the_configuration_hash_follows_what_steers_the_tools():
+    assert trusted.configuration_sha256(POLICY) == trusted.configuration_sha256(replace(POLICY, coverage_minimum=0.1))
+    assert trusted.configuration_sha256(POLICY) != trusted.configuration_sha256(
+        replace(POLICY, linting_rules="pycodestyle")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("standard-js", "JavaScript"), ("whatever", "not known"), ("", "not known")]
+)
+def test_an_unknown_or_foreign_rule_set_is_refused_with_what_to_use(name, words):
+    with pytest.raises(ValueError, match=f"(?s){words}.*ruff-defaults"):
+        linting_rules(name)
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "source"),
+    [({"pytest.ini": "[pytest]\naddopts = --strict-markers -x\n", "tox.ini": "[pytest]\naddopts = -p pytester\n"}, ("--strict-markers",), "pytest.ini"),
+     ({"tox.ini": "[pytest]\naddopts = -p pytester -p evil\n"}, ("-p", "pytester"), "tox.ini"),
+     ({"setup.cfg": "[tool:pytest]\naddopts =\n    --doctest-modules\n    --cov=x\n"}, ("--doctest-modules",), "setup.cfg"),
+     ({"pyproject.toml": "not toml ["}, (), None)],
+)  # fmt: skip
+def test_configuration_is_found_where_pytest_finds_it(files, options, source):
+    from quality_gates.pytest_config import read
+
+    found = read({name: content.encode() for name, content in files.items()})
+
+    assert (found.source, found.options) == (source, options)

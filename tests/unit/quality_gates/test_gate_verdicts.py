@@ -1,0 +1,408 @@
+"""The verdict table of docs/quality-gates.md, row by row, over raw outputs; no sandbox."""
+
+from dataclasses import replace
+
+import pytest
+from gate_evidence import (
+    CANARY,
+    ENVIRONMENT,
+    Evidence,
+    bandit,
+    coverage,
+    events,
+    junit,
+    ran,
+    ruff,
+    secrets,
+    semgrep,
+    session,
+)
+from gatelab import change_of
+
+from quality_gates.judge import GATES, judge
+from quality_gates.model import GatePolicy, SecurityLevel, Stage, TaskType, Verdict
+
+CORE, TEST, NEW = "calc/core.py", "tests/test_core.py", "tests/test_mul.py"
+ADD, MUL = f"{TEST}::test_add", f"{NEW}::test_mul"
+BASE = {CORE: "def add(a, b):\n    return a + b\n", TEST: "def test_add():\n    assert True\n", "calc/__init__.py": ""}
+HEAD = {**BASE, CORE: BASE[CORE] + "def mul(a, b):\n    return a * b\n", NEW: "def test_mul():\n    assert True\n"}
+COVERED = {CORE: ([1, 2], []), "calc/__init__.py": ([], [])}
+COVERED_HEAD = {CORE: ([1, 2, 3, 4], []), "calc/__init__.py": ([], [])}
+
+
+class Trial:
+    """An honest change whose evidence all agrees; tests replace a part."""
+
+    def __init__(self, folder, base=BASE, head=HEAD, **more):
+        self.make, self.change, self.policy = Evidence(folder), change_of(base, head, **more), GatePolicy()
+        stages = {
+            Stage.BASE: self.make.tests(Stage.BASE, {ADD: "passed"}, covered=COVERED),
+            Stage.HEAD: self.head({ADD: "passed", MUL: "passed"}),
+            Stage.NEW_ON_BASE: self.make.tests(Stage.NEW_ON_BASE, {MUL: "failed"}),
+            Stage.BASE_COPIES: self.make.tests(Stage.BASE_COPIES, {ADD: "passed"}),
+        }
+        static = (Stage.STATIC, Stage.BASE_STATIC) if self.change.files else (Stage.BASE_STATIC,)
+        self.stages = {**stages, **{stage: self.make.static(stage, self.change) for stage in static}}
+
+    def head(self, outcomes, **more):
+        return self.make.tests(Stage.HEAD, outcomes, **{"covered": COVERED_HEAD, **more})
+
+    def set(self, stage, evidence):
+        self.stages[stage] = evidence
+        return self
+
+    def report(self, **policy):
+        return judge(self.change, replace(self.policy, **policy), ENVIRONMENT, "image", self.stages)
+
+    def gate(self, name, **policy):
+        return next(gate for gate in self.report(**policy).gates if gate.gate == name)
+
+
+@pytest.fixture
+def trial(tmp_path):
+    return Trial(tmp_path)
+
+
+def test_an_honest_change_passes_every_gate(trial):
+    report = trial.report()
+
+    assert report.verdict is Verdict.PASSED, [gate.reasons for gate in report.gates]
+    assert [gate.gate for gate in report.gates] == list(GATES)
+    assert all(gate.applicable for gate in report.gates)
+
+
+@pytest.mark.parametrize("outcome", ["failed", "error", "skipped", "xfailed", "xpassed"])
+def test_a_base_test_that_does_not_pass_on_head_blocks(trial, outcome):
+    gate = trial.set(Stage.HEAD, trial.head({ADD: outcome, MUL: "passed"})).gate("tests")
+
+    assert gate.verdict is Verdict.FAILED
+    assert ADD in gate.reasons[0]
+    assert outcome in gate.reasons[0]
+
+
+def test_a_base_test_that_is_gone_or_deselected_blocks(trial):
+    gone = trial.set(Stage.HEAD, trial.head({MUL: "passed"})).gate("tests")
+    every = {MUL: "passed", **CANARY}
+    hidden = trial.set(
+        Stage.HEAD, trial.head({MUL: "passed"}, outputs={"session.json": session(every, not_run=[ADD])})
+    ).gate("tests")
+
+    assert gone.verdict is hidden.verdict is Verdict.FAILED
+    assert "gone" in gone.reasons[0]
+    assert "deselected" in hidden.reasons[0]
+
+
+def test_what_fails_on_both_sides_is_shown_and_does_not_block(trial):
+    trial.set(Stage.BASE, trial.make.tests(Stage.BASE, {ADD: "failed"}, covered=COVERED))
+
+    gate = trial.set(Stage.HEAD, trial.head({ADD: "failed", MUL: "passed"})).gate("tests")
+
+    assert gate.verdict is Verdict.PASSED
+    assert any(ADD in note for note in gate.notes)
+
+
+def test_no_test_at_all_is_not_a_pass(trial):
+    trial.set(Stage.BASE, trial.make.tests(Stage.BASE, {}, covered=COVERED))
+
+    gate = trial.set(Stage.HEAD, trial.head({})).gate("tests")
+
+    assert gate.verdict is Verdict.FAILED
+    assert "zero tests" in gate.reasons[0]
+
+
+def test_a_new_test_must_pass_on_head(trial):
+    assert trial.set(Stage.HEAD, trial.head({ADD: "passed", MUL: "failed"})).gate("tests").verdict is Verdict.FAILED
+
+
+EDITED = {**HEAD, TEST: "def test_add():\n    pass\n"}
+
+
+@pytest.mark.parametrize(("allowed", "verdict"), [(False, Verdict.FAILED), (True, Verdict.PASSED)])
+def test_base_copies_of_edited_tests_must_pass_unless_the_task_allows_test_changes(tmp_path, allowed, verdict):
+    trial = Trial(tmp_path, head=EDITED)
+    trial.set(Stage.BASE_COPIES, trial.make.tests(Stage.BASE_COPIES, {ADD: "failed"}))
+
+    assert trial.gate("tests", test_changes_allowed=allowed).verdict is verdict
+
+
+@pytest.mark.parametrize(("allowed", "verdict"), [(False, Verdict.FAILED), (True, Verdict.PASSED)])
+def test_a_deleted_test_needs_leave(tmp_path, allowed, verdict):
+    trial = Trial(tmp_path, head={path: content for path, content in HEAD.items() if path != TEST})
+    trial.set(Stage.HEAD, trial.head({MUL: "passed"}))
+
+    assert trial.gate("tests", test_changes_allowed=allowed).verdict is verdict
+
+
+def test_leave_to_edit_tests_is_no_leave_to_break_them(tmp_path):
+    trial = Trial(tmp_path, head=EDITED)
+    trial.set(Stage.HEAD, trial.head({ADD: "failed", MUL: "passed"}))
+
+    assert trial.gate("tests", test_changes_allowed=True).verdict is Verdict.FAILED
+
+
+def _without_end(outcomes):
+    return {"events": events({**outcomes, **CANARY}, exit_code=None)}
+
+
+ALL = {ADD: "passed", MUL: "passed"}
+DISAGREEMENTS = {
+    "exit 0 and no session (H8)": ({"tool": ran(0), **_without_end({})}, Verdict.INCONCLUSIVE),
+    "a crash": ({"tool": ran(None, detail="SIGSEGV"), **_without_end({})}, Verdict.INCONCLUSIVE),
+    "out of time": ({"tool": ran(None, timed_out=True), **_without_end({})}, Verdict.INCONCLUSIVE),
+    "exit code better than the session's (H11)": ({"tool": ran(0)}, Verdict.TAMPERED),
+    "exit code worse than the session's": ({"tool": ran(7)}, Verdict.INCONCLUSIVE),
+    "a broken stream": ({"events": None}, Verdict.INCONCLUSIVE),
+    "a stream that makes no sense": ({"events": ({"kind": "finished", "id": ADD, "outcome": "passed"},)}, Verdict.INCONCLUSIVE),
+    "the JUnit file is missing": ({"outputs": {"junit.xml": None}}, Verdict.INCONCLUSIVE),
+    "the JUnit file is garbage": ({"outputs": {"junit.xml": b"<a><b>"}}, Verdict.INCONCLUSIVE),
+    "the session's report is missing": ({"outputs": {"session.json": None}}, Verdict.INCONCLUSIVE),
+    "the JUnit file was rewritten (H11)": ({"outputs": {"junit.xml": junit({**ALL, **dict.fromkeys(CANARY, "passed")})}}, Verdict.TAMPERED),
+    "the JUnit file lacks the canary": ({"outputs": {"junit.xml": junit(ALL)}}, Verdict.TAMPERED),
+    "the session's report was rewritten": ({"outputs": {"session.json": session({ADD: "passed"})}}, Verdict.TAMPERED),
+    "a report says passed, an exception was raised (H12)": (
+        {"outputs": {"session.json": session({**ALL, **CANARY}, disagreements=[[ADD, "call"]])}}, Verdict.TAMPERED),
+    "the project came from elsewhere": (
+        {"outputs": {"session.json": session({**ALL, **CANARY}, foreign=[["calc", "/env/calc.py"]])}}, Verdict.INCONCLUSIVE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DISAGREEMENTS)
+def test_exit_code_report_stream_and_canary_must_agree(trial, case):
+    parts, verdict = DISAGREEMENTS[case]
+
+    report = trial.set(Stage.HEAD, trial.head(ALL, **parts)).report()
+
+    assert report.verdict is verdict
+    assert {gate.gate: gate.verdict for gate in report.gates}["tests"] is verdict
+
+
+def test_a_canary_that_passes_is_tampering_and_one_that_passes_on_base_too_is_unclear(trial):
+    fooled = dict.fromkeys(CANARY, "passed")
+    every = {**ALL, **fooled}
+    parts = {"events": events(every), "outputs": {"junit.xml": junit(every), "session.json": session(every)}}
+    trial.set(Stage.HEAD, trial.head(ALL, **parts))
+    assert trial.gate("tests").verdict is Verdict.TAMPERED
+
+    trial.set(Stage.BASE, trial.make.tests(Stage.BASE, ALL, covered=COVERED, **parts))
+    assert trial.gate("tests").verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_exit_on_import_is_a_failure_not_a_mystery(trial):
+    """H9: pytest reports an internal error, and everything agrees that it did."""
+    parts = {"events": events({}, errors=[("tests/test_core.py", "SystemExit: 0")], exit_code=3), "tool": ran(3)}
+
+    report = trial.set(Stage.HEAD, trial.head({}, **parts)).report()
+
+    assert report.verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_a_stage_without_evidence_is_an_error_never_a_pass(tmp_path, stage):
+    trial = Trial(tmp_path, head=EDITED)
+    assert trial.report().verdict is Verdict.PASSED
+    del trial.stages[stage]
+
+    assert trial.report().verdict is Verdict.ERRORED
+
+
+@pytest.mark.parametrize(
+    ("ended", "verdict"), [("oom", Verdict.INCONCLUSIVE), ("deadline", Verdict.INCONCLUSIVE), ("lost", Verdict.ERRORED)]
+)
+@pytest.mark.parametrize("stage", [Stage.HEAD, Stage.STATIC, Stage.BASE])
+def test_a_sandbox_that_did_not_complete_decides_nothing(trial, stage, ended, verdict):
+    assert trial.set(stage, replace(trial.stages[stage], ended=ended)).report().verdict is verdict
+
+
+def test_a_broken_base_is_never_called_tampering(trial):
+    trial.set(Stage.BASE, trial.make.tests(Stage.BASE, ALL, covered=COVERED, tool=ran(0)))
+
+    assert trial.report().verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("kind", [TaskType.FEATURE, TaskType.BUGFIX])
+def test_a_feature_or_a_fix_needs_a_test_that_fails_without_it(trial, kind):
+    trial.set(Stage.NEW_ON_BASE, trial.make.tests(Stage.NEW_ON_BASE, {MUL: "passed"}))
+
+    assert trial.gate("new_tests", task_type=kind).verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("kind", [TaskType.REFACTOR, TaskType.TEST_ONLY])
+def test_other_tasks_need_none(trial, kind):
+    trial.set(Stage.NEW_ON_BASE, trial.make.tests(Stage.NEW_ON_BASE, {MUL: "passed"}))
+
+    gate = trial.gate("new_tests", task_type=kind)
+    assert not gate.applicable
+    assert gate.reasons
+
+
+def test_a_collection_error_on_base_is_fail_to_pass_evidence(trial):
+    stream = events(CANARY, errors=[(NEW, "ImportError: mul")])
+
+    assert (
+        trial.set(Stage.NEW_ON_BASE, trial.make.tests(Stage.NEW_ON_BASE, {}, events=stream)).gate("new_tests").verdict
+        is Verdict.PASSED
+    )
+
+
+@pytest.mark.parametrize(("executed", "verdict"), [([1, 2, 3, 4], Verdict.PASSED), ([1, 2, 3], Verdict.FAILED)])
+def test_changed_lines_are_counted_against_the_minimum(trial, executed, verdict):
+    covered = {CORE: (executed, sorted({1, 2, 3, 4} - set(executed)))}
+
+    assert trial.set(Stage.HEAD, trial.head(ALL, covered=covered)).gate("coverage").verdict is verdict
+
+
+def test_the_total_must_not_sink(trial):
+    covered = {CORE: ([1, 3, 4], [2])}
+
+    gate = trial.set(Stage.HEAD, trial.head(ALL, covered=covered)).gate("coverage")
+
+    assert gate.verdict is Verdict.FAILED
+    assert "sank" in gate.reasons[0]
+
+
+def test_a_changed_file_that_coverage_does_not_know_counts_as_not_run(trial):
+    gate = trial.set(Stage.HEAD, trial.head(ALL, covered={"calc/__init__.py": ([1], [])})).gate("coverage")
+
+    assert "0 of 2 changed lines ran" in gate.reasons[0]
+
+
+def test_forged_coverage_shows_in_the_file_that_nobody_imports(trial):
+    forged = coverage(COVERED_HEAD).replace(
+        '"executed_lines": [], "missing_lines": [1, 4, 6]', '"executed_lines": [1, 4, 6], "missing_lines": []'
+    )
+    assert forged != coverage(COVERED_HEAD)
+
+    assert (
+        trial.set(Stage.HEAD, trial.head(ALL, outputs={"coverage.json": forged})).report().verdict is Verdict.TAMPERED
+    )
+
+
+def test_a_product_file_altered_during_the_run_makes_its_coverage_unclear(trial):
+    assert (
+        trial.set(Stage.HEAD, replace(trial.stages[Stage.HEAD], altered=(CORE,))).gate("coverage").verdict
+        is Verdict.INCONCLUSIVE
+    )
+
+
+def test_lines_taken_out_of_the_count_block(tmp_path):
+    head = {**HEAD, CORE: HEAD[CORE] + "def sub(a, b):  # pragma: no cover\n    return a - b\n"}
+    trial = Trial(tmp_path, head=head)
+    trial.set(Stage.HEAD, trial.head(ALL, covered={CORE: ([1, 2, 3, 4, 5, 6], [])}))
+
+    assert trial.gate("coverage").verdict is trial.gate("integrity").verdict is Verdict.FAILED
+
+
+AT = f"/workspace/{CORE}"
+CHANGED = [AT, f"/workspace/{NEW}"]
+
+
+@pytest.mark.parametrize(
+    ("severity", "level", "verdict"),
+    [("LOW", "LOW", "passed"), ("MEDIUM", "LOW", "passed"), ("HIGH", "LOW", "failed"), ("LOW", "MEDIUM", "passed"),
+     ("MEDIUM", "MEDIUM", "failed"), ("LOW", "HIGH", "failed"), ("LOW", "CRITICAL", "failed")],
+)  # fmt: skip
+def test_new_security_findings_block_by_level(trial, severity, level, verdict):
+    words = {"LOW": "INFO", "MEDIUM": "WARNING", "HIGH": "ERROR"}
+    outputs = {
+        "bandit.json": bandit([("B307", severity, AT, 4)], CHANGED),
+        "semgrep.json": semgrep([("r", words[severity], AT, 4)], CHANGED),
+    }
+    trial.set(Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs=outputs))
+
+    assert {str(trial.gate(name, security_level=SecurityLevel(level)).verdict) for name in ("bandit", "semgrep")} == {
+        verdict
+    }
+
+
+def test_what_base_has_is_shown_and_not_blamed(trial):
+    """The finding moved by no line here, but it is matched by its text."""
+    for stage in (Stage.STATIC, Stage.BASE_STATIC):
+        scanned = CHANGED if stage is Stage.STATIC else [f"/workspace/{path}" for path in BASE]
+        outputs = {"bandit.json": bandit([("B307", "HIGH", AT, 2)], scanned), "ruff.json": ruff([("F401", AT, 2)])}
+        trial.set(stage, trial.make.static(stage, trial.change, outputs=outputs))
+
+    assert trial.report().verdict is Verdict.PASSED
+    assert [finding.new for finding in trial.gate("bandit").findings] == [False]
+
+
+def test_each_finding_of_base_excuses_one_of_heads(trial):
+    base = {"ruff.json": ruff([("F401", AT, 2)])}
+    head = {"ruff.json": ruff([("F401", AT, 2), ("F401", AT, 4)])}
+    trial.set(Stage.BASE_STATIC, trial.make.static(Stage.BASE_STATIC, trial.change, outputs=base))
+    trial.set(Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs=head))
+
+    gate = trial.gate("lint")
+    assert [finding.new for finding in gate.findings] == [False, True]
+    assert gate.verdict is Verdict.FAILED
+
+
+STATIC_CASES = {
+    "no parser takes the file (H24)": ({"ruff.json": ruff([(None, AT, 1)]), "bandit.json": bandit([], CHANGED, [(AT, "syntax error")])}, {},
+                                       "bandit", "failed"),
+    "only semgrep cannot read a region (H26)": ({"semgrep.json": semgrep([], CHANGED, [(AT, "Syntax error")])}, {}, "semgrep", "inconclusive"),
+    "only bandit cannot read the file": ({"bandit.json": bandit([], CHANGED, [(AT, "syntax error")])}, {}, "bandit", "inconclusive"),
+    "a changed file was not scanned (H25)": ({"semgrep.json": semgrep([], CHANGED[:1])}, {}, "semgrep", "inconclusive"),
+    "bandit skipped a file": ({"bandit.json": bandit([], CHANGED[:1])}, {}, "bandit", "inconclusive"),
+    "corrupt report": ({"semgrep.json": b"{"}, {}, "semgrep", "errored"),
+    "empty report": ({"ruff.json": b""}, {}, "lint", "errored"),
+    "no report": ({"bandit.json": None}, {}, "bandit", "errored"),
+    "the tool crashed": ({}, {"semgrep": ran(2)}, "semgrep", "errored"),
+    "the tool ran out of time": ({}, {"bandit": ran(None, timed_out=True)}, "bandit", "inconclusive"),
+    "the output was cut": ({}, {"secrets": ran(0, truncated=True)}, "secrets", "inconclusive"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STATIC_CASES)
+def test_a_scanner_that_did_not_do_its_work_is_no_pass(trial, case):
+    outputs, tools, gate, verdict = STATIC_CASES[case]
+    trial.set(Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs=outputs, tools=tools))
+
+    assert trial.gate(gate).verdict == verdict
+    assert trial.gate(gate).reasons
+
+
+@pytest.mark.parametrize("output", ["secrets.json", "secrets-allowed.json"])
+def test_a_new_secret_blocks_whether_a_comment_allows_it_or_not(trial, output):
+    trial.set(
+        Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs={output: secrets({CORE: ("ab" * 20, 4)})})
+    )
+
+    gate = trial.gate("secrets")
+    assert gate.verdict is Verdict.FAILED
+    assert gate.findings[0].suppressed is (output == "secrets-allowed.json")
+
+
+def test_a_secret_that_base_has_in_the_same_file_is_not_blamed(trial):
+    for stage in (Stage.STATIC, Stage.BASE_STATIC):
+        trial.set(
+            stage, trial.make.static(stage, trial.change, outputs={"secrets.json": secrets({CORE: ("ab" * 20, 2)})})
+        )
+
+    assert trial.gate("secrets").verdict is Verdict.PASSED
+
+
+def test_an_empty_change_fails_and_says_so(tmp_path):
+    report = Trial(tmp_path, head=BASE).report()
+
+    assert report.verdict is Verdict.FAILED
+    assert "empty" in report.gates[-1].reasons[0]
+
+
+def test_a_refused_entry_fails_and_is_named(trial):
+    trial.change = replace(trial.change, refused_entries=("vendored/.git: a nested repository",))
+
+    report = trial.report()
+    assert report.verdict is Verdict.FAILED
+    assert "vendored/.git" in report.gates[-1].reasons[0]
+
+
+def test_a_gate_that_does_not_exist_is_refused_and_integrity_cannot_be_left_out(trial):
+    with pytest.raises(ValueError, match="no such gate: style"):
+        trial.report(gates=("style",))
+    assert [gate.gate for gate in trial.report(gates=("lint",)).gates] == ["lint", "integrity"]
+
+
+def test_requirements_in_prose_are_shown_as_not_judged(trial):
+    assert any(
+        "Unit test valid login" in note for note in trial.report(testing_requirements=("Unit test valid login",)).notes
+    )
