@@ -151,7 +151,7 @@ async def list_tasks(where: Where, output: Output, status: str | None, limit: in
     if output.as_json:
         output.document(page)
     else:
-        columns = ("key", "status", "verdict", "run_state", "task_type", "priority", "created_at")
+        columns = ("key", "status", "verdict", "run_state", "created_at")
         output.result.print(rows_table(columns, page["items"]))
     return 0
 

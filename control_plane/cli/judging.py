@@ -13,6 +13,7 @@ from control_plane.cli.errors import ServerError
 from control_plane.cli.timeline import Timeline
 
 _CHILDREN_EVERY_S = 0.7
+_CANCEL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,11 @@ async def judge(client: Client, order: Order, timeline: Timeline, tell: Callable
     try:
         await _follow(client, run_id, timeline)
     except asyncio.CancelledError:
-        with contextlib.suppress(ServerError):
-            await client.post(f"/v1/tasks/{task['id']}/cancel")
+        tell("cancelling the task; interrupt once more to leave it to the next control plane")
+        with contextlib.suppress(ServerError, TimeoutError):
+            async with asyncio.timeout(_CANCEL_S):
+                await client.post(f"/v1/tasks/{task['id']}/cancel")
+                await _follow(client, run_id, Timeline())  # in this process: who leaves now, leaves the sandbox running
         raise
     return await _judged(client, task, timeline)
 

@@ -34,7 +34,7 @@ class Output:
 
     def tell(self, text: str) -> None:
         """A remark on the way."""
-        self.people.print(plain(text), markup=False, style="dim")
+        self.people.print(plain(text), markup=False, style="dim", soft_wrap=True)
 
     @asynccontextmanager
     async def progress(self, timeline: Timeline) -> AsyncIterator[None]:

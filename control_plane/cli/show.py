@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -55,7 +56,9 @@ def verdict_text(verdict: object) -> Text:
 
 def rows_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
     """A plain table of some fields of documents."""
-    table = Table(*columns)
+    table = Table(box=box.SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0, overflow="fold")  # the first one is there to be copied
     for row in rows:
         table.add_row(*(Text(plain(row.get(column) if row.get(column) is not None else "")) for column in columns))
     return table
