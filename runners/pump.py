@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 _READ_BYTES = 256 * 2**10
+_MARKER_BYTES = 256
+"""Kept back from a stream of lines, so that its marker still fits under the cap that the door has too."""
 
 
 class Taker(Protocol):
@@ -39,7 +41,7 @@ class CappedLines:
     """
 
     def __init__(self, cap: int, keep: Callable[[bytes], None], marker: Callable[[int], bytes]) -> None:
-        self._room, self._keep, self._marker = cap, keep, marker
+        self._room, self._keep, self._marker = max(0, cap - _MARKER_BYTES), keep, marker
         self._line_open = False
         self.dropped = 0
 
