@@ -4,10 +4,12 @@ A slot is a directory with a sparse ext4 image, mounted at `fs` beside it. A ren
 and loop device along; after it they bear the sandbox's name.
 """
 
+import errno
 import fcntl
 import os
 import subprocess
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,8 +19,12 @@ from pathlib import Path
 
 from sandboxes.docker import mounts
 
+_FORMAT = 1
+"""Counts changes of how templates are formatted; one of another number is not used."""
+
 _INODE_BYTES = 256
 _OVERHEAD_BYTES = 512 * 2**10
+_DRAFT_S = 600.0
 _MAKING, _SPENT = "making-", "spent-"
 
 # No journal and no barriers: a slot need not survive a power cut, and an agent's fsync must not reach the host's disk.
@@ -95,6 +101,7 @@ class Slots:
         self._discard_spent()
 
     def _fill(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)  # of this thread: sandboxes go first
         self._sweep()
         while not self._closed:
             self._wake.clear()
@@ -122,6 +129,10 @@ class Slots:
 
     def _sweep(self) -> None:
         """Discard what a killed process left half made, and whole slots whose mount is gone (a reboot)."""
+        for draft in self._root.glob("template-*.*"):
+            with suppress(FileNotFoundError):  # it was renamed, or swept by somebody else
+                if time.time() - draft.stat().st_mtime > _DRAFT_S:
+                    draft.unlink()
         for left in self._root.glob(f"{_MAKING}*"):
             with suppress(OSError), _held(left):  # its maker holds it as long as it lives
                 self._discard(left)
@@ -183,8 +194,29 @@ def discard(slot: Path) -> None:
 
 
 def _make(slot: Path, size: Size) -> None:
-    image = slot / "image"
-    with image.open("wb") as file:
+    _copy_sparse(_template(slot.parent, size), slot / "image")
+    (slot / "fs").mkdir(mode=0o700)
+    mounts.mount_image(slot / "image", slot / "fs", _OPTIONS)
+    (slot / "fs" / "lost+found").rmdir()
+    for name in ("upper", "work", "out"):
+        (slot / "fs" / name).mkdir(mode=0o755)
+
+
+def _template(root: Path, size: Size) -> Path:
+    """An empty file system of that size, formatted once; a copy of what little it holds is 10 times quicker than mkfs."""
+    template = root / f"template-{_FORMAT}-{size}"
+    if not template.exists():
+        draft = root / f"{template.name}.{uuid.uuid4().hex}"
+        try:
+            _format(draft, size)
+            draft.rename(template)
+        finally:
+            draft.unlink(missing_ok=True)
+    return template
+
+
+def _format(image: Path, size: Size) -> None:
+    with image.open("xb") as file:
         file.truncate(size.data_bytes + size.files * _INODE_BYTES + _OVERHEAD_BYTES + size.data_bytes // 4096)
     image.chmod(0o600)
     command = ["mkfs.ext4", "-q", "-F", "-O", "^has_journal,^resize_inode", "-m", "0", "-I", str(_INODE_BYTES)]
@@ -192,11 +224,24 @@ def _make(slot: Path, size: Size) -> None:
     made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if made.returncode:
         raise OSError(f"mkfs.ext4 could not make a {size.data_bytes}-byte slot: {made.stderr.strip()}")
-    (slot / "fs").mkdir(mode=0o700)
-    mounts.mount_image(image, slot / "fs", _OPTIONS)
-    (slot / "fs" / "lost+found").rmdir()
-    for name in ("upper", "work", "out"):
-        (slot / "fs" / name).mkdir(mode=0o755)
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    with source.open("rb") as read, target.open("xb") as written:
+        target.chmod(0o600)
+        end = os.fstat(read.fileno()).st_size
+        written.truncate(end)
+        at = 0
+        while at < end:
+            try:
+                at = os.lseek(read.fileno(), at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                break  # only a hole is left
+            until = os.lseek(read.fileno(), at, os.SEEK_HOLE)
+            while at < until:
+                at += os.copy_file_range(read.fileno(), written.fileno(), until - at, at, at)
 
 
 @contextmanager
