@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class JudgeOptions:
 def run(command: Coroutine[Any, Any, int], output: Output, *, verbose: bool = False) -> int:
     """Run a command to its exit code; an error of ours becomes one sentence on stderr (and a document with `--json`)."""
     _configure_logs(verbose)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # a CI's cancel is a person's Ctrl-C
     try:
         return asyncio.run(command)
     except CliError as error:
@@ -138,7 +140,7 @@ async def up(port: int, output: Output) -> int:
                 if output.as_json:
                     output.document({"address": address, "token_file": str(token)})
                 output.people.print(f"the control plane answers at {address}; its token is in {token}", soft_wrap=True)
-                await uvicorn.Server(config).serve(sockets=[listener])
+                await _Server(config).serve(sockets=[listener])
             finally:
                 await asyncio.to_thread(address_file(own.home).unlink, missing_ok=True)
     return 0
@@ -257,6 +259,22 @@ async def examine(output: Output) -> int:
             if finding.advice:
                 output.result.print(Text(f"       {plain(finding.advice)}", style="dim"), soft_wrap=True)
     return 2 if worst else 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which would raise the signal again at its end, and so kill us before the house is in order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The first signal ends serving, and then everything in turn; the second one does not wait for open requests."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
 
 def _server(where: Where) -> "contextlib._AsyncGeneratorContextManager[Connection]":
