@@ -89,4 +89,4 @@ def _line(contents: Mapping[str, bytes], hit: Hit) -> str:
 
 
 def _finding(hit: Hit, print_: str, *, new: bool, blocks: bool) -> Finding:
-    return Finding(hit.rule, hit.severity, hit.path, hit.line, hit.message, print_, new, blocks, hit.cwe)
+    return Finding(hit.rule, hit.severity, hit.path, hit.line, hit.message, print_, new, blocks, hit.cwe, hit.allowed)

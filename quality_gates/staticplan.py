@@ -7,18 +7,12 @@ from quality_gates.changes import aliases, changed_python, changed_texts
 from quality_gates.layout import python_files
 from quality_gates.linting import ruff_configuration
 from quality_gates.model import Change, GatePolicy, Stage, StagePlan, TreeRecipe
-from quality_gates.paths import JUDGE, OUT, WORKSPACE, in_workspace, is_python, is_regular
+from quality_gates.paths import JUDGE, OUT, in_workspace, is_python, is_regular
 from quality_gates.toolrun import ToolRun
 
 STATIC_TIMEOUT_S = 300.0
-RUFF, BANDIT, SEMGREP, SECRETS, SECRETS_ALLOWED = (
-    "ruff.json",
-    "bandit.json",
-    "semgrep.json",
-    "secrets.json",
-    "secrets-allowed.json",
-)
-OUTPUTS = {RUFF: 64 * 2**20, BANDIT: 64 * 2**20, SEMGREP: 64 * 2**20, SECRETS: 32 * 2**20, SECRETS_ALLOWED: 32 * 2**20}
+RUFF, BANDIT, SEMGREP, SECRETS = "ruff.json", "bandit.json", "semgrep.json", "secrets.json"
+OUTPUTS = {RUFF: 64 * 2**20, BANDIT: 64 * 2**20, SEMGREP: 64 * 2**20, SECRETS: 32 * 2**20}
 SEMGREP_EXPERIMENTAL = True
 """Whether semgrep's newer engine is used: several times as fast to start, and marked experimental by its makers."""
 _TOOLS = "/opt/vsc/bin"
@@ -74,14 +68,12 @@ def _stage(
     if suffixed:
         tools.append(_semgrep(suffixed, experimental=experimental))
     if texts:
-        tools += [
-            _secrets("secrets", SECRETS, (), texts),
-            _secrets("secrets-allowed", SECRETS_ALLOWED, ("--only-allowlisted",), texts),
-        ]
+        tools.append(_secrets(texts))
     configuration = {
         f"{JUDGE}/ruff.toml": ruff_configuration(policy.linting_rules).encode(),
         f"{JUDGE}/bandit.yaml": trusted.BANDIT.encode(),
         f"{JUDGE}/bandit.ini": trusted.BANDIT_INI.encode(),
+        f"{JUDGE}/scan_secrets.py": trusted.plugin_file("scan_secrets.py"),
         **{f"{JUDGE}/rules/{name}": content for name, content in trusted.rule_pack().items()},
     }
     outputs = {name: size for name, size in OUTPUTS.items() if any(name == _output(tool) for tool in tools)}
@@ -135,7 +127,6 @@ def _semgrep(files: Iterable[str], *, experimental: bool) -> ToolRun:
     return ToolRun("semgrep", argv, STATIC_TIMEOUT_S, _environ(), stdout=SEMGREP)
 
 
-def _secrets(name: str, output: str, options: tuple[str, ...], files: Iterable[str]) -> ToolRun:
-    """It names only files below its working directory; isolated mode keeps that directory off its import path."""
-    argv = _python("detect_secrets", "scan", "--all-files", "--no-verify", *options, "--", *files)
-    return ToolRun(name, argv, STATIC_TIMEOUT_S, _environ(), cwd=WORKSPACE, stdout=output)
+def _secrets(files: Iterable[str]) -> ToolRun:
+    argv = (f"{_TOOLS}/python", "-I", "-B", f"{JUDGE}/scan_secrets.py", f"{OUT}/{SECRETS}", *files)
+    return ToolRun("secrets", argv, STATIC_TIMEOUT_S, _environ())

@@ -17,6 +17,8 @@ class Hit:
     cwe: str | None = None
     secret: str | None = None
     """detect-secrets: the hash of what it found."""
+    allowed: bool = False
+    """A comment in the file asks to look away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,38 @@
-"""detect-secrets' JSON: hashes of secrets, never the secrets."""
+"""What our search with detect-secrets found: hashes of secrets, never the secrets."""
 
 from quality_gates.model import Severity
-from quality_gates.parsers.reading import guarded, integer, json_document, mapping, path_text, sequence, text
+from quality_gates.parsers.reading import (
+    ParseError,
+    guarded,
+    integer,
+    json_document,
+    mapping,
+    path_text,
+    sequence,
+    text,
+)
 from quality_gates.parsers.scans import Hit, Scan
 
 
 @guarded
 def parse(content: bytes) -> Scan:
-    """Findings by file, relative to the directory that the tool ran in."""
+    """Findings, the files that were searched, and those that could not be."""
     document = mapping(json_document(content))
-    hits = []
-    for name, rows in mapping(document["results"]).items():
-        for row in map(mapping, sequence(rows)):
-            kind = text(row["type"], 100)
-            hashed = text(row["hashed_secret"], 100)
-            hits.append(
-                Hit(
-                    kind,
-                    Severity.HIGH,
-                    path_text(name),
-                    integer(row["line_number"]),
-                    f"looks like a secret: {kind}",
-                    secret=hashed,
-                )
-            )
-    return Scan(tuple(hits), None, (), text(document["version"], 50))
+    hits = [
+        _hit(path_text(name), mapping(row))
+        for name, rows in mapping(document["results"]).items()
+        for row in sequence(rows)
+    ]
+    scanned = frozenset(path_text(name) for name in sequence(document["scanned"]))
+    errors = tuple((path_text(path), text(problem)) for path, problem in map(sequence, sequence(document["errors"])))
+    return Scan(tuple(hits), scanned, errors, text(document["version"], 50))
+
+
+def _hit(path: str, row: object) -> Hit:
+    fields = mapping(row)
+    allowed = fields["allowed"]
+    if not isinstance(allowed, bool):
+        raise ParseError("expected true or false")
+    kind, line = text(fields["type"], 100), integer(fields["line_number"])
+    message = f"looks like a secret: {kind}" + (", allow-listed in the file" if allowed else "")
+    return Hit(kind, Severity.HIGH, path, line, message, secret=text(fields["hashed_secret"], 100), allowed=allowed)

@@ -89,13 +89,12 @@ class Evidence:
         of_base = stage is Stage.BASE_STATIC
         stages = base_plan(change, GatePolicy(), ENVIRONMENT) if of_base else plan(change, GatePolicy(), ENVIRONMENT)
         wanted = next(item for item in stages if item.stage is stage)
-        read = {tool.name: list(tool.argv[tool.argv.index("--") + 1 :]) for tool in wanted.tools}
+        read = {tool.name: files_of(tool) for tool in wanted.tools}
         written = {
             "ruff.json": "[]",
             "bandit.json": bandit([], read.get("bandit", [])),
             "semgrep.json": semgrep([], read.get("semgrep", [])),
-            "secrets.json": secrets({}),
-            "secrets-allowed.json": secrets({}),
+            "secrets.json": secrets({}, read.get("secrets", [])),
         }
         started = {name: ran() for name in read}
         return stage_evidence(stage, {**started, **(tools or {})}, self.files({**written, **(outputs or {})}))
@@ -162,10 +161,17 @@ def ruff(results):
     )
 
 
-def secrets(results):
-    """detect-secrets' document."""
+def secrets(results, scanned=(), errors=(), *, allowed=False):
+    """Our search's document; path -> (hash, line)."""
     rows = {
-        path: [{"type": "Secret Keyword", "hashed_secret": hashed, "line_number": line}]
+        path: [{"type": "Secret Keyword", "hashed_secret": hashed, "line_number": line, "allowed": allowed}]
         for path, (hashed, line) in results.items()
     }
-    return json.dumps({"version": "1.5.0", "results": rows})
+    return json.dumps(
+        {"version": "1.5.0", "results": rows, "scanned": list(scanned), "errors": [list(pair) for pair in errors]}
+    )
+
+
+def files_of(tool):
+    """The files that a static tool is given."""
+    return [word for word in tool.argv[1:] if word.startswith(("/workspace/", "/vsc/judge/alias/"))]

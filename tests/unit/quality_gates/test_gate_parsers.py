@@ -23,7 +23,10 @@ GOOD = {
     "coverage": (coverage_parser.parse, coverage({"a.py": ([1], [2])})),
     "junit": (junit_parser.parse, junit({"a.py::test": "failed"})),
     "ruff": (ruff_parser.parse, ruff([("F401", "/workspace/a.py", 1)])),
-    "secrets": (secrets_parser.parse, secrets({"a.py": ("ab", 1)})),
+    "secrets": (
+        secrets_parser.parse,
+        secrets({"/workspace/a.py": ("ab", 1)}, ["/workspace/a.py"], [("/workspace/b", "no")]),
+    ),
     "semgrep": (semgrep_parser.parse, semgrep([("r", "ERROR", "/workspace/a.py", 1)], ["/workspace/a.py"])),
     "session": (session_parser.parse, session({"a.py::test": "passed"})),
 }

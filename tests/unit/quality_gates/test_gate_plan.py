@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from gate_evidence import ENVIRONMENT
+from gate_evidence import ENVIRONMENT, files_of
 from gatelab import change_of
 
 from quality_gates import trusted
@@ -90,7 +90,8 @@ def test_odd_names_cannot_be_taken_for_options():
     static = stages({**BASE, **dict.fromkeys(names, "x = 1\n")})[Stage.STATIC]
 
     for tool in static.tools:
-        files = tool.argv[tool.argv.index("--") + 1 :]
+        files = files_of(tool)
+        assert len(files) == sum("/workspace" in word or "alias" in word for word in tool.argv)
         assert {f"/workspace/{name}" for name in names} <= set(files), tool.name
         assert all(file.startswith("/") for file in files)
 

@@ -361,24 +361,29 @@ def test_a_scanner_that_did_not_do_its_work_is_no_pass(trial, case):
     assert trial.gate(gate).reasons
 
 
-@pytest.mark.parametrize("output", ["secrets.json", "secrets-allowed.json"])
-def test_a_new_secret_blocks_whether_a_comment_allows_it_or_not(trial, output):
-    trial.set(
-        Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs={output: secrets({CORE: ("ab" * 20, 4)})})
-    )
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_new_secret_blocks_whether_a_comment_allows_it_or_not(trial, allowed):
+    document = secrets({AT: ("ab" * 20, 4)}, CHANGED, allowed=allowed)
+    trial.set(Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs={"secrets.json": document}))
 
     gate = trial.gate("secrets")
     assert gate.verdict is Verdict.FAILED
-    assert gate.findings[0].suppressed is (output == "secrets-allowed.json")
+    assert gate.findings[0].suppressed is allowed
 
 
 def test_a_secret_that_base_has_in_the_same_file_is_not_blamed(trial):
     for stage in (Stage.STATIC, Stage.BASE_STATIC):
-        trial.set(
-            stage, trial.make.static(stage, trial.change, outputs={"secrets.json": secrets({CORE: ("ab" * 20, 2)})})
-        )
+        document = secrets({AT: ("ab" * 20, 2)}, CHANGED)
+        trial.set(stage, trial.make.static(stage, trial.change, outputs={"secrets.json": document}))
 
     assert trial.gate("secrets").verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize("document", [secrets({}, CHANGED[:1]), secrets({}, CHANGED[:1], [(AT, "OSError")])])
+def test_a_changed_file_that_was_not_searched_is_no_pass(trial, document):
+    trial.set(Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs={"secrets.json": document}))
+
+    assert trial.gate("secrets").verdict is Verdict.INCONCLUSIVE
 
 
 def test_an_empty_change_fails_and_says_so(tmp_path):
