@@ -38,7 +38,9 @@ def stage_of_tests(
     """The whole suite, or the files in `only`. Facts of the project come from base, so that all stages run alike."""
     configuration = base_configuration(change, environment)
     where = layout(change.base_tree)
-    paths = [f"{WORKSPACE}/{path}" for path in only] or _targets(configuration, change.base_tree)
+    # Only head may have moved its tests; every other stage has base's, or names its files.
+    present = change.head_tree if stage is Stage.HEAD else change.base_tree
+    paths = [f"{WORKSPACE}/{path}" for path in only] or _targets(configuration, present)
     return StagePlan(
         stage=stage,
         tree=tree,
@@ -51,7 +53,7 @@ def stage_of_tests(
 
 
 def _targets(configuration: PytestConfiguration, tree: Mapping[str, str]) -> list[str]:
-    """What pytest is asked to collect: the configured paths that exist at base, else everything."""
+    """What pytest is asked to collect: the configured paths that exist in the tree, else everything."""
     folders = {parent for path in tree for parent in _parents(path)} | set(tree)
     found: list[str] = []
     for pattern in configuration.testpaths:

@@ -85,6 +85,13 @@ def test_conftest_is_bases_unless_test_changes_are_allowed():
     assert stages(head, allowed)[Stage.NEW_ON_BASE].tree.side == "base"
 
 
+def test_head_may_have_moved_its_tests():
+    moved = {path.replace("tests/", "checks/"): content for path, content in BASE.items()}
+
+    assert run_json(stages(moved)[Stage.HEAD])["pytest_args"][-2] == "/workspace"
+    assert run_json(stages(moved)[Stage.BASE_COPIES])["pytest_args"][-2] == "/workspace/tests"
+
+
 def test_odd_names_cannot_be_taken_for_options():
     names = ["-rf.py", "a b.py", "new\nline.py", "--config=x.py"]
     static = stages({**BASE, **dict.fromkeys(names, "x = 1\n")})[Stage.STATIC]

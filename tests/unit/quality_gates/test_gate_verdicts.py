@@ -213,6 +213,38 @@ def test_a_sandbox_that_did_not_complete_decides_nothing(trial, stage, ended, ve
     assert trial.set(stage, replace(trial.stages[stage], ended=ended)).report().verdict is verdict
 
 
+NEEDED = [
+    (stage, output) for stage in (Stage.HEAD, Stage.BASE) for output in ("junit.xml", "session.json", "coverage.json")
+]
+NEEDED += [
+    (stage, output) for stage in (Stage.NEW_ON_BASE, Stage.BASE_COPIES) for output in ("junit.xml", "session.json")
+]
+NEEDED += [
+    (stage, output)
+    for stage in (Stage.STATIC, Stage.BASE_STATIC)
+    for output in ("ruff.json", "bandit.json", "semgrep.json", "secrets.json")
+]
+
+
+GARBAGE = [None, b"", b"{}", b"[]", b"\xff\x00", b"{" * 10_000, b"<testsuites/>"]
+TRIALS = [
+    (stage, output, garbage)
+    for stage, output in NEEDED
+    for garbage in GARBAGE
+    if (output, garbage) != ("ruff.json", b"[]")
+]
+
+
+@pytest.mark.parametrize(("stage", "output", "garbage"), TRIALS)
+def test_garbage_in_any_output_is_never_a_pass(tmp_path, stage, output, garbage):
+    trial = Trial(tmp_path, head=EDITED)
+    (place := tmp_path / "garbage").write_bytes(garbage or b"")
+    outputs = {**trial.stages[stage].outputs, output: place if garbage is not None else None}
+    kept = {name: path for name, path in outputs.items() if path is not None}
+
+    assert trial.set(stage, replace(trial.stages[stage], outputs=kept)).report().verdict is not Verdict.PASSED
+
+
 def test_a_broken_base_is_never_called_tampering(trial):
     trial.set(Stage.BASE, trial.make.tests(Stage.BASE, ALL, covered=COVERED, tool=ran(0)))
 
