@@ -43,7 +43,7 @@ def test_every_decision_is_listed_once_and_in_its_form():
 
 
 def test_every_page_is_on_the_map():
-    on_map = set(re.findall(r"\(([\w-]+\.md)\)", (ROOT / "docs/README.md").read_text()))
+    on_map = set(re.findall(r"[(`]([\w-]+\.md)[)`]", (ROOT / "docs/README.md").read_text()))
 
     assert {page.name for page in ROOT.glob("docs/*.md")} - {"README.md"} - on_map == set()
 
