@@ -40,9 +40,5 @@ class Settings(BaseSettings):
     judge_again: int = Field(default=2, ge=0, le=2)
     """How often a patch that could not be decided is judged again before a person looks at it."""
 
-    log_bytes: int = Field(default=8 * 2**20, ge=2**10)
-    """Bytes kept of one stream of one sandbox."""
-    outputs_bytes: int = Field(default=256 * 2**20, ge=2**10)
-    """Bytes that one output of a sandbox may have at most, whatever its plan says."""
     patch_bytes: int = Field(default=32 * 2**20, ge=2**10)
     """Bytes of a patch; a larger one is refused."""

@@ -16,6 +16,7 @@ from control_plane.repos.snapshots import Snapshots
 from control_plane.repos.trees import Trees
 from quality_gates.model import Stage, StageEvidence, StagePlan, ToolEvidence, TreeRecipe
 from runners import protocol
+from runners.changes import CHANGES, read_changes
 from sandboxes.errors import BlobMissing, TooLarge
 from sandboxes.spec import Artifact, Ended, Workspace
 
@@ -71,7 +72,6 @@ class Judging:
         """What a stage left, as evidence. Blocking. Hostile: whatever cannot be read is missing, never an error of ours."""
         outcome = end.outcome
         result = _document(self._blobs, outcome.outputs.get(protocol.RESULT))
-        changes = _document(self._blobs, outcome.collected.get("changes.json"))
         return StageEvidence(
             stage=plan.stage,
             ended=outcome.ended.value,
@@ -82,9 +82,15 @@ class Judging:
                 name: self._blobs.path(one.sha256) for name, one in outcome.outputs.items() if name != protocol.RESULT
             },
             events=self._events(end),
-            altered=tuple(str(path) for path in changes.get("altered_tracked", ["(the workspace could not be read)"])),
+            altered=self._altered(outcome.collected.get(CHANGES)),
             limits_hit=tuple(f"{name}: {why}" for name, why in outcome.refused.items() if name in plan.outputs),
         )
+
+    def _altered(self, listed: Artifact | None) -> tuple[str, ...]:
+        """Tracked files that the stage changed; ours to say, so a list that is missing is itself a finding."""
+        if listed is None:
+            return ("(what the stage left could not be read)",)
+        return tuple(os.fsdecode(path) for path in read_changes(self._blobs.path(listed.sha256)).altered_tracked)
 
     def _events(self, end: StageEnd) -> tuple[Mapping[str, Any], ...] | None:
         sealed = end.streams.get("tests")

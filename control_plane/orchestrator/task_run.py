@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -9,9 +10,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.blobs.store import BlobStore
+from control_plane.db.base import new_id
 from control_plane.orchestrator.base_runs import BaseRuns
 from control_plane.orchestrator.children import RECHECK_S, Wanted, ensure_child
 from control_plane.orchestrator.ending import lose
@@ -27,21 +30,19 @@ from control_plane.repos.changes import Changes
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshots import Snapshots
 from control_plane.repos.trees import Trees
-from control_plane.runs.models import Run
+from control_plane.runs.models import AgentSession, Run
 from control_plane.runs.moves import move_run
-from control_plane.runs.rules import RunState
+from control_plane.runs.rules import RunState, SessionStatus
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
 from quality_gates.judge import judge
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, TaskReport, Verdict
 from quality_gates.plan import plan
 from runners import protocol
+from runners.changes import CHANGES, PATCH, read_changes
 from sandboxes.errors import SandboxStartFailed
 from sandboxes.spec import Ended, Workspace
 
-CHANGES = "changes.json"
-PATCH = "change.patch"
-CHANGES_BYTES = 64 * 2**20
 TERMINATE_GRACE_S = 10.0
 _WHY = {
     Ended.OOM: "ran out of memory",
@@ -60,6 +61,10 @@ _AGENTS_OWN = {Ended.COMPLETED, Ended.OOM, Ended.DEADLINE}
 
 NO_ENVIRONMENT = Environment(sha256="", image="", python="", own_pytest=False, pytest_plugins=())
 """For a change that no sandbox has to look at: it is empty, or dehydrate has refused it."""
+
+
+_RUNNERS_CODES = {0, 124, 125, 143}
+"""What PID 1 exits with (docs/runner.md). Code inside its namespace cannot kill it, so any other end came from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +174,18 @@ class TaskRuns:
         """The patch is made again from objects of our own: what is judged is what applies to base, exactly."""
         end = await self._stages.run(lease, await self._execute_draft(run))  # its end is on record: nothing is launched
         left = await self._dehydrated(run, end)
+        why_not = await asyncio.to_thread(self._agents_failure, end)
+        await self._record_session(run, end, succeeded=why_not is None)
         changes: dict[str, Any] = {"patch_sha256": left.patch_sha256, "head_tree": left.head_tree}
         if run.cancel_requested_at is not None or end.outcome.ended is Ended.TERMINATED:
             return await self._move(run, lease, RunState.CANCELLED, cause="cancelled by request", changes=changes)
         if end.outcome.ended not in _AGENTS_OWN:
             why = f"the execution {_WHY[end.outcome.ended]}: {end.outcome.detail}; queue the task again"
             return await self._lost(run, lease, why, changes)
-        if (why_not := await asyncio.to_thread(self._agents_failure, end)) is not None:
+        if end.outcome.ended is Ended.COMPLETED and end.outcome.exit_code not in _RUNNERS_CODES:
+            why = f"the runner itself was ended from outside (exit code {end.outcome.exit_code}); queue the task again"
+            return await self._lost(run, lease, why, changes)
+        if why_not is not None:
             return await self._undecided(run, lease, Verdict.FAILED, why_not, changes)
         facts = {**run.facts, "refused": list(left.refused)}
         return await self._move(run, lease, RunState.VERIFYING, changes={**changes, "facts": facts})
@@ -204,15 +214,30 @@ class TaskRuns:
         listed, patch = end.outcome.collected.get(CHANGES), end.outcome.collected.get(PATCH)
         if listed is None or patch is None:
             nothing = await asyncio.to_thread(self._blobs.put_bytes, b"")
-            why = end.outcome.refused.get("workspace", "what the agent left could not be collected")
-            return Dehydrated(nothing.sha256, str(run.base_tree), (why,))
-        document = json.loads(await asyncio.to_thread(self._blobs.read, listed.sha256, CHANGES_BYTES))
+            why = "; ".join(f"{name}: {reason}" for name, reason in end.outcome.refused.items() if "collect" in name)
+            return Dehydrated(
+                nothing.sha256, str(run.base_tree), (why or "what the agent left could not be collected",)
+            )
+        told = await asyncio.to_thread(read_changes, self._blobs.path(listed.sha256))
         content = await asyncio.to_thread(self._blobs.read, patch.sha256, PATCH_BYTES)
         tree = await self._trees.apply_patch(run.repo_id.hex, run.base_commit, content)
-        if document["tree"] is not None and document["tree"] != tree:  # a bug of ours; it must never be judged
-            raise RuntimeError(f"patch {patch.sha256} makes tree {tree}, not {document['tree']}")
-        refused = tuple(f"{one['path']}: {one['reason']}" for one in document["refused"])
+        if told.tree is not None and told.tree != tree:  # a bug of ours; it must never be judged
+            raise RuntimeError(f"patch {patch.sha256} makes tree {tree}, not {told.tree}")
+        refused = tuple(f"{os.fsdecode(one.path)}: {one.reason}" for one in told.refused)
         return Dehydrated(patch.sha256, tree, refused)
+
+    async def _record_session(self, run: Run, end: StageEnd, *, succeeded: bool) -> None:
+        """The session's metrics (SPEC section 5.8) as the provider measured them; the first record stays."""
+        took = end.ended_at - end.started_at
+        row = {
+            "id": new_id(),
+            "run_id": run.id,
+            "task_id": run.task_id,
+            "execution_time_ms": max(0, round(took.total_seconds() * 1000)),
+            "status": SessionStatus.SUCCESS if succeeded else SessionStatus.FAILURE,
+        }
+        async with self._sessions.begin() as session:
+            await session.execute(insert(AgentSession).values(row).on_conflict_do_nothing())
 
     async def _verifying(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> Run | Again:
         """Judge the patch; what could not be decided is judged again, never executed again."""
