@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from control_plane.db.base import new_id
 from control_plane.main import Company, open_company
 from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository
@@ -43,7 +42,10 @@ class TestCompany:
     async def judge(
         self, repo: Path, base: str, driver: Mapping[str, Any], policy: GatePolicy, **options: Any
     ) -> Judged:
-        """Queue the change as a task with a packet that asks for `policy`, and wait for the end of its run."""
+        """Queue the change as a task with a packet that asks for `policy`, and wait for the end of its run.
+
+        Copies of a repository with the same `base` commit are one repository here, so that what is made of base is made once.
+        """
         run = await self.submit(repo, base, driver, policy, **options)
         after = 0
         while True:
@@ -54,9 +56,8 @@ class TestCompany:
 
     async def submit(self, repo: Path, base: str, driver: Mapping[str, Any], policy: GatePolicy, **options: Any) -> Run:
         services = self.company.services
-        key = f"test-{new_id().hex}"
         row, _ = await import_repository(
-            services.sessions, services.mirrors, services.blobs, key, FromPath(kind="path", path=str(repo))
+            services.sessions, services.mirrors, services.blobs, f"test-{base}", FromPath(kind="path", path=str(repo))
         )
         if driver["kind"] == "patch":
             driver = {"kind": "patch", "sha256": services.blobs.put_bytes(driver["patch"]).sha256}

@@ -66,13 +66,15 @@ def patch_of(folder: Path, case: Case, base: str) -> bytes:
 
 
 def git(folder: Path, *argv: str) -> bytes:
-    """git, with nothing of this machine's configuration."""
+    """git, with nothing of this machine's configuration and time: the same files are the same commit every time."""
     settings = ("-c", "user.name=Author", "-c", "user.email=author@example.invalid", "-c", "commit.gpgsign=false")
     environ = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": "/nonexistent",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z",
+        "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z",
     }
     return subprocess.run(
         ["git", "-C", str(folder), *settings, *argv], check=True, capture_output=True, env=environ

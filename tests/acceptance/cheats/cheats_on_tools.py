@@ -125,7 +125,7 @@ COVERAGE_CHEATS = (
         "coverage",
         build=half_tested(lambda tree: append(tree, "src/toolbox/figures.py", FORGE_COVERAGE)),
         policy=FEATURE,
-        evidence=r"(?i)never",
+        evidence=r"a file that nobody imports shows coverage",
         naive=f"{COVERAGE} && {REPORT}",
     ),
 )
