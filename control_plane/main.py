@@ -28,12 +28,15 @@ from control_plane.gateway.door import Doors
 from control_plane.gateway.sinks import AuditLog, DepotOutputs, PostgresChunks
 from control_plane.orchestrator.base_runs import BaseRuns
 from control_plane.orchestrator.environment_runs import EnvironmentRuns
+from control_plane.orchestrator.execution import Execution
 from control_plane.orchestrator.judging import Judging
 from control_plane.orchestrator.reconcile import Reconciler
 from control_plane.orchestrator.stages import Stages
 from control_plane.orchestrator.supervise import Supervisor
+from control_plane.orchestrator.task_moves import TaskMoves
 from control_plane.orchestrator.task_run import TaskRuns
 from control_plane.orchestrator.verdicts import Verdicts
+from control_plane.orchestrator.verification import Verification
 from control_plane.orchestrator.worker import Worker
 from control_plane.repos import snapshots
 from control_plane.repos.changes import Changes
@@ -156,18 +159,27 @@ def _company(
     )
     changes = Changes(mirrors, lambda path: path in CONFIGURATION)
     bases = BaseRuns(sessions=sessions, stages=stages, judging=judging, environments=environments, changes=changes)
-    tasks = TaskRuns(
+    verdicts = Verdicts(sessions, blobs, settings.judge_again)
+    moves = TaskMoves(sessions, verdicts, image)
+    execution = Execution(
         sessions=sessions,
         stages=stages,
-        judging=judging,
+        moves=moves,
         environments=environments,
-        bases=bases,
         blobs=blobs,
         mirrors=mirrors,
         snapshots=trees,
-        changes=changes,
-        verdicts=Verdicts(sessions, blobs, settings.judge_again),
     )
+    verification = Verification(
+        stages=stages,
+        moves=moves,
+        judging=judging,
+        environments=environments,
+        bases=bases,
+        changes=changes,
+        verdicts=verdicts,
+    )
+    tasks = TaskRuns(moves, execution, verification)
     supervisor = Supervisor({RunKind.TASK: tasks, RunKind.PREPARE: environments, RunKind.BASE: bases})
     worker = Worker(
         sessions=sessions,

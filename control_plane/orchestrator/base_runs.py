@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.orchestrator.children import Wanted, wake_parents
+from control_plane.orchestrator.ending import lose
 from control_plane.orchestrator.environment_runs import EnvironmentRuns, Prepared
 from control_plane.orchestrator.judging import Judging, ended_well
 from control_plane.orchestrator.lease import Again, Lease
@@ -23,6 +24,7 @@ from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
 from quality_gates.model import Stage, StageEvidence, StagePlan
 from quality_gates.plan import base_plan
 from quality_gates.trusted import configuration_sha256
+from sandboxes.errors import SandboxStartFailed
 
 Evidence = Mapping[Stage, StageEvidence]
 
@@ -104,14 +106,18 @@ class BaseRuns:
         if run.state is RunState.HYDRATING:
             return await self._move(run, lease, RunState.VERIFYING)
         prepared = await self._environments.by_id(UUID(run.options["environment_id"]))
-        evidence = await self._judging.evidence(
-            lease,
-            await self._plans(run, prepared),
-            repo_id=run.repo_id,
-            base_commit=run.base_commit,
-            head_tree=run.base_commit,
-            environment=prepared.tree,
-        )
+        try:
+            evidence = await self._judging.evidence(
+                lease,
+                await self._plans(run, prepared),
+                repo_id=run.repo_id,
+                base_commit=run.base_commit,
+                head_tree=run.base_commit,
+                environment=prepared.tree,
+            )
+        except SandboxStartFailed as refusal:
+            async with self._sessions.begin() as session:
+                return await lose(session, run, epoch=lease.epoch, cause=f"base could not be judged: {refusal}")
         facts: dict[str, Any] = {**run.facts, "cacheable": ended_well(evidence)}
         return await self._move(run, lease, RunState.FINISHED, changes={"facts": facts})
 

@@ -37,6 +37,7 @@ from sandboxes.spec import Ended, Workspace
 
 DEPENDENCY_FILE_BYTES = 2**20
 TAIL_BYTES = 1500
+_RECIPES_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class EnvironmentRuns:
         self._sessions, self._stages, self._blobs = sessions, stages, blobs
         self._mirrors, self._snapshots, self._environments = mirrors, snapshots, environments
         self._trees = Trees(mirrors)
+        self._recipes: dict[tuple[str, str, str], EnvironmentRecipe] = {}
 
     async def find(self, run: Run, judged: str) -> Prepared | Wanted | Unpreparable:
         """The environment for base's build files and the requirements of the tree or commit `judged`."""
@@ -169,6 +171,16 @@ class EnvironmentRuns:
             return ()
 
     async def _recipe(self, run: Run, judged: str) -> EnvironmentRecipe:
+        """What two trees ask for, worked out once: neither can change under its id."""
+        key = (run.repo_id.hex, run.base_commit, judged)
+        if key not in self._recipes:
+            recipe = await self._detected(run, judged)
+            if len(self._recipes) >= _RECIPES_KEPT:
+                self._recipes.clear()
+            self._recipes[key] = recipe
+        return self._recipes[key]
+
+    async def _detected(self, run: Run, judged: str) -> EnvironmentRecipe:
         base_files, tree = await self._dependency_files(run.repo_id.hex, run.base_commit)
         judged_files, _ = await self._dependency_files(run.repo_id.hex, judged)
         return detect(base_files, judged_files, tree)

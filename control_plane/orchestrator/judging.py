@@ -50,8 +50,11 @@ class Judging:
             end = await self._stages.run(lease, draft, attempt=attempt)
             return await asyncio.to_thread(self.read, plan, end)
 
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(one(plan)) for plan in plans]
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(one(plan)) for plan in plans]
+        except BaseExceptionGroup as failures:  # the first one ended the others, and says what its class says
+            raise failures.exceptions[0] from failures
         return {task.result().stage: task.result() for task in running}
 
     async def workspace(

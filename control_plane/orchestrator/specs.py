@@ -13,6 +13,8 @@ from runners.protocol import Capsule, Driver
 from sandboxes.names import SandboxName
 from sandboxes.spec import Input, Limits, Output, SandboxSpec, Workspace
 
+EXECUTE = "execute"
+"""The stage of the agent's own sandbox."""
 PATCH_PATH = "/vsc/change.patch"
 RESULT_BYTES = 1 * 2**20
 PATCH_BYTES = 256 * 2**20
@@ -100,10 +102,10 @@ def execute_draft(
     """The agent's own sandbox. `driver` is the run's: `{"kind": "command", "argv": [...]}` or `{"kind": "patch", "sha256": ...}`."""
     kind = driver["kind"]
     return Draft(
-        stage="execute",
+        stage=EXECUTE,
         capsule=Capsule(
             run=run,
-            stage="execute",
+            stage=EXECUTE,
             driver=Driver(
                 kind=kind,
                 argv=tuple(driver.get("argv", ())),

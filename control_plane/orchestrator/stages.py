@@ -6,7 +6,8 @@ under the same name, which the provider adopts, and waits again.
 
 import asyncio
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,8 @@ log = structlog.get_logger()
 RELAUNCHED = {Ended.EVICTED, Ended.PREEMPTED, Ended.LOST}
 """The platform's fault, not the command's: the stage starts again under the next `n`."""
 MAX_LAUNCHES = 3
+TERMINATE_GRACE_S = 10.0
+TERMINATE_AGAIN_S = 1.0
 INPUT_BYTES = 512 * 2**20
 
 
@@ -87,6 +90,15 @@ class Stages:
             if end.outcome.ended not in RELAUNCHED:
                 break
         return end
+
+    async def end_of(self, lease: Lease, stage: str) -> StageEnd:
+        """The end on record of a stage that `run` has seen to its end."""
+        async with self._sessions() as session:
+            query = select(Sandbox).where(Sandbox.run_id == lease.run_id, Sandbox.stage == stage)
+            row = await session.scalar(query.order_by(Sandbox.n.desc()).limit(1))
+        if row is None:
+            raise RuntimeError(f"run {lease.run_id} has no sandbox of stage {stage}")
+        return stage_end(row)
 
     async def _planned(self, lease: Lease, draft: Draft, n: int) -> Sandbox:
         """The row of this launch, made if it is new. Every blob is written before the row that names it."""
@@ -189,6 +201,22 @@ class Stages:
             ours = await session.get_one(Sandbox, row.id, with_for_update=True)
             ours.state, ours.destroyed_at = SandboxState.DESTROYED, func.now()
             await forget_chunks(session, row.id)
+
+    @asynccontextmanager
+    async def stopped_by(self, cancelled: asyncio.Event, lease: Lease) -> AsyncIterator[None]:
+        """While the body waits for sandboxes of the run, a cancel ends them; what they leave is still taken."""
+
+        async def stop() -> None:
+            await cancelled.wait()
+            while True:  # one may be between its launch and its row
+                await self.terminate(lease, TERMINATE_GRACE_S)
+                await asyncio.sleep(TERMINATE_AGAIN_S)
+
+        stopper = asyncio.create_task(stop())
+        try:
+            yield
+        finally:
+            stopper.cancel()
 
     async def terminate(self, lease: Lease, grace_s: float) -> None:
         """Ask every live sandbox of the run to stop; whoever waits for one sees its end."""
