@@ -32,6 +32,9 @@ HEAD_REF = "refs/vsc/head"
 """Where the source's HEAD stood at the last import; ours, so no branch of the source can collide with it."""
 
 
+_TREES_KEPT = 4096
+
+
 class RevisionUnknown(RepositoryError):
     """The repository has no such commit; name another, or import it first."""
 
@@ -51,6 +54,7 @@ class Mirrors:
         self._root, self._limits, self._max_refs = root, limits, max_refs
         self._archive_limits = archive_limits or ArchiveLimits()
         self._allow_private = allow_private_addresses
+        self._trees: dict[tuple[str, str], str] = {}
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def git(self, repo_id: str) -> Git:
@@ -103,8 +107,16 @@ class Mirrors:
         return found.stdout.decode().strip()
 
     async def tree_of(self, repo_id: str, commit: str) -> str:
-        """The tree of a commit."""
-        return await self.git(repo_id).line("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
+        """The tree of a commit. Asked of git once: of a full id the answer never changes."""
+        known = self._trees.get((repo_id, commit))
+        if known is not None:
+            return known
+        tree = await self.git(repo_id).line("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
+        if OBJECT_ID.fullmatch(commit):
+            if len(self._trees) >= _TREES_KEPT:
+                self._trees.clear()
+            self._trees[repo_id, commit] = tree
+        return tree
 
     async def _fetch(self, repo_id: str, url: str, ref: str | None, *, network: bool, config: dict[str, str]) -> str:
         async with self.lock(repo_id) as git:
