@@ -200,7 +200,9 @@ def _canary(stream: events.Stream, outcomes: frozenset[str], base: TestRun | Non
         return [(verdict, f"the canary must fail, and it {', '.join(sorted(wrong))}: failing was made impossible")]
     ended = sum(is_canary(nodeid) for nodeid in stream.outcomes)
     if ended != 2:
-        return [(Verdict.INCONCLUSIVE, f"{ended} of 2 canary tests ran: the session was cut short")]
+        return [
+            (Verdict.INCONCLUSIVE, f"{ended} of 2 canary tests ran: the session was cut short{_first(stream.errors)}")
+        ]
     if stream.session_exit_code != 1:
         return [(Verdict.TAMPERED, f"the canary failed, and the session says {stream.session_exit_code} instead of 1")]
     return []

@@ -187,6 +187,22 @@ def test_a_canary_that_passes_is_tampering_and_one_that_passes_on_base_too_is_un
     assert trial.gate("tests").verdict is Verdict.INCONCLUSIVE
 
 
+def test_a_session_in_which_nothing_could_be_collected_says_why(trial):
+    """An old project's own settings may turn a warning into an error for every file, the canary's too."""
+    why = "tests/test_core.py:1: in <module>\nE   DeprecationWarning: ast.Str is deprecated"
+    parts = {
+        "events": events({}, errors=[("tests/test_core.py", why)]),
+        "outputs": {"junit.xml": junit({}), "session.json": session({})},
+    }
+    trial.set(Stage.BASE, trial.make.tests(Stage.BASE, ALL, covered=COVERED, **parts))
+
+    gate = trial.set(Stage.HEAD, trial.head(ALL, **parts)).gate("tests")
+
+    assert gate.verdict is Verdict.INCONCLUSIVE
+    assert gate.reasons[0].startswith("base itself cannot be tested: ")
+    assert all("tests/test_core.py E   DeprecationWarning: ast.Str is deprecated" in reason for reason in gate.reasons)
+
+
 def test_an_exit_on_import_is_a_failure_not_a_mystery(trial):
     """H9: pytest reports an internal error, and everything agrees that it did."""
     parts = {"events": events({}, errors=[("tests/test_core.py", "SystemExit: 0")], exit_code=3), "tool": ran(3)}
