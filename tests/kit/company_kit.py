@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from control_plane.main import Company, open_company
-from control_plane.repos.schemas import FromPath
+from control_plane.repos.models import Repo
+from control_plane.repos.schemas import FromArchive, FromPath
 from control_plane.repos.service import import_repository
 from control_plane.runs.models import Run
 from control_plane.runs.service import events_after
@@ -40,10 +42,11 @@ class TestCompany:
     company: Company
 
     async def judge(
-        self, repo: Path, base: str, driver: Mapping[str, Any], policy: GatePolicy, **options: Any
+        self, repo: Path | UUID, base: str, driver: Mapping[str, Any], policy: GatePolicy, **options: Any
     ) -> Judged:
         """Queue the change as a task with a packet that asks for `policy`, and wait for the end of its run.
 
+        `repo` is a directory, or the id of a repository that has been imported.
         Copies of a repository with the same `base` commit are one repository here, so that what is made of base is made once.
         """
         run = await self.submit(repo, base, driver, policy, **options)
@@ -54,16 +57,19 @@ class TestCompany:
             if ended:
                 return Judged(run, run.verdict, self.report(run))
 
-    async def submit(self, repo: Path, base: str, driver: Mapping[str, Any], policy: GatePolicy, **options: Any) -> Run:
+    async def submit(
+        self, repo: Path | UUID, base: str, driver: Mapping[str, Any], policy: GatePolicy, **options: Any
+    ) -> Run:
         services = self.company.services
-        row, _ = await import_repository(
-            services.sessions, services.mirrors, services.blobs, f"test-{base}", FromPath(kind="path", path=str(repo))
-        )
+        repo_id = repo
+        if isinstance(repo, Path):
+            row, _ = await self.imported(f"test-{base}", FromPath(kind="path", path=str(repo)))
+            repo_id = row.id
         if driver["kind"] == "patch":
             driver = {"kind": "patch", "sha256": services.blobs.put_bytes(driver["patch"]).sha256}
         submission = Submission(
-            repo_id=row.id,
-            base_commit=await services.mirrors.resolve(row.id.hex, base),
+            repo_id=repo_id,
+            base_commit=await services.mirrors.resolve(repo_id.hex, base),
             driver=driver,
             packet=packet_for(policy),
             test_changes_allowed=policy.test_changes_allowed,
@@ -75,6 +81,11 @@ class TestCompany:
             run = (await latest_runs(session, [task.id]))[task.id]
         self.company.worker.poke()
         return run
+
+    async def imported(self, key: str, source: FromPath | FromArchive) -> tuple[Repo, str]:
+        """The repository, and the commit of its HEAD."""
+        services = self.company.services
+        return await import_repository(services.sessions, services.mirrors, services.blobs, key, source)
 
     def report(self, run: Run) -> dict[str, Any]:
         if run.report_sha256 is None:
