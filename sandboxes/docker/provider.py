@@ -226,9 +226,11 @@ class DockerProvider:
         return found.name if found and found.install == self._install else None
 
     def _clear(self, place: Place) -> None:
-        found = self._engine.find(place.name)
-        if found and found.install == self._install:
-            self._engine.remove(found.id)
+        ours = place.container() if place.outcome() else None  # whose end is on record is the only one of that name
+        if ours is None and (found := self._engine.find(place.name)) and found.install == self._install:
+            ours = SandboxId(found.id)
+        if ours:
+            self._engine.remove(ours)
         self._disks.release(place)
 
     def _owned(self) -> list[SandboxSummary]:

@@ -101,6 +101,8 @@ class OverlayWorkspaces:
         with suppress(FileNotFoundError):
             (place / "tree").rmdir()
         self._pool.give_back(place / "slot")
+        with suppress(OSError):
+            place.rmdir()
         if place.exists():
             _remove(place)  # what remains was made by copying, before this host had root
 
