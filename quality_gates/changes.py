@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 
 from quality_gates.model import Change, FileChange
-from quality_gates.paths import is_conftest, is_python, is_python_script, is_regular, is_test_module, is_test_path
+from quality_gates.paths import (
+    TEST_DIRS,
+    is_conftest,
+    is_python,
+    is_python_script,
+    is_regular,
+    is_test_module,
+    is_test_path,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,15 @@ def edited_base_tests(change: Change) -> tuple[str, ...]:
     return tuple(sorted(file.path for file in change.files if file.base_mode is not None and is_test_path(file.path)))
 
 
+def base_copies(change: Change) -> tuple[str, ...]:
+    """What must be as base has it for base's tests to run without any code of the patch's tests beside them, sorted.
+
+    A new test module needs nobody's leave, and it shares a process with every other test: there it can repair what the patch broke.
+    """
+    added = (file.path for file in change.files if file.base_mode is None and _runs_with_tests(file.path))
+    return tuple(sorted({*edited_base_tests(change), *added}))
+
+
 def changed_tests(change: Change) -> tuple[str, ...]:
     """Every changed path of the tests, on either side, sorted."""
     return tuple(sorted(file.path for file in change.files if is_test_path(file.path)))
@@ -70,6 +87,11 @@ def changed_conftests(change: Change) -> tuple[str, ...]:
 
 def _named(change: Change) -> list[str]:
     return [file.path for file in change.files if is_regular(file.head_mode) and is_python(file.path)]
+
+
+def _runs_with_tests(path: str) -> bool:
+    """Not what a product calls `testing`: that may be a package of its own, which other files import."""
+    return is_test_module(path) or is_conftest(path) or path.partition("/")[0] in TEST_DIRS
 
 
 def _altered(file: FileChange) -> bool:

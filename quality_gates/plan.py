@@ -1,6 +1,6 @@
 """What is run to judge a change: values only; the control plane turns each stage into a sandbox."""
 
-from quality_gates.changes import changed_conftests, changed_tests, edited_base_tests, new_or_edited_test_modules
+from quality_gates.changes import base_copies, changed_conftests, changed_tests, new_or_edited_test_modules
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StagePlan, TreeRecipe
 from quality_gates.staticplan import base_static, head_static
 from quality_gates.testplan import stage_of_tests
@@ -14,8 +14,9 @@ def plan(change: Change, policy: GatePolicy, environment: Environment) -> tuple[
         head_static(change, policy),
         stage_of_tests(change, environment, Stage.HEAD, TreeRecipe("head", _kept(change, policy))),
     ]
-    if edited_base_tests(change):
-        stages.append(stage_of_tests(change, environment, Stage.BASE_COPIES, TreeRecipe("head", changed_tests(change))))
+    copies = base_copies(change)
+    if copies:
+        stages.append(stage_of_tests(change, environment, Stage.BASE_COPIES, TreeRecipe("head", copies)))
     new = new_or_edited_test_modules(change)
     if new:
         kept = set(_kept(change, policy))

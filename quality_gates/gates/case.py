@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quality_gates.changes import edited_base_tests, new_or_edited_test_modules
+from quality_gates.changes import base_copies, new_or_edited_test_modules
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, Verdict
 from quality_gates.testrun import TestRun, read_test_run
 
@@ -35,7 +35,7 @@ def open_case(
     """Read the test runs; those that the plan asks for and that are not there are errors, not absences."""
     base = read_test_run(Stage.BASE, evidence.get(Stage.BASE))
     copies = new = None
-    if edited_base_tests(change):
+    if base_copies(change):
         copies = read_test_run(Stage.BASE_COPIES, evidence.get(Stage.BASE_COPIES), base)
     if new_or_edited_test_modules(change):
         new = read_test_run(Stage.NEW_ON_BASE, evidence.get(Stage.NEW_ON_BASE), base)

@@ -34,7 +34,12 @@ def test_only_the_stages_that_the_change_calls_for_are_planned():
     code = {**BASE, "src/pkg/__init__.py": "x = 1\n"}
 
     assert set(stages(code)) == {Stage.STATIC, Stage.HEAD}
-    assert set(stages({**code, "tests/test_b.py": "x"})) == {Stage.STATIC, Stage.HEAD, Stage.NEW_ON_BASE}
+    assert set(stages({**code, "tests/test_b.py": "x"})) == {
+        Stage.STATIC,
+        Stage.HEAD,
+        Stage.BASE_COPIES,
+        Stage.NEW_ON_BASE,
+    }
     assert set(stages({**code, "tests/test_a.py": "x"})) == {
         Stage.STATIC,
         Stage.HEAD,
@@ -83,6 +88,18 @@ def test_conftest_is_bases_unless_test_changes_are_allowed():
     )
     assert stages(head)[Stage.NEW_ON_BASE].tree.swapped == ("tests/test_a.py",)
     assert stages(head, allowed)[Stage.NEW_ON_BASE].tree.side == "base"
+
+
+@pytest.mark.parametrize(
+    "path", ["tests/test_b.py", "tests/__init__.py", "tests/help.py", "conftest.py", "src/pkg/x_test.py"]
+)
+def test_bases_tests_also_run_without_what_the_patch_adds_beside_them(path):
+    assert stages({**BASE, path: "x = 1\n"})[Stage.BASE_COPIES].tree.swapped == (path,)
+
+
+@pytest.mark.parametrize("path", ["src/pkg/new.py", "src/pkg/testing/__init__.py"])
+def test_what_the_product_may_need_stays_beside_bases_tests(path):
+    assert Stage.BASE_COPIES not in stages({**BASE, path: "x = 1\n"})
 
 
 def test_head_may_have_moved_its_tests():

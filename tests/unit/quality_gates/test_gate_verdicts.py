@@ -125,6 +125,13 @@ def test_base_copies_of_edited_tests_must_pass_unless_the_task_allows_test_chang
     assert trial.gate("tests", test_changes_allowed=allowed).verdict is verdict
 
 
+def test_a_new_test_module_cannot_repair_the_product_for_bases_tests(trial):
+    gate = trial.set(Stage.BASE_COPIES, trial.make.tests(Stage.BASE_COPIES, {ADD: "failed"})).gate("tests")
+
+    assert gate.verdict is Verdict.FAILED
+    assert "base's copy" in gate.reasons[0]
+
+
 @pytest.mark.parametrize(("allowed", "verdict"), [(False, Verdict.FAILED), (True, Verdict.PASSED)])
 def test_a_deleted_test_needs_leave(tmp_path, allowed, verdict):
     trial = Trial(tmp_path, head={path: content for path, content in HEAD.items() if path != TEST})
