@@ -136,6 +136,7 @@ def _run(
 ) -> dict[str, object]:
     return {
         "plugin": f"{JUDGE}/vsc_judge.py",
+        "equals": f"{JUDGE}/vsc_equals.py",
         "report": f"{OUT}/{SESSION}",
         "workspace": WORKSPACE,
         "modules": list(where.modules),

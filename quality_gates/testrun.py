@@ -44,6 +44,8 @@ class TestRun:
     disagreements: frozenset[str] = frozenset()
     not_run: frozenset[str] = frozenset()
     """Found by pytest, and then deselected or dropped."""
+    equals: frozenset[tuple[str, str]] = frozenset()
+    """Classes whose objects say that they equal everything: path of the code, name."""
     tool: ToolEvidence | None = None
     pytest_version: str | None = None
 
@@ -69,8 +71,16 @@ def is_canary(nodeid: str) -> bool:
     return name in CANARY and (not path or path.endswith(("vsc_canary.py", "vsc_canary")))
 
 
-def read_test_run(stage: Stage, evidence: StageEvidence | None, base: TestRun | None = None) -> TestRun:
-    """Read and cross-check everything. What `base` shows in the same way is the project's habit, not tampering."""
+def read_test_run(
+    stage: Stage,
+    evidence: StageEvidence | None,
+    base: TestRun | None = None,
+    product: frozenset[str] = frozenset(),
+) -> TestRun:
+    """Read and cross-check everything. What `base` shows in the same way is the project's habit, not tampering.
+
+    `product`: the files outside the tests that the patch leaves other than they were.
+    """
     problem = stage_problem(stage, evidence)
     if problem is not None or evidence is None:
         verdict, reason = problem or (Verdict.ERRORED, "no evidence")
@@ -89,7 +99,7 @@ def read_test_run(stage: Stage, evidence: StageEvidence | None, base: TestRun | 
     early = _ended_early(stage, tool, stream)
     if early is not None:
         return TestRun(stage, early[0], (early[1],), errors=stream.errors, tool=tool)
-    return _cross_checked(stage, evidence, tool, stream, base)
+    return _cross_checked(stage, evidence, tool, stream, base, product)
 
 
 def _ended_early(stage: Stage, tool: ToolEvidence, stream: events.Stream) -> tuple[Verdict, str] | None:
@@ -119,7 +129,12 @@ def _first(errors: tuple[tuple[str, str], ...]) -> str:
 
 
 def _cross_checked(
-    stage: Stage, evidence: StageEvidence, tool: ToolEvidence, stream: events.Stream, base: TestRun | None
+    stage: Stage,
+    evidence: StageEvidence,
+    tool: ToolEvidence,
+    stream: events.Stream,
+    base: TestRun | None,
+    product: frozenset[str],
 ) -> TestRun:
     complaints: list[tuple[Verdict, str]] = []
     report = _session(evidence, stream, complaints)
@@ -128,6 +143,7 @@ def _cross_checked(
     complaints += _canary(stream, canary, base)
     if report is not None:
         complaints += _claims(report, base)
+    complaints += _equal_to_everything(stream, base, product)
     verdict = max((c[0] for c in complaints), key=list(Verdict).index, default=Verdict.PASSED)
     return TestRun(
         stage=stage,
@@ -139,6 +155,7 @@ def _cross_checked(
         canary=canary,
         disagreements=report.disagreements if report else frozenset(),
         not_run=frozenset(map(events.stable, report.not_run)) if report else frozenset(),
+        equals=stream.equals,
         tool=tool,
         pytest_version=report.pytest_version if report else None,
     )
@@ -206,6 +223,17 @@ def _canary(stream: events.Stream, outcomes: frozenset[str], base: TestRun | Non
     if stream.session_exit_code != 1:
         return [(Verdict.TAMPERED, f"the canary failed, and the session says {stream.session_exit_code} instead of 1")]
     return []
+
+
+def _equal_to_everything(
+    stream: events.Stream, base: TestRun | None, product: frozenset[str]
+) -> list[tuple[Verdict, str]]:
+    """Of what the patch touches in the product alone, and what no file holds; what was there before is the project's habit."""
+    new = stream.equals - (base.equals if base else frozenset())
+    names = sorted(f"{name} ({path or 'made while running'})" for path, name in new if not path or path in product)
+    return (
+        [(Verdict.TAMPERED, f"objects that equal everything they are compared with: {_some(names)}")] if names else []
+    )
 
 
 def _claims(report: session.SessionReport, base: TestRun | None) -> list[tuple[Verdict, str]]:

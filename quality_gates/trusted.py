@@ -11,7 +11,7 @@ from quality_gates.rules import pack, pack_sha256
 
 BANDIT = "skips: []\n"
 BANDIT_INI = "[bandit]\n"
-PLUGIN_FILES = ("run_tests.py", "vsc_judge.py", "canary/vsc_canary.py", "never/vsc_never_imported.py")
+PLUGIN_FILES = ("run_tests.py", "vsc_judge.py", "vsc_equals.py", "canary/vsc_canary.py", "never/vsc_never_imported.py")
 NEVER_IMPORTED = "/vsc/judge/never/vsc_never_imported.py"
 """The file that must stay at 0 % coverage, as a stage sees it."""
 

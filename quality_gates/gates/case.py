@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from quality_gates.changes import base_copies, new_or_edited_test_modules
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, Verdict
+from quality_gates.paths import is_test_path
 from quality_gates.testrun import TestRun, read_test_run
 
 
@@ -34,12 +35,13 @@ def open_case(
 ) -> Case:
     """Read the test runs; those that the plan asks for and that are not there are errors, not absences."""
     base = read_test_run(Stage.BASE, evidence.get(Stage.BASE))
+    product = frozenset(file.path for file in change.files if file.head_mode and not is_test_path(file.path))
     copies = new = None
     if base_copies(change):
-        copies = read_test_run(Stage.BASE_COPIES, evidence.get(Stage.BASE_COPIES), base)
+        copies = read_test_run(Stage.BASE_COPIES, evidence.get(Stage.BASE_COPIES), base, product)
     if new_or_edited_test_modules(change):
         new = read_test_run(Stage.NEW_ON_BASE, evidence.get(Stage.NEW_ON_BASE), base)
-    runs = Runs(base, read_test_run(Stage.HEAD, evidence.get(Stage.HEAD), base), copies, new)
+    runs = Runs(base, read_test_run(Stage.HEAD, evidence.get(Stage.HEAD), base, product), copies, new)
     return Case(change, policy, environment, evidence, runs)
 
 

@@ -5,7 +5,7 @@ import re
 from quality_gates.dependencies import changed_dependencies
 from quality_gates.gates.case import some, worst
 from quality_gates.model import Change, FileChange, GatePolicy, GateReport, Verdict
-from quality_gates.paths import is_protected, is_python, is_regular
+from quality_gates.paths import is_protected, is_python, is_regular, is_test_path
 from quality_gates.suppressions import growth
 
 GATE = "integrity"
@@ -22,7 +22,7 @@ _INERT = frozenset({"pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", 
 def judge(change: Change, policy: GatePolicy) -> GateReport:
     """Every complaint is listed; the worst decides."""
     complaints = [*_nothing(change), *_hostile(change), *_suppressions(change, policy), *_dependencies(change, policy)]
-    complaints += _always_equal(change)
+    complaints += _always_equal(change, policy)
     protected = sorted(file.path for file in change.files if is_protected(file.path))
     inert = [path for path in protected if path.rpartition("/")[2] in _INERT]
     notes = [f"protected paths that changed: {some(protected)}"] if protected else []
@@ -118,9 +118,13 @@ def _suppressions(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str
 def _shown(change: Change, policy: GatePolicy) -> list[str]:
     if not policy.test_changes_allowed:
         return []
-    return [
+    marks = [
         f"in tests, whose change is allowed: {kind} grew from {b} to {h}"
         for kind, (b, h) in growth(change, tests=True).items()
+    ]
+    equal = [path for path in _equal_to_everything(change) if is_test_path(path)]
+    return marks + [
+        f"in tests, whose change is allowed: {path} adds an object that says it equals everything" for path in equal
     ]
 
 
@@ -136,13 +140,24 @@ def _dependencies(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str
     ]
 
 
-def _always_equal(change: Change) -> list[tuple[Verdict, str]]:
-    """Objects that equal everything make every comparison in a test true; a canary cannot see them, the text can."""
+def _always_equal(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str]]:
+    """Objects that equal everything make every comparison in a test true. The test run looks for them as well."""
+    return [
+        (
+            Verdict.FAILED if is_test_path(path) else Verdict.TAMPERED,
+            f"{path}: adds an object that says it equals everything",
+        )
+        for path in _equal_to_everything(change)
+        if not (policy.test_changes_allowed and is_test_path(path))
+    ]
+
+
+def _equal_to_everything(change: Change) -> list[str]:
     found = []
     for file in change.files:
         if is_regular(file.head_mode) and is_python(file.path):
             before = len(_ALWAYS_EQUAL.findall(change.base_contents.get(file.path, b"")))
             after = len(_ALWAYS_EQUAL.findall(change.head_contents.get(file.path, b"")))
             if after > before:
-                found.append((Verdict.TAMPERED, f"{file.path}: adds an object that says it equals everything"))
+                found.append(file.path)
     return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from quality_gates.changes import aliases
 from quality_gates.gates.case import Case, some, worst
 from quality_gates.model import Change, Finding, GateReport, SecurityLevel, Severity, Stage, StageEvidence, Verdict
-from quality_gates.parsers import ruff
+from quality_gates.parsers import bandit, ruff
 from quality_gates.parsers.reading import ParseError, read
 from quality_gates.parsers.scans import Hit, Scan
 from quality_gates.paths import of_workspace
@@ -82,12 +82,13 @@ def scanned(case: Case, scanner: Scanner) -> Scanned:
 
 
 def broken_files(case: Case) -> frozenset[str]:
-    """Changed files that are not Python to a second parser either; empty where that parser's word is missing."""
+    """Changed files that are no Python, to two parsers; empty where either's word is missing."""
     try:
         hits = scanned(case, Scanner("ruff", "ruff.json", ruff.parse)).head
+        unread = scanned(case, Scanner("bandit", "bandit.json", bandit.parse)).errors
     except Unusable:
         return frozenset()
-    return frozenset(hit.path for hit in hits if hit.rule == ruff.SYNTAX)
+    return frozenset(hit.path for hit in hits if hit.rule == ruff.SYNTAX) & {path for path, _ in unread}
 
 
 def completeness(found: Scanned, expected: Iterable[str], broken: frozenset[str]) -> list[tuple[Verdict, str]]:

@@ -1,6 +1,6 @@
 """`tests`: what passes on base passes on head, in its base copy too; and what is new or edited passes."""
 
-from quality_gates.changes import changed_conftests, edited_base_tests, new_or_edited_test_modules
+from quality_gates.changes import changed_conftests, changed_tests, edited_base_tests, new_or_edited_test_modules
 from quality_gates.gates.case import Case, some, worst
 from quality_gates.model import GateReport, Verdict
 from quality_gates.testrun import TestRun
@@ -21,6 +21,7 @@ def judge(case: Case) -> GateReport:
         reasons.append("no test was collected on head: zero tests are not a pass")
     _required(case, reasons, notes)
     _new_or_edited(case, reasons, notes)
+    _equal_to_everything(case, reasons, notes)
     return _report(case, Verdict.FAILED if reasons else Verdict.PASSED, reasons, notes)
 
 
@@ -77,6 +78,15 @@ def _new_or_edited(case: Case, reasons: list[str], notes: list[str]) -> None:
         if _file(where) in modules:
             lines = what.strip().splitlines()
             reasons.append(f"{where}: cannot be collected on head: {lines[-1][:200] if lines else 'no detail'}")
+
+
+def _equal_to_everything(case: Case, reasons: list[str], notes: list[str]) -> None:
+    """Helpers of the tests whose objects make a comparison mean nothing; those of the product are tampering already."""
+    changed = set(changed_tests(case.change))
+    for path, name in sorted(case.runs.head.equals - case.runs.base.equals):
+        if path in changed:
+            told = notes if case.policy.test_changes_allowed else reasons
+            told.append(f"{path}: objects of {name} equal everything they are compared with")
 
 
 def _notes(case: Case) -> list[str]:

@@ -20,10 +20,13 @@ def main(argv):
     import coverage  # noqa: PLC0415 -- in this order on purpose: ours first, then the judged tree's import path
     import pytest  # noqa: PLC0415
 
+    equals = _load(config["equals"])
     judge = _load(config["plugin"]).Judge(events, config)
     _extend_path(config["pythonpath"])
     os.chdir(config["workspace"])
     measured = coverage.Coverage(config_file=config["coveragerc"], data_file=config["coverage_data"], messages=False)
+    # Our questions to the tree's comparisons are none of its tests: they come when nothing is measured any more.
+    judge.at_end(measured.stop, lambda: equals.equal_to_everything(config["workspace"]))
     measured.start()
     try:
         code = int(pytest.main(config["pytest_args"], plugins=[judge]))
@@ -45,9 +48,10 @@ def _private_descriptor():
 def _load(path):
     import importlib.util  # noqa: PLC0415 -- see main
 
-    spec = importlib.util.spec_from_file_location("vsc_judge", path)
+    name = os.path.basename(path).removesuffix(".py")  # noqa: PTH119 -- see main
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["vsc_judge"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 

@@ -22,6 +22,8 @@ class Stream:
     unfinished: tuple[str, ...]
     errors: tuple[tuple[str, str], ...]
     session_exit_code: int | None
+    equals: frozenset[tuple[str, str]] = frozenset()
+    """Classes whose objects say that they equal everything: path of the code, name."""
 
 
 def stable(nodeid: str) -> str:
@@ -51,6 +53,7 @@ class _Reader:
         self.started: dict[str, None] = {}
         self.errors: list[tuple[str, str]] = []
         self.exit_code: int | None = None
+        self.equals: set[tuple[str, str]] = set()
 
     def take(self, event: Mapping[str, Any]) -> None:
         if self.exit_code is not None:
@@ -64,6 +67,8 @@ class _Reader:
             self._finished(text(event["id"], 4096), text(event["outcome"], 20), text(event.get("detail", "")))
         elif kind == "error":
             self.errors.append((text(event.get("id", ""), 4096), text(event.get("detail", ""))))
+        elif kind == "equals":
+            self.equals.add((text(event["path"], 4096), text(event["name"], 4096)))
         elif kind == "session":
             self.exit_code = integer(event["exit_code"])
         else:
@@ -82,5 +87,11 @@ class _Reader:
     def stream(self) -> Stream:
         unfinished = tuple(nodeid for nodeid in self.started if nodeid not in self.outcomes)
         return Stream(
-            tuple(self.collected), self.outcomes, self.details, unfinished, tuple(self.errors), self.exit_code
+            collected=tuple(self.collected),
+            outcomes=self.outcomes,
+            details=self.details,
+            unfinished=unfinished,
+            errors=tuple(self.errors),
+            session_exit_code=self.exit_code,
+            equals=frozenset(self.equals),
         )

@@ -15,9 +15,10 @@ CANARY = {"::test_vsc_canary_first": "failed", "::test_vsc_canary_last": "failed
 _JUNIT = {"failed": "<failure/>", "error": "<error/>", "skipped": "<skipped/>", "xfailed": "<skipped/>"}
 
 
-def events(outcomes, *, errors=(), exit_code=1):
+def events(outcomes, *, errors=(), exit_code=1, equals=()):
     """The stream of a whole session."""
     rows = [{"kind": "collected", "ids": list(outcomes)}]
+    rows += [{"kind": "equals", "path": path, "name": name} for path, name in equals]
     rows += [{"kind": "error", "id": where, "detail": what} for where, what in errors]
     for nodeid, outcome in outcomes.items():
         rows += [

@@ -210,6 +210,41 @@ def test_a_session_in_which_nothing_could_be_collected_says_why(trial):
     assert all("tests/test_core.py E   DeprecationWarning: ast.Str is deprecated" in reason for reason in gate.reasons)
 
 
+@pytest.mark.parametrize(
+    ("path", "on_base", "allowed", "verdict"),
+    [
+        (CORE, False, False, Verdict.TAMPERED),
+        (CORE, False, True, Verdict.TAMPERED),
+        ("", False, False, Verdict.TAMPERED),
+        (NEW, False, False, Verdict.FAILED),
+        (NEW, False, True, Verdict.PASSED),
+        (CORE, True, False, Verdict.PASSED),
+        ("calc/__init__.py", False, False, Verdict.PASSED),
+    ],
+    ids=[
+        "product",
+        "product, tests may change",
+        "made while running",
+        "test",
+        "test that may change",
+        "known",
+        "untouched",
+    ],
+)
+def test_an_object_that_equals_everything_is_the_patchs_doing_or_not(trial, path, on_base, allowed, verdict):
+    found = {(path, "Anything")}
+    every = {ADD: "passed", MUL: "passed", **CANARY}
+    trial.set(Stage.HEAD, trial.head({ADD: "passed", MUL: "passed"}, events=events(every, equals=found)))
+    if on_base:
+        known = events({ADD: "passed", **CANARY}, equals=found)
+        trial.set(Stage.BASE, trial.make.tests(Stage.BASE, {ADD: "passed"}, covered=COVERED, events=known))
+
+    gate = trial.gate("tests", test_changes_allowed=allowed)
+
+    assert gate.verdict is verdict, gate.reasons
+    assert verdict is Verdict.PASSED or "Anything" in gate.reasons[0]
+
+
 def test_an_exit_on_import_is_a_failure_not_a_mystery(trial):
     """H9: pytest reports an internal error, and everything agrees that it did."""
     parts = {"events": events({}, errors=[("tests/test_core.py", "SystemExit: 0")], exit_code=3), "tool": ran(3)}
@@ -414,6 +449,23 @@ def test_a_scanner_that_did_not_do_its_work_is_no_pass(trial, case):
 
     assert trial.gate(gate).verdict == verdict
     assert trial.gate(gate).reasons
+
+
+@pytest.mark.parametrize("unread", [("ruff",), ("bandit",), ("ruff", "bandit")], ids="+".join)
+def test_what_no_parser_takes_fails_and_what_one_cannot_read_is_unclear(trial, unread):
+    where = f"/workspace/{CORE}"
+    outputs = {"semgrep.json": semgrep([], [where, f"/workspace/{NEW}"], [(where, "Syntax error")])}
+    if "ruff" in unread:
+        outputs["ruff.json"] = ruff([(None, where, 1)])
+    if "bandit" in unread:
+        outputs["bandit.json"] = bandit(
+            [], [f"/workspace/{NEW}"], [(where, "syntax error while parsing AST from file")]
+        )
+    trial.set(Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs=outputs))
+
+    verdict = Verdict.FAILED if len(unread) == 2 else Verdict.INCONCLUSIVE
+    assert trial.gate("semgrep").verdict is verdict
+    assert trial.gate("bandit").verdict is (verdict if "bandit" in unread else Verdict.PASSED)
 
 
 @pytest.mark.parametrize("allowed", [False, True])
