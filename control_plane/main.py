@@ -27,6 +27,7 @@ from control_plane.db.migrate import migrate
 from control_plane.gateway.door import Doors
 from control_plane.gateway.sinks import AuditLog, DepotOutputs, PostgresChunks
 from control_plane.orchestrator.base_runs import BaseRuns
+from control_plane.orchestrator.compiled_runner import compiled_runner
 from control_plane.orchestrator.environment_runs import EnvironmentRuns
 from control_plane.orchestrator.execution import Execution
 from control_plane.orchestrator.judging import Judging
@@ -108,7 +109,9 @@ async def _working(settings: Settings, home: Path, sessions: Sessions, url: str)
     provider, image = await asyncio.to_thread(_engine, settings, home, blobs)
     doors = Doors(PostgresChunks(sessions), DepotOutputs(sessions, _depot(home, blobs)), AuditLog(sessions))
     try:
-        company = _company(settings, home, sessions, blobs, mirrors, provider, image, doors)
+        install = install_id(home)
+        runner = await compiled_runner(provider, blobs, home / "runners", install, image, runner_pyz())
+        company = _company(settings, home, sessions, blobs, mirrors, provider, install, image, runner, doors)
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(company.worker.serve(), name="worker"),
@@ -132,10 +135,11 @@ def _company(
     blobs: BlobStore,
     mirrors: Mirrors,
     provider: DockerProvider,
+    install: str,
     image: str,
+    runner: str,
     doors: Doors,
 ) -> Company:
-    install = install_id(home)
     trees = snapshots.Snapshots(home / "snapshots", mirrors, settings.sandbox_uid)
     stages = Stages(
         sessions=sessions,
@@ -145,7 +149,7 @@ def _company(
         door_directory=provider.door,
         install=install,
         image=image,
-        runner=blobs.put_bytes(runner_pyz()).sha256,
+        runner=runner,
         concurrency=settings.sandboxes,
     )
     judging = Judging(stages=stages, mirrors=mirrors, snapshots=trees, blobs=blobs)

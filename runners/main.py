@@ -25,11 +25,19 @@ def main(arguments: Sequence[str]) -> int:
     dehydrate.add_argument("--against", required=True, help="the tree object to compare with")
     dehydrate.add_argument("--tree", type=Path, required=True)
     dehydrate.add_argument("--into", type=Path, required=True)
+    compiled = verbs.add_parser("compile", help="add this interpreter's bytecode to a runner.pyz")
+    compiled.add_argument("--pyz", type=Path, required=True)
+    compiled.add_argument("--into", type=Path, required=True)
     chosen = parser.parse_args(arguments)
     if chosen.verb == "hydrate":
         from runners.hydrate import apply_delta  # noqa: PLC0415 -- see the docstring
 
         apply_delta(sys.stdin.buffer, chosen.tree, chosen.owner)
+        return 0
+    if chosen.verb == "compile":
+        from runners.compiled import with_bytecode  # noqa: PLC0415 -- see the docstring
+
+        chosen.into.write_bytes(with_bytecode(chosen.pyz.read_bytes(), str(chosen.pyz)))
         return 0
     from runners.dehydrate import collect  # noqa: PLC0415 -- see the docstring
     from runners.tree_rules import PatchLimits  # noqa: PLC0415 -- see the docstring

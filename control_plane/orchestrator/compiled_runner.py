@@ -1,0 +1,86 @@
+"""The runner as sandboxes get it: with bytecode by the image's own interpreter, which is made once per image, in a sandbox."""
+
+import asyncio
+import zipfile
+from pathlib import Path
+from uuid import uuid4
+
+import structlog
+
+from control_plane.blobs.store import BlobStore
+from runners import protocol
+from runners.compiled import sources
+from sandboxes.errors import BlobMissing, SandboxError
+from sandboxes.names import SandboxName
+from sandboxes.ports import SandboxProvider
+from sandboxes.spec import Ended, Input, Limits, Output, SandboxSpec
+
+log = structlog.get_logger()
+
+STAGE = "compile"
+COMPILED = "runner.pyz"
+COMPILED_BYTES = 8 * 2**20
+_LIMITS = Limits(deadline_s=60.0)
+
+
+async def compiled_runner(
+    provider: SandboxProvider, blobs: BlobStore, kept: Path, install: str, image: str, pyz: bytes
+) -> str:
+    """The blob that every sandbox of `image` starts from; `kept` is a directory that remembers which it is.
+
+    It may speed a start up, never fail one: where there is no compiled runner, the sources are the runner.
+    """
+    source = (await asyncio.to_thread(blobs.put_bytes, pyz)).sha256
+    note = kept / f"{source}-{image.removeprefix('sha256:')}"
+    if (known := await asyncio.to_thread(_known, note, blobs)) is not None:
+        return known
+    try:
+        compiled = await _compiled(provider, install, image, source)
+        await asyncio.to_thread(_check, blobs, compiled, pyz)
+    except (SandboxError, ValueError, zipfile.BadZipFile) as error:
+        log.warning("runner.not_compiled", image=image, error=str(error))
+        return source
+    await asyncio.to_thread(_remember, note, compiled)
+    return compiled
+
+
+async def _compiled(provider: SandboxProvider, install: str, image: str, source: str) -> str:
+    interpreter, *flags = protocol.COMMAND[:-1]
+    spec = SandboxSpec(
+        name=str(SandboxName(install, uuid4(), STAGE)),
+        image=image,
+        command=(interpreter, *flags, STAGE, "--pyz", protocol.RUNNER, "--into", f"{protocol.OUT}/{COMPILED}"),
+        limits=_LIMITS,
+        inputs=(Input(protocol.RUNNER, source),),
+        outputs=(Output(COMPILED, COMPILED_BYTES),),
+    )
+    sandbox = await provider.launch(spec)  # without a row: if we die now, the reaper finds a sandbox that nobody wants
+    try:
+        outcome = await provider.wait(sandbox)
+    finally:
+        await provider.destroy(sandbox)
+    made = outcome.outputs.get(COMPILED)
+    if outcome.ended is not Ended.COMPLETED or outcome.exit_code != 0 or made is None:
+        raise ValueError(f"ended as {outcome.ended.value}, exit code {outcome.exit_code}: {outcome.detail}")
+    return made.sha256
+
+
+def _known(note: Path, blobs: BlobStore) -> str | None:
+    try:
+        sha256 = note.read_text(encoding="ascii")
+        blobs.path(sha256)
+    except (FileNotFoundError, BlobMissing):
+        return None
+    return sha256
+
+
+def _remember(note: Path, sha256: str) -> None:
+    note.parent.mkdir(mode=0o700, exist_ok=True)
+    draft = note.with_name(f".{note.name}-{uuid4().hex}")
+    draft.write_text(sha256, encoding="ascii")
+    draft.rename(note)
+
+
+def _check(blobs: BlobStore, compiled: str, pyz: bytes) -> None:
+    if sources(blobs.read(compiled, COMPILED_BYTES)) != sources(pyz):
+        raise ValueError("what came back is not this runner")
