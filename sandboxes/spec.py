@@ -82,6 +82,8 @@ class SandboxSpec:
     outputs: tuple[Output, ...] = ()
     door: bool = False
     """Whether the sandbox has its socket at `/run/vsc/door.sock`."""
+    egress: tuple[str, ...] = ()
+    """`host:port` that whoever serves the door lets through; no provider opens any other way out."""
     runtime_class: str | None = None
 
     def fingerprint(self) -> str:

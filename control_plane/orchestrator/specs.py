@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from control_plane.repos.environments.prepare import DEADLINE_S, Preparation
@@ -67,26 +67,7 @@ def place(draft: Draft, *, name: SandboxName, image: str, blobs: Mapping[str, st
             Output(output, limit) for output, limit in sorted({protocol.RESULT: RESULT_BYTES, **draft.outputs}.items())
         ),
         door=True,
-    )
-
-
-def spec_to_json(spec: SandboxSpec) -> dict[str, Any]:
-    """The document that the sandbox's row keeps, so that a restart launches the very same spec."""
-    return asdict(spec)
-
-
-def spec_from_json(document: Mapping[str, Any]) -> SandboxSpec:
-    """The spec that `spec_to_json` wrote."""
-    workspace = document["workspace"]
-    return SandboxSpec(
-        **{
-            **document,
-            "command": tuple(document["command"]),
-            "limits": Limits(**document["limits"]),
-            "inputs": tuple(Input(**one) for one in document["inputs"]),
-            "workspace": Workspace(**workspace) if workspace else None,
-            "outputs": tuple(Output(**one) for one in document["outputs"]),
-        }
+        egress=draft.egress,
     )
 
 

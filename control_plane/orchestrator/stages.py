@@ -22,15 +22,16 @@ from control_plane.db.base import new_id
 from control_plane.gateway.door import Doors
 from control_plane.gateway.ports import DoorAccess
 from control_plane.orchestrator.lease import Lease
-from control_plane.orchestrator.specs import Draft, place, spec_from_json, spec_to_json
+from control_plane.orchestrator.specs import Draft, place
 from control_plane.orchestrator.streams import SealedStream, forget_chunks, seal_streams
 from control_plane.runs.models import Sandbox
 from control_plane.runs.moves import append_event
 from control_plane.runs.rules import SandboxState
 from runners import protocol
+from sandboxes.documents import outcome_from_json, outcome_to_json, spec_from_json, spec_to_json
 from sandboxes.names import SandboxName
 from sandboxes.ports import SandboxProvider
-from sandboxes.spec import Artifact, Ended, SandboxId, SandboxOutcome, SandboxSpec, Usage
+from sandboxes.spec import Ended, SandboxId, SandboxOutcome, SandboxSpec
 
 log = structlog.get_logger()
 
@@ -117,7 +118,7 @@ class Stages:
             n=n,
             name=spec.name,
             fingerprint=spec.fingerprint(),
-            spec=spec_to_json(spec) | {"egress": list(draft.egress)},
+            spec=spec_to_json(spec),
             state=SandboxState.PLANNED,
         )
         async with self._sessions.begin() as session:
@@ -142,14 +143,14 @@ class Stages:
 
     async def _live(self, lease: Lease, row: Sandbox) -> Sandbox:
         """Open the door, launch or adopt, wait, and record the end. The door closes in any case."""
-        spec = spec_from_json({k: v for k, v in row.spec.items() if k != "egress"})
+        spec = spec_from_json(row.spec)
         access = DoorAccess(
             run_id=lease.run_id,
             sandbox_id=row.id,
             stage=row.stage,
             capsule=await asyncio.to_thread(self._blobs.read, capsule_of(spec), INPUT_BYTES),
             outputs={output.name: output.max_bytes for output in spec.outputs},
-            egress=tuple(row.spec["egress"]),
+            egress=spec.egress,
         )
         await self._doors.open(spec.name, self._door_directory(spec.name), access)
         try:
@@ -232,49 +233,17 @@ def capsule_of(spec: SandboxSpec) -> str:
     return next(one.sha256 for one in spec.inputs if one.path == protocol.CAPSULE)
 
 
-def outcome_to_json(outcome: SandboxOutcome) -> dict[str, Any]:
-    """What the sandbox's row keeps of its end."""
-    return {
-        "ended": outcome.ended.value,
-        "exit_code": outcome.exit_code,
-        "detail": outcome.detail,
-        "started_at": outcome.started_at.isoformat() if outcome.started_at else None,
-        "finished_at": outcome.finished_at.isoformat() if outcome.finished_at else None,
-        "usage": {"cpu_s": outcome.usage.cpu_s, "memory_peak_bytes": outcome.usage.memory_peak_bytes},
-        "outputs": {name: [one.sha256, one.size_bytes] for name, one in outcome.outputs.items()},
-        "refused": dict(outcome.refused),
-        "collected": {name: [one.sha256, one.size_bytes] for name, one in outcome.collected.items()},
-    }
-
-
-def outcome_from_json(document: Mapping[str, Any]) -> SandboxOutcome:
-    """The outcome that `outcome_to_json` wrote."""
-
-    def moment(text: str | None) -> datetime | None:
-        return datetime.fromisoformat(text) if text else None
-
-    return SandboxOutcome(
-        ended=Ended(document["ended"]),
-        exit_code=document["exit_code"],
-        detail=document["detail"],
-        started_at=moment(document["started_at"]),
-        finished_at=moment(document["finished_at"]),
-        usage=Usage(**document["usage"]),
-        outputs={name: Artifact(*one) for name, one in document["outputs"].items()},
-        refused=document["refused"],
-        collected={name: Artifact(*one) for name, one in document["collected"].items()},
-    )
-
-
 def stage_end(row: Sandbox) -> StageEnd:
     """The end that a row has on record. Only for sandboxes that have ended."""
     assert row.outcome is not None, f"sandbox {row.name} has not ended"  # noqa: S101 -- the caller has just seen its state
-    outcome = outcome_from_json(row.outcome)
+    document = dict(row.outcome)
+    streams = {name: SealedStream(**one) for name, one in document.pop("streams").items()}
+    outcome = outcome_from_json(document)
     return StageEnd(
         stage=row.stage,
         n=row.n,
         outcome=outcome,
-        streams={name: SealedStream(**one) for name, one in row.outcome["streams"].items()},
+        streams=streams,
         started_at=outcome.started_at or row.created_at,
         ended_at=outcome.finished_at or row.ended_at or row.created_at,
     )

@@ -16,23 +16,13 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sandboxes.spec import (
-    Artifact,
-    Ended,
-    Input,
-    Limits,
-    Output,
-    SandboxId,
-    SandboxOutcome,
-    SandboxSpec,
-    Usage,
-    Workspace,
-)
+from sandboxes.documents import outcome_from_json, outcome_to_json, spec_from_json, spec_to_json
+from sandboxes.spec import Ended, SandboxId, SandboxOutcome, SandboxSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +68,11 @@ class Place:
     def spec(self) -> SandboxSpec | None:
         """What was asked; None: nothing was, or its directory is gone."""
         document = self._read("spec.json")
-        return None if document is None else _spec(document)
+        return None if document is None else spec_from_json(document)
 
     def write_spec(self, spec: SandboxSpec) -> None:
         """Write down what is asked."""
-        self._write("spec.json", asdict(spec))
+        self._write("spec.json", spec_to_json(spec))
 
     def prepared(self) -> bool:
         """Whether everything that the container mounts was there once."""
@@ -114,11 +104,11 @@ class Place:
     def outcome(self) -> SandboxOutcome | None:
         """How it ended, once that is settled."""
         document = self._read("outcome.json")
-        return None if document is None else _outcome(document)
+        return None if document is None else outcome_from_json(document)
 
     def write_outcome(self, outcome: SandboxOutcome) -> None:
         """Settle how it ended."""
-        self._write("outcome.json", asdict(outcome))
+        self._write("outcome.json", outcome_to_json(outcome))
 
     def _read(self, name: str) -> Any:  # noqa: ANN401 - JSON
         try:
@@ -128,9 +118,8 @@ class Place:
 
     def _write(self, name: str, document: Any) -> None:  # noqa: ANN401 - JSON
         """Whole or not at all, whenever we are killed."""
-        text = json.dumps(document, default=lambda value: value.isoformat())
         draft = self.root / f".{name}.{os.getpid()}"
-        draft.write_text(text, encoding="utf-8")
+        draft.write_text(json.dumps(document), encoding="utf-8")
         draft.replace(self.root / name)
 
 
@@ -178,37 +167,3 @@ def _same(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _spec(document: dict[str, Any]) -> SandboxSpec:
-    workspace = document["workspace"]
-    return SandboxSpec(
-        **{
-            **document,
-            "command": tuple(document["command"]),
-            "limits": Limits(**document["limits"]),
-            "inputs": tuple(Input(**one) for one in document["inputs"]),
-            "outputs": tuple(Output(**one) for one in document["outputs"]),
-            "workspace": None if workspace is None else Workspace(**workspace),
-        }
-    )
-
-
-def _outcome(document: dict[str, Any]) -> SandboxOutcome:
-    def instant(text: str | None) -> datetime | None:
-        return None if text is None else datetime.fromisoformat(text)
-
-    def artifacts(found: dict[str, Any]) -> dict[str, Artifact]:
-        return {name: Artifact(**one) for name, one in found.items()}
-
-    return SandboxOutcome(
-        **{
-            **document,
-            "ended": Ended(document["ended"]),
-            "started_at": instant(document["started_at"]),
-            "finished_at": instant(document["finished_at"]),
-            "usage": Usage(**document["usage"]),
-            "outputs": artifacts(document["outputs"]),
-            "collected": artifacts(document["collected"]),
-        }
-    )

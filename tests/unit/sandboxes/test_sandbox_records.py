@@ -27,6 +27,7 @@ SPEC = SandboxSpec(
     workspace=Workspace(base="b", delta="d", against="c"),
     outputs=(Output("o", 3),),
     door=True,
+    egress=("index.test:443",),
 )
 OUTCOME = SandboxOutcome(
     ended=Ended.OOM,
