@@ -19,15 +19,15 @@ from rich.text import Text
 
 from control_plane.auth.service import ensure_local_token
 from control_plane.cli import doctor, worktree
-from control_plane.cli.connect import Connection, address_file, connected, platform_errors
-from control_plane.cli.errors import CliError, UsageError, exit_code
+from control_plane.cli.connect import Connection, address_file, connected, make_home, platform_errors
+from control_plane.cli.errors import USAGE_OR_PLATFORM, CliError, UsageError, exit_code, unforeseen
 from control_plane.cli.judging import Judged, Order, judge
 from control_plane.cli.output import Output, records
 from control_plane.cli.show import gates_table, plain, rows_table, verdict_text
 from control_plane.cli.timeline import Timeline
 from control_plane.main import open_company
 from control_plane.packets.errors import PacketInvalid
-from control_plane.packets.parse import parse_packet
+from control_plane.packets.parse import MAX_BYTES, parse_packet
 from control_plane.settings import Settings
 from quality_gates.linting import RULES
 
@@ -62,12 +62,20 @@ def run(command: Coroutine[Any, Any, int], output: Output, *, verbose: bool = Fa
     try:
         return asyncio.run(command)
     except CliError as error:
-        output.people.print(Text(f"vsc: {plain(error)}", style="red"), soft_wrap=True)
-        if output.as_json:
-            output.document({"error": {"kind": error.kind, "message": str(error)}})
-        return 2
+        return _refused(error, output)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 -- Python would exit with 1, which says that a change was judged and has failed
+        if verbose:
+            output.people.print_exception()
+        return _refused(unforeseen(error), output)
+
+
+def _refused(error: CliError, output: Output) -> int:
+    output.people.print(Text(f"vsc: {plain(error)}", style="red"), soft_wrap=True)
+    if output.as_json:
+        output.document({"error": {"kind": error.kind, "message": str(error)}})
+    return USAGE_OR_PLATFORM
 
 
 def settings() -> Settings:
@@ -120,6 +128,7 @@ async def _judge(where: Where, options: JudgeOptions, order: Order, output: Outp
 async def up(port: int, output: Output) -> int:
     """Serve the API and drive runs until stopped."""
     own = settings()
+    await asyncio.to_thread(make_home, own.home)
     listener = _listener(port)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with platform_errors():
@@ -314,20 +323,24 @@ def _keep_report(home: Path, judged: Judged) -> tuple[Path, Path] | None:
 
 
 def _read_patch(path: Path) -> bytes:
-    try:
-        content = sys.stdin.buffer.read(_PATCH_BYTES + 1) if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"the patch cannot be read: {error}") from error
+    content = sys.stdin.buffer.read(_PATCH_BYTES + 1) if str(path) == "-" else _read(path, _PATCH_BYTES, "the patch")
     if len(content) > _PATCH_BYTES:
         raise UsageError(f"the patch has more than {_PATCH_BYTES} bytes; split the change")
     return content
 
 
+def _read(path: Path, max_bytes: int, what: str) -> bytes:
+    """At most one byte more than `max_bytes`, also of what never ends."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(max_bytes + 1)
+    except OSError as error:
+        raise UsageError(f"{what} cannot be read: {path}: {error.strerror}; name a file") from error
+
+
 def _read_packet(path: Path) -> dict[str, Any]:
     try:
-        return parse_packet(path.read_bytes(), linting_rules=RULES).document()
-    except OSError as error:
-        raise UsageError(f"the packet cannot be read: {error}") from error
+        return parse_packet(_read(path, MAX_BYTES, "the packet"), linting_rules=RULES).document()
     except PacketInvalid as error:
         raise UsageError(f"{path}: {error}") from error
 

@@ -35,6 +35,18 @@ def address_file(home: Path) -> Path:
     return home / "server-address"
 
 
+def make_home(home: Path) -> None:
+    """The directory of everything, if it is not there. Raises UsageError."""
+    try:
+        home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{home} cannot be made ({error.strerror}); name a directory that you may write with VSC_HOME"
+        ) from error
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise UsageError(f"{home} cannot be written; name a directory that you may write with VSC_HOME")
+
+
 @asynccontextmanager
 async def connected(
     settings: Settings, server: str | None, token_path: Path | None, *, in_process: bool
@@ -62,6 +74,7 @@ async def connected(
 @asynccontextmanager
 async def _own(settings: Settings) -> AsyncIterator[Client]:
     """A control plane in this process; its API is called without a socket."""
+    await asyncio.to_thread(make_home, settings.home)
     with platform_errors():
         async with open_company(settings) as company:
             async with company.services.sessions.begin() as session:

@@ -25,6 +25,14 @@ class ServerError(CliError):
         self.kind = kind
 
 
+def unforeseen(error: BaseException) -> CliError:
+    """What nobody has written a sentence for, in one; the first of a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    what = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
+    return CliError(f"nothing was judged: {what}; try again with --verbose, which shows where it came from")
+
+
 def exit_code(verdict: str | None) -> int:
     """0 passed, 1 failed, 3 any other verdict; a run that ended without one is a failure of the platform."""
     if verdict is None:

@@ -6,6 +6,7 @@ changed: indexes and objects that are made on the way lie in a temporary directo
 
 import asyncio
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from pathlib import Path
 from control_plane.cli.errors import UsageError
 
 _DIFF = ("--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
+
+_SETTINGS = ("-c", "core.quotePath=true", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+"""Reading a repository starts none of its programs: only its clean filters still run, without which its bytes are others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,20 @@ class _Git:
     async def at(cls, repository: Path) -> "_Git":
         if not await asyncio.to_thread(repository.is_dir):
             raise UsageError(f"{repository} is not a directory; name a git repository with --repo.")
-        code, out, _ = await _git(repository, "rev-parse", "--show-toplevel")
+        code, out, err = await _git(repository, "rev-parse", "--show-toplevel")
+        if b"dubious ownership" in err:
+            raise UsageError(
+                f"{repository} belongs to another user, and git does not trust it; if you do, say so with:"
+                f" git config --global --add safe.directory {shlex.quote(str(await asyncio.to_thread(repository.resolve)))}"
+            )
         if code != 0:
             raise UsageError(
                 f"{repository} is not a git repository with a work tree; `git init` and commit, or name another one."
+            )
+        _, kind, _ = await _git(repository, "rev-parse", "--show-object-format")
+        if kind.strip() not in (b"sha1", b"--show-object-format"):
+            raise UsageError(
+                f"{repository} keeps its objects by {kind.decode().strip()}; only sha1 repositories can be judged: convert a clone."
             )
         return cls(Path(os.fsdecode(out.removesuffix(b"\n"))))
 
@@ -79,6 +93,8 @@ class _Git:
         code, out, _ = await _git(
             self.top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
         )
+        if code != 0 and revision == "HEAD":
+            raise UsageError(f"{self.top} has no commit yet; commit something that a change can be compared with.")
         if code != 0:
             raise UsageError(f"{revision!r} is no commit of {self.top}; `git log` shows what there is.")
         return out.decode().strip()
@@ -129,7 +145,7 @@ class _Git:
 async def _git(
     where: Path, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes | None = None
 ) -> tuple[int, bytes, bytes]:
-    command: Sequence[str] = ("git", "-C", str(where), "-c", "core.quotePath=true", *arguments)
+    command: Sequence[str] = ("git", "-C", str(where), *_SETTINGS, *arguments)
     try:
         process = await asyncio.create_subprocess_exec(
             *command,

@@ -103,7 +103,9 @@ class Mirrors:
         name = HEAD_REF + revision.removeprefix("HEAD") if re.match(r"HEAD(?![\w/.-])", revision) else revision
         found = await git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", check=False)
         if found.exit_code != 0:
-            raise RevisionUnknown(f"no commit {revision!r} in repository {repo_id}")
+            raise RevisionUnknown(
+                f"no commit {revision!r} in repository {repo_id}: a branch, a tag or HEAD of its source must lead to it"
+            )
         return found.stdout.decode().strip()
 
     async def tree_of(self, repo_id: str, commit: str) -> str:

@@ -1,5 +1,7 @@
 """The change that `vsc check` judges, from real repositories."""
 
+import asyncio
+import os
 import subprocess
 
 import pytest
@@ -137,3 +139,43 @@ async def test_a_repository_without_a_commit_has_no_head(tmp_path):
 
     with pytest.raises(UsageError, match="no commit"):
         await change_of(tmp_path, None)
+
+
+async def test_reading_a_repository_starts_no_program_that_it_names(repository):
+    hooks = repository.path / "hooks"
+    hooks.mkdir()
+    (hooks / "post-index-change").write_text(f"#!/bin/sh\ntouch {repository.path}/ran-hook\n")
+    (hooks / "post-index-change").chmod(0o755)
+    repository.git("config", "core.hooksPath", str(hooks))
+    repository.git("config", "core.fsmonitor", f"touch {repository.path}/ran-monitor; false")
+    repository.git("config", "diff.external", f"touch {repository.path}/ran-diff")
+    repository.write("a.py", "a = 2\n")
+
+    await change_of(repository.path, None)
+
+    assert not list(repository.path.glob("ran-*"))
+
+
+def test_a_repository_without_a_commit_says_so(tmp_path):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+
+    with pytest.raises(UsageError, match="no commit yet"):
+        asyncio.run(change_of(tmp_path, None))
+
+
+def test_a_repository_of_another_hash_is_refused_in_words(tmp_path):
+    subprocess.run(["git", "init", "-q", "--object-format=sha256", tmp_path], check=True)
+
+    with pytest.raises(UsageError, match="sha256; only sha1"):
+        asyncio.run(change_of(tmp_path, None))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+async def test_a_repository_of_somebody_else_says_how_to_trust_it(repository, monkeypatch):
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    for path in (repository.path, repository.path / ".git"):
+        os.chown(path, 65534, 65534)
+
+    with pytest.raises(UsageError, match=r"safe\.directory"):
+        await change_of(repository.path, None)
