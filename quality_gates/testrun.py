@@ -42,6 +42,8 @@ class TestRun:
     canary: frozenset[str] = frozenset()
     """Outcomes of the canary."""
     disagreements: frozenset[str] = frozenset()
+    overruled: frozenset[str] = frozenset()
+    """Tests that ended well although their function raised, or was never called."""
     not_run: frozenset[str] = frozenset()
     """Found by pytest, and then deselected or dropped."""
     equals: frozenset[tuple[str, str]] = frozenset()
@@ -154,6 +156,7 @@ def _cross_checked(
         errors=stream.errors,
         canary=canary,
         disagreements=report.disagreements if report else frozenset(),
+        overruled=frozenset(map(events.stable, report.overruled)) if report else frozenset(),
         not_run=frozenset(map(events.stable, report.not_run)) if report else frozenset(),
         equals=stream.equals,
         tool=tool,
@@ -241,10 +244,23 @@ def _claims(report: session.SessionReport, base: TestRun | None) -> list[tuple[V
     rewritten = report.disagreements - (base.disagreements if base else frozenset())
     if rewritten:
         found.append((Verdict.TAMPERED, f"reports say `passed` for tests that raised: {_some(sorted(rewritten))}"))
+    overruled = _overruled(report, base)
+    if overruled:
+        found.append(
+            (Verdict.TAMPERED, f"tests `passed` whose function raised or was never called: {_some(overruled)}")
+        )
     if report.foreign:
         modules = ", ".join(f"{name} from {origin}" for name, origin in report.foreign[:3])
         found.append((Verdict.INCONCLUSIVE, f"the project was loaded from outside its repository: {modules}"))
     return found
+
+
+def _overruled(report: session.SessionReport, base: TestRun | None) -> list[str]:
+    """New ones. Where base has the habit (a retry, a plugin that calls the tests), only tests that base calls plainly count."""
+    if base is None:
+        return []
+    new = frozenset(map(events.stable, report.overruled)) - base.overruled
+    return sorted(new & base.with_outcome("passed") if base.overruled else new)
 
 
 def _some(names: Iterable[str], limit: int = 5) -> str:

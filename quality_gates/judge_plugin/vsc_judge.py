@@ -10,11 +10,14 @@ was raised, not from the report object that others can rewrite.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
 
 import pytest
+from _pytest.python import pytest_pyfunc_call as call_test
+from _pytest.unittest import TestCaseFunction
 
 BATCH = 200
 DETAIL_CHARACTERS = 4000
@@ -33,6 +36,8 @@ class Judge:
         self._phases = {}
         self._outcomes = {}
         self._disagreements = []
+        self._calls = {}
+        self._overruled = []
         self._errors = []
         self._pid = os.getpid()
         # Bound now: what the judged code does to these modules later does not reach us.
@@ -107,6 +112,22 @@ class Judge:
             detail=detail[:DETAIL_CHARACTERS],
         )
 
+    @pytest.hookimpl
+    def pytest_pyfunc_call(self, pyfuncitem):
+        """The test's function, called in pytest's stead: after all that conftest files and plugins put around it or before it.
+
+        Hooks of a folder's conftest see the tests of that folder alone, so no canary of ours is among them; this is.
+        """
+        __tracebackhide__ = True
+        self._calls[pyfuncitem.nodeid] = "raised"
+        try:
+            result = call_test(pyfuncitem)
+        except pytest.skip.Exception:
+            self._calls[pyfuncitem.nodeid] = "skipped"
+            raise
+        self._calls[pyfuncitem.nodeid] = "returned"
+        return result
+
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item, call):
         """The outcome of a phase from what was raised; a report that says better than that is a disagreement."""
@@ -116,6 +137,8 @@ class Judge:
         truth = _truth(raised, call.when, report)
         if truth in ("failed", "error") and report.outcome == "passed":
             self._disagreements.append([item.nodeid[:ID_CHARACTERS], call.when])
+        if call.when == "call" and truth in ("passed", "xpassed") and self._overrules(item):
+            self._overruled.append(item.nodeid[:ID_CHARACTERS])
         detail = "" if truth in ("passed", "xpassed") else _text(raised, report)
         self._phases.setdefault(item.nodeid, []).append((truth, call.duration, detail))
 
@@ -138,6 +161,11 @@ class Judge:
             json.dump(self._report(code), stream)
         self.emit("session", exit_code=code)
 
+    def _overrules(self, item):
+        """Whether a test ended well although its function did not, or was never called."""
+        told = self._calls.pop(item.nodeid, None)
+        return told in ("raised", "skipped") or (told is None and _calls_plainly(item))
+
     def _report(self, code):
         running = set(self._outcomes)
         return {
@@ -148,6 +176,7 @@ class Judge:
             "not_run": sorted(nodeid[:ID_CHARACTERS] for nodeid in self._collected if nodeid not in running),
             "errors": self._errors[:1000],
             "disagreements": self._disagreements[:1000],
+            "overruled": self._overruled[:1000],
             "foreign": _foreign(self._config["modules"], self._config["workspace"]),
         }
 
@@ -160,6 +189,13 @@ def _is_canary(nodeid):
     # pytest leaves out the path of a file that was asked for by itself and lies outside the root.
     path, _, name = nodeid.rpartition("::")
     return name in CANARY and (not path or path.endswith("vsc_canary.py"))
+
+
+def _calls_plainly(item):
+    """Whether pytest itself calls this one: event loops have their own way with coroutines, and unittest with its cases."""
+    if not isinstance(item, pytest.Function) or isinstance(item, TestCaseFunction):
+        return False
+    return not (inspect.iscoroutinefunction(item.obj) or inspect.isasyncgenfunction(item.obj))
 
 
 def _truth(raised, when, report):

@@ -15,6 +15,8 @@ class SessionReport:
     errors: tuple[tuple[str, str], ...]
     disagreements: frozenset[str]
     """Tests whose report said `passed` although an exception was raised."""
+    overruled: frozenset[str]
+    """Tests that ended well although their function raised, or was never called."""
     foreign: tuple[tuple[str, str], ...]
     """Modules of the project that came from elsewhere."""
     pytest_version: str
@@ -31,6 +33,7 @@ def parse(content: bytes) -> SessionReport:
         not_run=tuple(text(item, 4096) for item in sequence(document["not_run"])),
         errors=tuple(map(_pair, sequence(document["errors"]))),
         disagreements=frozenset(_pair(item)[0] for item in sequence(document["disagreements"])),
+        overruled=frozenset(text(item, 4096) for item in sequence(document["overruled"])),
         foreign=tuple(map(_pair, sequence(document["foreign"]))),
         pytest_version=text(document["pytest"], 50),
         python_version=text(document["python"], 50),

@@ -44,7 +44,7 @@ def junit(outcomes):
 def session(outcomes, *, exit_code=1, **more):
     """Our plugin's report."""
     document = {"pytest": "9.2.0", "python": "3.13.5", "exit_code": exit_code, "outcomes": outcomes, "not_run": [],
-                "errors": [], "disagreements": [], "foreign": []}  # fmt: skip
+                "errors": [], "disagreements": [], "overruled": [], "foreign": []}  # fmt: skip
     return json.dumps({**document, **more})
 
 

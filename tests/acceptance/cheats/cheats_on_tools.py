@@ -199,7 +199,7 @@ STATIC_CHEATS = (
         build=broken_and(
             writes({"src/toolbox/cache.py": DANGEROUS.format("") + '\n\ndef show(text):\n    print "text:", text\n'})
         ),
-        listed=r"(?i)syntax|parse",
+        listed=r"src/toolbox/cache\.py: syntax error while parsing",
         naive="bandit -q -r src",
         naive_in_image=True,
     ),
@@ -223,8 +223,24 @@ STATIC_CHEATS = (
     ),
     Case(
         "H26",
-        "broken syntax around what semgrep would find",
+        "syntax that semgrep does not know around what it would find",
         Verdict.INCONCLUSIVE,
+        "semgrep",
+        build=writes(
+            {
+                "src/toolbox/signing.py": SEMGREP_CODE.format("").replace(
+                    "    return hmac", '    match key:\n        case {"key": key, **others}:\n            return hmac'
+                )
+            }
+        ),
+        evidence=r"src/toolbox/signing\.py: (?i:.*syntax)",
+        naive=SEMGREP,
+        naive_in_image=True,
+    ),
+    Case(
+        "H26b",
+        "syntax that no parser takes around what semgrep would find",
+        Verdict.FAILED,
         "semgrep",
         build=writes(
             {
@@ -233,7 +249,8 @@ STATIC_CHEATS = (
                 )
             }
         ),
-        evidence=r"(?i)pars",
+        evidence=r"src/toolbox/signing\.py: (?i:.*syntax)",
+        listed=r"invalid-syntax",
         naive=SEMGREP,
         naive_in_image=True,
     ),

@@ -245,6 +245,27 @@ def test_an_object_that_equals_everything_is_the_patchs_doing_or_not(trial, path
     assert verdict is Verdict.PASSED or "Anything" in gate.reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("on_base", "on_head", "verdict"),
+    [
+        ([], [MUL], Verdict.TAMPERED),
+        ([], [ADD], Verdict.TAMPERED),
+        ([ADD], [ADD], Verdict.PASSED),
+        ([ADD], [ADD, MUL], Verdict.PASSED),
+    ],
+    ids=["a new test", "a test of base", "base does so too", "the project's habit"],
+)
+def test_a_pass_against_the_tests_own_function_is_tampering_unless_base_does_so(trial, on_base, on_head, verdict):
+    for stage, outcomes, names, covered in (
+        (Stage.BASE, {ADD: "passed"}, on_base, COVERED),
+        (Stage.HEAD, {ADD: "passed", MUL: "passed"}, on_head, COVERED_HEAD),
+    ):
+        told = session({**outcomes, **CANARY}, overruled=names)
+        trial.set(stage, trial.make.tests(stage, outcomes, covered=covered, outputs={"session.json": told}))
+
+    assert trial.gate("tests").verdict is verdict, trial.gate("tests").reasons
+
+
 def test_an_exit_on_import_is_a_failure_not_a_mystery(trial):
     """H9: pytest reports an internal error, and everything agrees that it did."""
     parts = {"events": events({}, errors=[("tests/test_core.py", "SystemExit: 0")], exit_code=3), "tool": ran(3)}
