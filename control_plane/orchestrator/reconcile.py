@@ -9,6 +9,7 @@ import time
 
 import structlog
 from sqlalchemy import exists, func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.runs.models import Run, Sandbox
@@ -42,8 +43,8 @@ class Reconciler:
         while True:
             try:
                 await self.once()
-            except ProviderUnavailable as error:
-                log.warning("reconcile.engine_away", error=str(error))
+            except (ProviderUnavailable, SQLAlchemyError) as error:
+                log.warning("reconcile.away", error=str(error))
             await asyncio.sleep(self._every_s)
 
     async def once(self) -> list[str]:

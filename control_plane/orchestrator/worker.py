@@ -78,12 +78,17 @@ class Worker:
         self.poke()
 
     async def _claimed(self) -> Run | None:
-        async with self._sessions.begin() as session:
-            run = await leases.claim_next(session, self._owner, self._lease_s)
-            if run is not None:
-                await session.flush()
-                session.expunge(run)
-            return run
+        """The next run; None also while the database is away, which is asked again."""
+        try:
+            async with self._sessions.begin() as session:
+                run = await leases.claim_next(session, self._owner, self._lease_s)
+                if run is not None:
+                    await session.flush()
+                    session.expunge(run)
+                return run
+        except SQLAlchemyError as error:
+            log.warning("worker.database_away", error=str(error))
+            return None
 
     async def _rest(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -118,12 +123,12 @@ class Worker:
             return
         except Exception as error:
             log.warning("run.step_failed", run=str(run.id), state=run.state, exc_info=error)
-            with contextlib.suppress(LeaseLost):
+            with contextlib.suppress(LeaseLost, SQLAlchemyError):  # then the lease runs out, and the next holder looks
                 async with self._sessions.begin() as session:
                     await self._failed(session, lease, error)
             return
         if again is not None:
-            with contextlib.suppress(LeaseLost):
+            with contextlib.suppress(LeaseLost, SQLAlchemyError):
                 async with self._sessions.begin() as session:
                     await give_back(session, lease, again)
 
@@ -146,19 +151,28 @@ class Worker:
         await leases.release(session, run.id, lease.epoch, RETRY_S)
 
     async def _keep(self, lease: Lease, cancelled: asyncio.Event) -> None:
-        """Renew the lease at a third of its time, and look every second whether somebody wants the run to stop."""
+        """Renew the lease at a third of its time, and look every second whether somebody wants the run to stop.
+
+        While the database is away, nothing can be renewed; whether the lease was lost meanwhile shows at the next write.
+        """
         renewed = time.monotonic()
         while True:
             await asyncio.sleep(CANCEL_POLL_S)
-            async with self._sessions.begin() as session:
-                if time.monotonic() - renewed >= self._lease_s / 3:
-                    try:
+            due = time.monotonic() - renewed >= self._lease_s / 3
+            try:
+                async with self._sessions.begin() as session:
+                    if due:
                         await leases.renew(session, lease.run_id, lease.epoch, self._lease_s)
-                    except LeaseLost:
-                        return
-                    renewed = time.monotonic()
-                if await session.scalar(select(Run.cancel_requested_at).where(Run.id == lease.run_id)) is not None:
-                    cancelled.set()
+                    wanted = select(Run.cancel_requested_at).where(Run.id == lease.run_id)
+                    if await session.scalar(wanted) is not None:
+                        cancelled.set()
+            except LeaseLost:
+                return
+            except SQLAlchemyError as error:
+                log.warning("worker.database_away", run=str(lease.run_id), error=str(error))
+                continue
+            if due:
+                renewed = time.monotonic()
 
 
 async def give_back(session: AsyncSession, lease: Lease, again: Again) -> None:

@@ -1,14 +1,18 @@
 """Whole runs of a command as the agent: what is kept, and whom the end is laid to."""
 
 import asyncio
+import contextlib
+import os
+import signal
 
 import pytest
 from cheat_cases import Case, base_repository, commit_all
 from company_kit import test_company as a_company
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from control_plane.runs.models import AgentSession, Run, Sandbox
-from control_plane.runs.rules import RunState, SandboxState, SessionStatus
+from control_plane.runs.rules import TERMINAL, RunState, SandboxState, SessionStatus
 from control_plane.tasks.models import Task
 from control_plane.tasks.rules import TaskStatus
 from control_plane.tasks.service import cancel
@@ -125,6 +129,23 @@ async def test_a_sandbox_that_vanished_is_launched_again(company, repository):
 
     assert ended.verdict is Verdict.PASSED, ended.cause
     assert sorted(box.n for box in boxes if box.stage == "execute") == [0, 1]
+
+
+async def test_a_database_that_dies_meanwhile_ends_nothing(company, repository):
+    run = await company.submit(*repository, shell(f"{NOTE}; sleep 5"), REFACTOR)
+    await until(company, run, lambda now, boxes: any(box.state is SandboxState.LAUNCHED for box in boxes))
+    pid_file = company.company.settings.home / "postgres" / "data" / "postmaster.pid"
+    os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)  # an immediate shutdown: no goodbye to anybody
+
+    async with asyncio.timeout(120):
+        while True:
+            with contextlib.suppress(SQLAlchemyError):
+                ended, boxes = await until(company, run, lambda now, boxes: now.state in TERMINAL)
+                break
+            await asyncio.sleep(0.5)
+
+    assert (ended.state, ended.verdict) == (RunState.FINISHED, Verdict.PASSED), ended.cause
+    assert [box.n for box in boxes if box.stage == "execute"] == [0]
 
 
 async def test_requirements_that_cannot_be_had_are_an_error_with_the_tools_own_words(company, tmp_path):
