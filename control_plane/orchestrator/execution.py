@@ -21,7 +21,7 @@ from control_plane.orchestrator.task_moves import TaskMoves
 from control_plane.packets.models import Packet
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshots import Snapshots
-from control_plane.repos.trees import Trees
+from control_plane.repos.trees import PatchDoesNotApply, Trees
 from control_plane.runs.models import AgentSession, Run
 from control_plane.runs.rules import RunState, SessionStatus
 from quality_gates.model import Verdict
@@ -172,7 +172,21 @@ class Execution:
         if told.tree is not None and told.tree != tree:  # a bug of ours; it must never be judged
             raise RuntimeError(f"patch {patch.sha256} makes tree {tree}, not {told.tree}")
         refused = tuple(f"{os.fsdecode(one.path)}: {one.reason}" for one in told.refused)
+        if run.driver["kind"] == "patch" and not refused:
+            refused = await self._left_out(run, tree)
         return Dehydrated(patch.sha256, tree, refused)
+
+    async def _left_out(self, run: Run, tree: str) -> tuple[str, ...]:
+        """What a given patch holds and the sandbox's tree does not: of something else than was given, no verdict is of use."""
+        repo = run.repo_id.hex
+        given = await asyncio.to_thread(self._blobs.read, run.driver["sha256"], PATCH_BYTES)
+        try:
+            wanted = await self._trees.apply_patch(repo, run.base_commit, given)
+        except PatchDoesNotApply as problem:
+            return (f"the patch: {problem}",)
+        missing = await self._trees.differences(repo, wanted, tree) if wanted != tree else []
+        why = "the patch has it, and it cannot be judged (ignored by the base's .gitignore, a submodule, or litter of tools); take it out"
+        return tuple(f"{os.fsdecode(one.path)}: {why}" for one in missing[:100])
 
     async def _record_session(self, run: Run, end: StageEnd, *, succeeded: bool) -> None:
         """The session's metrics (SPEC section 5.8) as the provider measured them; the first record stays."""
