@@ -2,7 +2,8 @@
 
 from quality_gates.changes import changed_conftests, changed_tests, edited_base_tests, new_or_edited_test_modules
 from quality_gates.gates.case import Case, some, worst
-from quality_gates.model import GateReport, Verdict
+from quality_gates.model import GateReport, Stage, Verdict
+from quality_gates.paths import is_test_path
 from quality_gates.testrun import TestRun
 
 GATE = "tests"
@@ -38,7 +39,18 @@ def _untrusted(case: Case) -> list[tuple[Verdict, str]]:
     for run in runs:
         if run.verdict is not Verdict.PASSED:
             found += [(run.verdict, reason) for reason in run.reasons]
+        found += _rewritten(case, run)
     return found
+
+
+def _rewritten(case: Case, run: TestRun) -> list[tuple[Verdict, str]]:
+    """Tests that the code under test wrote anew before pytest read them are not those that were asked for."""
+    habit = case.evidence[Stage.BASE].altered if Stage.BASE in case.evidence else ()
+    altered = case.evidence[run.stage].altered if run.stage in case.evidence else ()
+    known = {*case.change.base_tree, *case.change.head_tree}
+    # What is no path of either tree is our own word for a list that could not be had.
+    found = sorted(path for path in set(altered) - set(habit) if is_test_path(path) or path not in known)
+    return [(Verdict.INCONCLUSIVE, f"{run.stage}: tests changed while they ran: {some(found)}")] if found else []
 
 
 def _required(case: Case, reasons: list[str], notes: list[str]) -> None:

@@ -388,6 +388,22 @@ def test_forged_coverage_shows_in_the_file_that_nobody_imports(trial):
     )
 
 
+@pytest.mark.parametrize("altered", [TEST, "(what the stage left could not be read)"])
+@pytest.mark.parametrize("stage", [Stage.HEAD, Stage.BASE_COPIES])
+def test_a_test_rewritten_during_the_run_proves_nothing(trial, stage, altered):
+    gate = trial.set(stage, replace(trial.stages[stage], altered=(altered,))).gate("tests")
+
+    assert gate.verdict is Verdict.INCONCLUSIVE
+    assert altered in gate.reasons[0]
+
+
+def test_a_file_that_base_rewrites_as_well_is_the_projects_habit(trial):
+    for stage in (Stage.BASE, Stage.HEAD, Stage.BASE_COPIES):
+        trial.set(stage, replace(trial.stages[stage], altered=(TEST,)))
+
+    assert trial.gate("tests").verdict is Verdict.PASSED
+
+
 def test_a_product_file_altered_during_the_run_makes_its_coverage_unclear(trial):
     assert (
         trial.set(Stage.HEAD, replace(trial.stages[Stage.HEAD], altered=(CORE,))).gate("coverage").verdict
