@@ -43,9 +43,10 @@ class Worker:
         concurrency: int,
         lease_s: float,
         poll_s: float = 1.0,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._sessions, self._drive, self._owner = sessions, drive, owner
-        self._lease_s, self._poll_s = lease_s, poll_s
+        self._lease_s, self._poll_s, self._retry_s = lease_s, poll_s, retry_s
         self._free = asyncio.Semaphore(concurrency)
         self._poked = asyncio.Event()
         self._live: set[asyncio.Task[None]] = set()
@@ -148,7 +149,7 @@ class Worker:
             event="platform.failure",
             payload={"error": text, "failures": failures},
         )
-        await leases.release(session, run.id, lease.epoch, RETRY_S)
+        await leases.release(session, run.id, lease.epoch, self._retry_s)
 
     async def _keep(self, lease: Lease, cancelled: asyncio.Event) -> None:
         """Renew the lease at a third of its time, and look every second whether somebody wants the run to stop.

@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
+from control_plane.audit.service import first_broken_line
 from control_plane.blobs.store import BlobStore
 from control_plane.db.embedded import embedded
 from control_plane.db.engine import new_engine, session_factory
@@ -204,6 +205,7 @@ async def assert_one_history(installation, task, run):
         assert {row.state for row in rows} == {SandboxState.DESTROYED}
         assert await session.scalar(chunks) == 0, "the chunks of sealed logs are forgotten"
         assert (await session.get_one(Task, task.id)).status is TaskStatus.READY_FOR_REVIEW
+        assert await first_broken_line(session, task.id) is None
 
 
 class HeldUp:

@@ -1,0 +1,184 @@
+"""The claiming loop over a real database, with runs that need no sandbox."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from control_plane.audit.service import first_broken_line
+from control_plane.db.base import new_id
+from control_plane.orchestrator.children import Wanted, ensure_child, wake_parents
+from control_plane.orchestrator.lease import Again
+from control_plane.orchestrator.worker import MAX_FAILURES, Worker
+from control_plane.repos.models import Repo
+from control_plane.runs.models import Run
+from control_plane.runs.moves import move_run
+from control_plane.runs.rules import TERMINAL, RunKind, RunState
+from control_plane.tasks.models import Task
+from control_plane.tasks.moves import move_task
+from control_plane.tasks.rules import TaskStatus
+from quality_gates.model import TaskType
+
+
+async def a_run(sessions, **fields):
+    async with sessions.begin() as session:
+        repo = Repo(key=f"repo-{new_id()}", source="/somewhere")
+        task = Task(key=f"TASK-{new_id()}", task_type=TaskType.FEATURE, created_by="operator")
+        session.add_all([repo, task])
+        await session.flush()
+        given = {
+            "kind": RunKind.TASK,
+            "task_id": task.id,
+            "repo_id": repo.id,
+            "base_commit": "0" * 40,
+            "deadline_s": 60.0,
+        }
+        run = Run(**{**given, **fields})
+        session.add(run)
+    return run
+
+
+def a_worker(sessions, drive, owner="test", **settings):
+    given = {"concurrency": 4, "lease_s": 6.0, "poll_s": 0.05, "retry_s": 0.01}
+    return Worker(sessions=sessions, drive=drive, owner=owner, **{**given, **settings})
+
+
+@contextlib.asynccontextmanager
+async def serving(*workers):
+    tasks = [asyncio.create_task(worker.serve()) for worker in workers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(sessions, run, condition):
+    async with asyncio.timeout(30):
+        while True:
+            async with sessions() as session:
+                now = await session.get_one(Run, run.id)
+            if condition(now):
+                return now
+            await asyncio.sleep(0.02)
+
+
+async def test_a_run_that_fails_the_platform_each_time_is_given_up_and_blamed_on_nobody(sessions):
+    run, seen = await a_run(sessions), []
+
+    async def drive(claimed, lease, cancelled):
+        seen.append(claimed.lease_epoch)
+        if claimed.state is RunState.QUEUED:
+            async with sessions.begin() as session:
+                await move_run(session, claimed.id, RunState.HYDRATING, epoch=lease.epoch)
+                await move_task(session, claimed.task_id, TaskStatus.IN_PROGRESS)
+            return Again()
+        raise OSError("the disk is on fire")
+
+    async with serving(a_worker(sessions, drive)):
+        ended = await until(sessions, run, lambda now: now.state in TERMINAL)
+
+    assert ended.state is RunState.LOST
+    assert "OSError: the disk is on fire" in ended.cause
+    assert len(seen) == 1 + MAX_FAILURES
+    async with sessions() as session:
+        task = await session.get_one(Task, run.task_id)
+        assert (task.status, task.retry_count) == (TaskStatus.QUEUED, 0)
+        assert await first_broken_line(session, run.task_id) is None
+
+
+async def test_two_workers_never_drive_one_run_at_a_time(sessions):
+    runs = [await a_run(sessions) for _ in range(12)]
+    driven, under_way = [], set()
+
+    async def drive(claimed, lease, cancelled):
+        assert claimed.id not in under_way
+        under_way.add(claimed.id)
+        driven.append(claimed.id)
+        await asyncio.sleep(0.05)
+        async with sessions.begin() as session:
+            await move_run(session, claimed.id, RunState.CANCELLED, epoch=lease.epoch)
+        under_way.discard(claimed.id)
+
+    async with serving(a_worker(sessions, drive, "one"), a_worker(sessions, drive, "two")):
+        for run in runs:
+            await until(sessions, run, lambda now: now.state in TERMINAL)
+
+    assert sorted(driven) == sorted(run.id for run in runs)
+
+
+async def test_a_worker_that_ends_gives_its_runs_back_at_once(sessions):
+    run, held = await a_run(sessions), asyncio.Event()
+
+    async def drive(claimed, lease, cancelled):
+        held.set()
+        await asyncio.Event().wait()
+
+    async with serving(a_worker(sessions, drive, lease_s=3600.0)):
+        await held.wait()
+
+    async with sessions() as session:
+        now = await session.get_one(Run, run.id)
+        assert (now.lease_owner, now.state) == (None, RunState.QUEUED)
+
+
+async def test_a_cancel_reaches_whoever_drives_the_run(sessions):
+    run, stopped = await a_run(sessions), asyncio.Event()
+
+    async def drive(claimed, lease, cancelled):
+        await cancelled.wait()
+        stopped.set()
+        async with sessions.begin() as session:
+            await move_run(session, claimed.id, RunState.CANCELLED, epoch=lease.epoch)
+
+    async with serving(a_worker(sessions, drive)):
+        await until(sessions, run, lambda now: now.lease_owner is not None)
+        async with sessions.begin() as session:
+            row = await session.get_one(Run, run.id, with_for_update=True)
+            row.cancel_requested_at = row.created_at
+        async with asyncio.timeout(30):
+            await stopped.wait()
+
+
+@pytest.mark.parametrize("ends", ["before the parent waits", "while the parent waits"])
+async def test_a_parent_cannot_miss_the_end_of_what_it_waits_for(sessions, ends):
+    parent, looked = await a_run(sessions), []
+    wanted = Wanted(
+        kind=RunKind.PREPARE,
+        cache_key="key",
+        repo_id=parent.repo_id,
+        base_commit="0" * 40,
+        deadline_s=1.0,
+        driver={},
+        policy={},
+        options={},
+    )
+    async with sessions.begin() as session:
+        child = await ensure_child(session, wanted)
+        assert await ensure_child(session, wanted) == child, "two that ask get one run"
+
+    async def end_child():
+        async with sessions.begin() as session:
+            await move_run(session, child, RunState.LOST, epoch=None)
+            await wake_parents(session, child)
+
+    async def drive(claimed, lease, cancelled):
+        if claimed.kind is RunKind.PREPARE:
+            return Again(3600.0)
+        looked.append(claimed.lease_epoch)
+        if len(looked) > 1:
+            async with sessions.begin() as session:
+                await move_run(session, claimed.id, RunState.CANCELLED, epoch=lease.epoch)
+            return None
+        if ends == "before the parent waits":
+            await end_child()
+        return Again(3600.0, waiting_for=child)
+
+    async with serving(a_worker(sessions, drive)):
+        if ends == "while the parent waits":
+            await until(sessions, parent, lambda now: now.facts.get("waiting_for") == str(child))
+            await end_child()
+        await until(sessions, parent, lambda now: now.state in TERMINAL)
+
+    assert len(looked) == 2
