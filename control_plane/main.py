@@ -107,7 +107,7 @@ async def _working(settings: Settings, home: Path, sessions: Sessions, url: str)
     blobs = BlobStore(home / "blobs")
     mirrors = Mirrors(home / "mirrors")
     provider, image = await asyncio.to_thread(_engine, settings, home, blobs)
-    doors = Doors(PostgresChunks(sessions), DepotOutputs(sessions, _depot(home, blobs)), AuditLog(sessions))
+    doors = Doors(PostgresChunks(sessions), DepotOutputs(_depot(home, blobs)), AuditLog(sessions))
     try:
         install = install_id(home)
         runner = await compiled_runner(provider, blobs, home / "runners", install, image, runner_pyz())

@@ -1,4 +1,4 @@
-"""Roles and their levels (SPEC sections 2.1 and 4.1; COMPANY section 1)."""
+"""What an agent can be (SPEC sections 2.1 and 4.1)."""
 
 from enum import StrEnum
 
@@ -29,18 +29,3 @@ class AgentStatus(StrEnum):
     BUSY = "BUSY"
     RESTRICTED = "RESTRICTED"
     OFFLINE = "OFFLINE"
-
-
-_LEVELS = {
-    4: (Role.CEO, Role.CTO),
-    3: (Role.PM, Role.TEAM_LEAD, Role.DELIVERY_MANAGER),
-    2: (Role.ARCHITECT, Role.SENIOR_DEV),
-    1: (Role.MID_DEV, Role.JUNIOR_DEV),
-    0: (Role.QA, Role.SECURITY, Role.OPS, Role.SOCRATIC_INTERROGATOR, Role.CANARY_PROBER),
-}
-_LEVEL_OF = {role: level for level, roles in _LEVELS.items() for role in roles}
-
-
-def level_of(role: Role) -> int:
-    """4 (executive) to 0 (support and assurance); it follows from the role alone."""
-    return _LEVEL_OF[role]

@@ -3,7 +3,6 @@
 from control_plane.agents import models as agents
 from control_plane.audit import models as audit
 from control_plane.auth import models as auth
-from control_plane.blobs import models as blobs
 from control_plane.db.base import Base
 from control_plane.escalations import models as escalations
 from control_plane.gate_reports import models as gate_reports
@@ -14,5 +13,5 @@ from control_plane.runs import models as runs
 from control_plane.tasks import models as tasks
 from control_plane.traces import models as traces
 
-ROOMS = (agents, audit, auth, blobs, escalations, gate_reports, packets, projects, repos, runs, tasks, traces)
+ROOMS = (agents, audit, auth, escalations, gate_reports, packets, projects, repos, runs, tasks, traces)
 metadata = Base.metadata

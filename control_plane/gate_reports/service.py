@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.blobs.store import BlobStore
 from control_plane.runs.errors import NotFound
 from control_plane.runs.models import Run
+from control_plane.runs.service import find_run
 from control_plane.tasks.service import find_task
 from quality_gates.model import TaskReport, Verdict
 
@@ -22,9 +23,7 @@ _REPORT = TypeAdapter(TaskReport)
 
 async def report_sha256_of_run(session: AsyncSession, run_id: UUID) -> str:
     """The blob that holds the run's report. Raises NotFound, also for a run that ended without one."""
-    run = await session.get(Run, run_id)
-    if run is None:
-        raise NotFound("run", run_id)
+    run = await find_run(session, run_id)
     if run.report_sha256 is None:
         raise NotFound("report of run", f"{run_id} ({run.state.value}{': ' + run.cause if run.cause else ''})")
     return run.report_sha256

@@ -10,7 +10,6 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from control_plane.audit.service import append_line
-from control_plane.blobs.models import Blob
 from control_plane.db.engine import Sessions
 from control_plane.gateway.ports import Chunk, Position
 from control_plane.runs.models import LogChunk, Run
@@ -51,12 +50,12 @@ class PostgresChunks:
 class DepotOutputs:
     """Outputs as blobs."""
 
-    def __init__(self, sessions: Sessions, depot: Depot) -> None:
-        self._sessions, self._depot = sessions, depot
+    def __init__(self, depot: Depot) -> None:
+        self._depot = depot
 
     async def put(self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int) -> Artifact:
-        """The blob is written before the row that names it. What arrives is counted before anything is kept."""
-        del sandbox_id  # the sandbox's row takes its outputs from the provider; a blob has no owner
+        """What arrives is counted before anything is kept. Raises TooLarge."""
+        del sandbox_id  # a blob has no owner: the sandbox's row names it when the provider says how it ended
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
             size_bytes = 0
             async for block in source:
@@ -65,11 +64,7 @@ class DepotOutputs:
                     raise TooLarge(f"{name}: more than {max_bytes} bytes")
                 await asyncio.to_thread(spool.write, block)
             spool.seek(0)
-            kept = await asyncio.to_thread(self._depot.put, cast("BinaryIO", spool), max_bytes)
-        async with self._sessions.begin() as session:
-            row = {"sha256": kept.sha256, "size_bytes": kept.size_bytes, "kind": "output"}
-            await session.execute(insert(Blob).values(row).on_conflict_do_nothing())
-        return kept
+            return await asyncio.to_thread(self._depot.put, cast("BinaryIO", spool), max_bytes)
 
 
 class AuditLog:

@@ -15,11 +15,11 @@ from control_plane.orchestrator.ending import lose
 from control_plane.orchestrator.environment_runs import EnvironmentRuns, Prepared
 from control_plane.orchestrator.judging import Judging, ended_well
 from control_plane.orchestrator.lease import Again, Lease
-from control_plane.orchestrator.policy import policy_from_json
 from control_plane.orchestrator.stages import Stages, stage_end
 from control_plane.repos.changes import Changes
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.moves import move_run
+from control_plane.runs.policy import policy_from_json
 from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
 from quality_gates.model import Stage, StageEvidence, StagePlan
 from quality_gates.plan import base_plan

@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -20,7 +18,7 @@ from control_plane.orchestrator.lease import Again, Lease
 from control_plane.orchestrator.specs import prepare_draft
 from control_plane.orchestrator.stages import StageEnd, Stages
 from control_plane.repos.environments import facts, index
-from control_plane.repos.environments.archive import KIND, EnvironmentRefused, Environments
+from control_plane.repos.environments.archive import EnvironmentRefused, Environments, tree_key
 from control_plane.repos.environments.declared import is_dependency_file
 from control_plane.repos.environments.detect import EnvironmentRecipe, detect
 from control_plane.repos.environments.prepare import ARCHIVE, NOTES, PROGRAM, Preparation, preparation
@@ -128,7 +126,7 @@ class EnvironmentRuns:
         if end.outcome.ended is not Ended.COMPLETED or archive is None:
             return await self._lost(run, lease, await asyncio.to_thread(self._why, end))
         try:
-            tree = await self._environments.install(self._blobs.path(archive.sha256), archive.sha256)
+            await self._environments.install(self._blobs.path(archive.sha256), archive.sha256)
         except EnvironmentRefused as refused:
             return await self._lost(run, lease, str(refused))
         recipe = await self._recipe(run, run.options["judged"])
@@ -142,7 +140,7 @@ class EnvironmentRuns:
         )
         row = {
             "id": new_id(), "cache_key": run.cache_key, "archive_sha256": archive.sha256,
-            "facts": {**asdict(found), "tree": tree}, "run_id": run.id,
+            "facts": asdict(found), "run_id": run.id,
         }  # fmt: skip
         async with self._sessions.begin() as session:
             await lease.check(session)
@@ -202,6 +200,5 @@ class EnvironmentRuns:
 
 
 def _prepared(row: EnvironmentRow) -> Prepared:
-    stated: Mapping[str, Any] = {name: value for name, value in row.facts.items() if name != "tree"}
-    listed = {name: tuple(stated[name]) for name in ("pytest_plugins", "notes")}
-    return Prepared(row.id, row.facts.get("tree", f"{KIND}/{row.archive_sha256}"), Environment(**{**stated, **listed}))
+    listed = {name: tuple(row.facts[name]) for name in ("pytest_plugins", "notes")}
+    return Prepared(row.id, tree_key(row.archive_sha256), Environment(**{**row.facts, **listed}))

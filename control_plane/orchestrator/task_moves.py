@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from control_plane.orchestrator.children import RECHECK_S, Wanted, ensure_child
 from control_plane.orchestrator.ending import lose
 from control_plane.orchestrator.lease import Again, Lease
-from control_plane.orchestrator.policy import policy_from_json
 from control_plane.orchestrator.verdicts import Verdicts
 from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run
+from control_plane.runs.policy import policy_from_json
 from control_plane.runs.rules import RunState
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from control_plane.blobs.models import Blob
 from control_plane.blobs.store import BlobStore
 from control_plane.db.base import new_id
 from control_plane.db.storable import storable_facts, storable_text
@@ -18,16 +17,16 @@ from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run, update_run
 from control_plane.runs.rules import RunState
 from control_plane.tasks.moves import apply_effect
-from control_plane.tasks.rules import MAX_JUDGE_ATTEMPT, VerdictEffect, effect_of
+from control_plane.tasks.rules import VerdictEffect, effect_of
 from quality_gates.model import Finding, GateReport, TaskReport
 from quality_gates.report import to_json
 
 
 class Verdicts:
-    """Records what the judge decided."""
+    """Records what the judge decided. A patch that could not be decided is judged again at most `judge_again` times."""
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession], blobs: BlobStore, max_judge_attempt: int) -> None:
-        self._sessions, self._blobs, self._max_judge_attempt = sessions, blobs, max_judge_attempt
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], blobs: BlobStore, judge_again: int) -> None:
+        self._sessions, self._blobs, self._judge_again = sessions, blobs, judge_again
 
     async def record(
         self,
@@ -44,12 +43,10 @@ class Verdicts:
         document = storable_facts(to_json(report))
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         artifact = await asyncio.to_thread(self._blobs.put_bytes, text)
-        last = final or run.judge_attempt >= self._max_judge_attempt
-        effect = effect_of(report.verdict, MAX_JUDGE_ATTEMPT if last else run.judge_attempt)
+        effect = effect_of(report.verdict, last=final or run.judge_attempt >= self._judge_again)
         kept = {**(changes or {}), "report_sha256": artifact.sha256, "environment_id": environment_id}
         async with self._sessions.begin() as session:
             await lease.check(session)
-            await session.merge(Blob(sha256=artifact.sha256, size_bytes=artifact.size_bytes, kind="report"))
             rows = [_row(run, gate, told) for gate, told in zip(report.gates, document["gates"], strict=True)]
             session.add_all(rows)
             await session.flush()  # findings name their report, and the ORM knows no order between the two

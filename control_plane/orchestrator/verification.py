@@ -10,12 +10,12 @@ from control_plane.orchestrator.children import RECHECK_S, Wanted
 from control_plane.orchestrator.environment_runs import EnvironmentRuns, Prepared, Unpreparable
 from control_plane.orchestrator.judging import Judging
 from control_plane.orchestrator.lease import Again, Lease
-from control_plane.orchestrator.policy import policy_from_json
 from control_plane.orchestrator.stages import Stages
 from control_plane.orchestrator.task_moves import TaskMoves
 from control_plane.orchestrator.verdicts import Verdicts
 from control_plane.repos.changes import Changes
 from control_plane.runs.models import Run
+from control_plane.runs.policy import policy_from_json
 from control_plane.runs.rules import RunState
 from quality_gates.judge import judge
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, Verdict

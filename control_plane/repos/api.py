@@ -6,9 +6,7 @@ from typing import BinaryIO, cast
 
 from fastapi import APIRouter, HTTPException, Request, status
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 
-from control_plane.blobs.models import Blob
 from control_plane.repos import service
 from control_plane.repos.models import Repo
 from control_plane.repos.schemas import FromPath, ImportedRepository, NewRepository, RepositoryView, UploadView
@@ -55,7 +53,4 @@ async def upload(request: Request, services: ServicesDep) -> UploadView:
             await asyncio.to_thread(spool.write, block)
         spool.seek(0)
         kept = await asyncio.to_thread(services.blobs.put, cast("BinaryIO", spool), services.upload_bytes)
-    async with services.sessions.begin() as session:
-        row = {"sha256": kept.sha256, "size_bytes": kept.size_bytes, "kind": "upload"}
-        await session.execute(insert(Blob).values(row).on_conflict_do_nothing())
     return UploadView(sha256=kept.sha256, size_bytes=kept.size_bytes)

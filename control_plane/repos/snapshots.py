@@ -1,13 +1,10 @@
 """Base snapshots: one read-only directory per commit, made once, the lower layer of every run on that commit."""
 
 import asyncio
-import contextlib
 import os
 import shutil
 import stat
 import tempfile
-import time
-from collections.abc import Collection
 from pathlib import Path
 
 from control_plane.repos.git import OBJECT_ID, Git, RepositoryError, write_attributes
@@ -44,8 +41,6 @@ class Snapshots:
             async with file_lock(path.with_name(f"{commit}.lock")):
                 if not path.is_dir():
                     await self._make(repo_id, commit, path)
-        with contextlib.suppress(FileNotFoundError):  # evicted just now; whoever mounts it will see that
-            os.utime(path.with_name(f"{commit}.lock"))  # when it was last wanted
         return key
 
     def path(self, key: str) -> Path:
@@ -55,10 +50,6 @@ class Snapshots:
         if kind != KIND or self._key(repo_id, commit) != key:
             raise RepositoryError(f"{key!r} is not the key of a snapshot")
         return self._root / repo_id / commit
-
-    async def evict(self, max_bytes: int, in_use: Collection[str]) -> list[str]:
-        """Remove what was wanted longest ago until `max_bytes` remain; never a key of `in_use`. The keys removed."""
-        return await asyncio.to_thread(self._evict, max_bytes, frozenset(in_use))
 
     def _key(self, repo_id: str, commit: str) -> str:
         if not OBJECT_ID.fullmatch(commit):
@@ -84,23 +75,6 @@ class Snapshots:
         await asyncio.to_thread(_hand_over, tree, self._uid)
         await git.run("update-index", "-q", "--refresh", index=index, work_tree=tree)
         await asyncio.to_thread(_finish, index, self._uid)
-
-    def _evict(self, max_bytes: int, in_use: frozenset[str]) -> list[str]:
-        found = [(lock.stat().st_mtime, lock.with_suffix("")) for lock in self._root.glob("*/*.lock")]
-        sized = [(wanted, path, _size_bytes(path)) for wanted, path in sorted(found) if path.is_dir()]
-        total, gone = sum(size for *_, size in sized), []
-        for _, path, size in sized:
-            key = f"{KIND}/{path.parent.name}/{path.name}"
-            if total <= max_bytes:
-                break
-            if key in in_use:
-                continue
-            dead = path.with_name(f".{path.name}-evicted-{time.monotonic_ns()}")
-            path.rename(dead)  # at once: nobody finds half a snapshot
-            shutil.rmtree(dead)
-            total -= size
-            gone.append(key)
-        return gone
 
 
 async def _single_commit(mirror: Git, commit: str, git_dir: Path) -> Git:
@@ -143,11 +117,3 @@ def _finish(index: Path, uid: int) -> None:
     os.chown(index, uid, uid)
     index.chmod(0o644)
     os.utime(index.parent, ns=(_EPOCH_NS, _EPOCH_NS))
-
-
-def _size_bytes(tree: Path) -> int:
-    return sum(
-        os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118 -- as above
-        for folder, _, names in os.walk(tree)
-        for name in names
-    )

@@ -62,11 +62,6 @@ class Trees:
                 raise PatchDoesNotApply(f"on {base_commit}: {shifted[0]}; only an exact patch is taken")
             return await git.line("write-tree", index=index)
 
-    async def diff(self, repo_id: str, old: str, new: str) -> bytes:
-        """The normalised patch from one tree or commit to another: binary, full object ids, no renames."""
-        done = await self._mirrors.git(repo_id).run(*DIFF, "--binary", "--full-index", "-p", old, new, "--")
-        return done.stdout
-
     async def differences(self, repo_id: str, old: str, new: str) -> list[Difference]:
         """Every path that differs, in git's order."""
         done = await self._mirrors.git(repo_id).run(*DIFF, "--raw", "--no-abbrev", "-z", old, new, "--")

@@ -1,6 +1,5 @@
 """Who may act on a run, and until when. The runs table is the queue; only the database's clock counts."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -9,15 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.runs.errors import LeaseLost
 from control_plane.runs.models import IS_LIVE, Run
-from control_plane.runs.rules import LIVE, RunKind
+from control_plane.runs.rules import LIVE
 
 CHANNEL = "vsc_runs"
 """NOTIFY carries a run's id; it only wakes, and polling makes it right."""
 
 
-async def claim_next(
-    session: AsyncSession, owner: str, lease_s: float, kinds: Sequence[RunKind] = tuple(RunKind)
-) -> Run | None:
+async def claim_next(session: AsyncSession, owner: str, lease_s: float) -> Run | None:
     """Take the run that has waited longest for its next action, under a new epoch; None: nothing to do.
 
     Every write of the epoch before is refused from now on.
@@ -26,7 +23,6 @@ async def claim_next(
         select(Run.id)
         .where(
             text(IS_LIVE),  # the text of the index's own condition, so that the planner always sees that it fits
-            Run.kind.in_(kinds),
             Run.next_action_at <= _now(),
             or_(Run.lease_until.is_(None), Run.lease_until < _now()),
         )

@@ -11,12 +11,11 @@ from sqlalchemy import select
 
 from control_plane.blobs.store import BlobStore
 from control_plane.db.engine import Sessions
-from control_plane.runs.errors import NotFound
 from control_plane.runs.models import LogChunk, Run, Sandbox
 from control_plane.runs.rules import TERMINAL
+from control_plane.runs.service import find_run
 from sandboxes.errors import BlobMissing
 
-STREAMS = ("stdout", "stderr", "tests")
 _ROWS = 8  # of at most 64 KiB each
 _BLOCK_BYTES = 256 * 2**10
 _POLL_S = 0.4
@@ -69,9 +68,7 @@ async def read(
 async def _look(sessions: Sessions, run_id: UUID, wanted: Wanted) -> tuple[Run, list[Sandbox]]:
     """The run first: when it has ended, everything that was logged is there to be read."""
     async with sessions() as session:
-        run = await session.get(Run, run_id)
-        if run is None:
-            raise NotFound("run", run_id)
+        run = await find_run(session, run_id)
         query = select(Sandbox).where(Sandbox.run_id == run_id).order_by(Sandbox.id)
         if wanted.stage is not None:
             query = query.where(Sandbox.stage == wanted.stage)

@@ -5,9 +5,6 @@ from enum import StrEnum
 
 from quality_gates.model import Verdict
 
-MAX_JUDGE_ATTEMPT = 2
-"""A patch is judged again at most this often before a person looks at it."""
-
 
 class TaskStatus(StrEnum):
     """SPEC section 4.3, and `CANCELLED`."""
@@ -54,27 +51,22 @@ def legal(from_: TaskStatus, to: TaskStatus) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class VerdictEffect:
-    """What a verdict does: to the task (`status` None: it stays), to the agent's record, and next."""
+    """What a verdict does to the task (`status` None: it stays), to the author's record, and next."""
 
     status: TaskStatus | None
     counts_as_retry: bool = False
     judge_again: bool = False
-    opens_intervention: bool = False
     needs_human: bool = False
 
 
-def effect_of(verdict: Verdict, judge_attempt: int) -> VerdictEffect:
-    """The effect of `verdict`, given how often this patch had been judged before (0: this was the first time).
+def effect_of(verdict: Verdict, *, last: bool) -> VerdictEffect:
+    """The effect of `verdict`; `last`: this patch has been judged as often as it may be.
 
-    Only `failed` and `tampered` count against the agent; what the platform could not decide is judged again, never
+    Only `failed` and `tampered` count against the author; what the platform could not decide is judged again, never
     executed again, and in the end goes to a person.
     """
     if verdict is Verdict.PASSED:
         return VerdictEffect(TaskStatus.READY_FOR_REVIEW)
-    if verdict is Verdict.FAILED:
+    if verdict in (Verdict.FAILED, Verdict.TAMPERED):
         return VerdictEffect(TaskStatus.REJECTED, counts_as_retry=True)
-    if verdict is Verdict.TAMPERED:
-        return VerdictEffect(TaskStatus.REJECTED, counts_as_retry=True, opens_intervention=True)
-    if judge_attempt < MAX_JUDGE_ATTEMPT:
-        return VerdictEffect(None, judge_again=True)
-    return VerdictEffect(None, needs_human=True)
+    return VerdictEffect(None, needs_human=True) if last else VerdictEffect(None, judge_again=True)

@@ -23,6 +23,7 @@ from control_plane.runs.errors import IllegalMove, NotFound
 from control_plane.runs.leases import wake
 from control_plane.runs.models import Run
 from control_plane.runs.moves import append_event, update_run
+from control_plane.runs.policy import policy_to_json
 from control_plane.runs.rules import TERMINAL as ENDED
 from control_plane.runs.rules import RunKind, RunState
 from control_plane.tasks.defaults import default_packet
@@ -163,11 +164,9 @@ async def _asked_to_stop(session: AsyncSession, run_id: UUID, by: str) -> bool:
 
 
 async def _packet_and_module(session: AsyncSession, submission: Submission) -> tuple[ContextPacket, Module]:
-    if submission.packet is not None:
-        packet = validate_packet(submission.packet, linting_rules=RULES)
-        module = await find_module(session, submission.module) if submission.module else await default_module(session)
-        return packet, module
     module = await find_module(session, submission.module) if submission.module else await default_module(session)
+    if submission.packet is not None:
+        return validate_packet(submission.packet, linting_rules=RULES), module
     project = await session.get_one(Project, module.project_id)
     return default_packet(project.key, module.key, datetime.now(UTC)), module
 
@@ -217,7 +216,7 @@ async def _queue_run(
             repo_id=submission.repo_id,
             base_commit=submission.base_commit,
             driver=dict(submission.driver),
-            policy=asdict(policy),
+            policy=policy_to_json(policy),
             options=_options(submission),
             state=RunState.QUEUED,
             deadline_s=submission.deadline_s,

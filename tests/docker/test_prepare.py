@@ -8,12 +8,12 @@ import tarfile
 from uuid import uuid4
 
 import pytest
+from door_kit import MemoryAudit, MemoryChunks, MemoryOutputs
 from package_index import package_index
 from sandbox_fixtures import docker_provider
 from sandbox_kit import UID
 
 from control_plane.gateway.door import Doors
-from control_plane.gateway.memory import MemoryAudit, MemoryChunks, MemoryOutputs
 from control_plane.gateway.ports import DoorAccess
 from control_plane.repos.environments.archive import Environments
 from control_plane.repos.environments.declared import is_dependency_file

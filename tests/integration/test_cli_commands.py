@@ -78,7 +78,7 @@ class Installation:
         kept = self.blobs.put_bytes(json.dumps(to_json(report)).encode())
         changes = {"report_sha256": kept.sha256, "verdict": self.verdict}
         await move_run(session, run.id, RunState.FINISHED, epoch=run.lease_epoch, changes=changes)
-        await apply_effect(session, run.task_id, effect_of(self.verdict, 0), cause="")
+        await apply_effect(session, run.task_id, effect_of(self.verdict, last=True), cause="")
 
 
 @pytest.fixture

@@ -214,15 +214,6 @@ async def test_a_released_run_waits_for_its_time_and_is_woken_before_it(sessions
             await renew(session, run.id, run.lease_epoch, 60)
 
 
-async def test_a_claim_can_ask_for_a_kind(sessions):
-    async with sessions.begin() as session:
-        await a_run(session)
-        shared = await a_run(session, kind=RunKind.PREPARE, task_id=None, cache_key="k")
-    async with sessions.begin() as session:
-        assert (await claim_next(session, "w", 60, kinds=[RunKind.PREPARE])).id == shared.id
-        assert await claim_next(session, "w", 60, kinds=[RunKind.BASE]) is None
-
-
 async def test_one_shared_run_lives_per_cache_key(session):
     first = await a_run(session, kind=RunKind.PREPARE, task_id=None, cache_key="k")
     await a_run(session, kind=RunKind.BASE, task_id=None, cache_key="k")
@@ -264,7 +255,7 @@ async def test_a_verdict_moves_the_task(session, verdict, status, retries):
     run = await a_run(session)
     await move_task(session, run.task_id, TaskStatus.IN_PROGRESS)
 
-    await apply_effect(session, run.task_id, effect_of(verdict, judge_attempt=2), cause=verdict)
+    await apply_effect(session, run.task_id, effect_of(verdict, last=True), cause=verdict)
 
     task = await session.get(Task, run.task_id)
     assert (task.status, task.retry_count) == (status, retries)

@@ -167,7 +167,7 @@ async def test_no_server_is_told_as_such():
     [
         ("INSERT INTO agents (id, key, role, status, model_config) VALUES (gen_random_uuid(), 'a', 'Intern', 'IDLE', '{}')", "ck_agents_role"),
         (TASK_OF_COMPLEXITY_101, "complexity_score_range"),
-        ("INSERT INTO blobs (sha256, size_bytes, kind) VALUES ('ABC', 1, 'patch')", "ck_blobs_sha256_hex"),
+        ("INSERT INTO api_tokens (id, name, token_sha256) VALUES (gen_random_uuid(), 'a', 'ABC')", "ck_api_tokens_token_sha256_hex"),
     ],
 )  # fmt: skip
 async def test_the_database_refuses_what_the_code_let_through(session, statement, constraint):

@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 
 import pytest
+from mirror_kit import patch_between
 
 from control_plane.repos.archives import ArchiveRefused
 from control_plane.repos.git import GitFailed, GitLimit, GitLimits, RepositoryError
@@ -114,7 +115,7 @@ async def test_a_hostile_source_runs_nothing(mirrors, source, tmp_path):
     (source / ".gitattributes").write_text("* filter=x diff=x\n")
 
     head = await mirrors.import_path("r", source)
-    await Trees(mirrors).diff("r", f"{head}~1", head)
+    await patch_between(mirrors, "r", f"{head}~1", head)
 
     assert not marker.exists()
 
@@ -134,7 +135,7 @@ async def test_the_machines_own_git_configuration_is_not_read(mirrors, source, t
 
     head = await mirrors.import_path("r", source)
 
-    assert b"-a = 1\n+a = 2\n" in await Trees(mirrors).diff("r", f"{head}~1", head)
+    assert b"-a = 1\n+a = 2\n" in await patch_between(mirrors, "r", f"{head}~1", head)
     assert not marker.exists()
 
 
@@ -211,7 +212,7 @@ async def test_two_releases_become_base_and_head(mirrors, tmp_path):
 
     assert await mirrors.resolve("r", f"{head}~1") == base
     assert set(await contents(mirrors, "r", head)) == {b"a.py", b"new/b.py", b"PKG-INFO"}
-    patch = await Trees(mirrors).diff("r", base, head)
+    patch = await patch_between(mirrors, "r", base, head)
     assert await Trees(mirrors).apply_patch("r", base, patch) == await mirrors.tree_of("r", head)
 
 
@@ -278,7 +279,7 @@ async def test_odd_names_make_the_round_trip(mirrors, tmp_path):
     head = await mirrors.import_path("r", folder)
     trees = Trees(mirrors)
 
-    patch = await trees.diff("r", base, head)
+    patch = await patch_between(mirrors, "r", base, head)
 
     assert await contents(mirrors, "r", head) == files
     assert await trees.apply_patch("r", base, patch) == await mirrors.tree_of("r", head)
@@ -308,7 +309,7 @@ async def test_attributes_of_a_repository_change_no_bytes(mirrors, tmp_path):
     head = await mirrors.import_archive("r", sdist(tmp_path / "2.tar.gz", after), parent=base)
     trees = Trees(mirrors)
 
-    patch = await trees.diff("r", base, head)
+    patch = await patch_between(mirrors, "r", base, head)
 
     assert patch.count(b"\n+more\n") == 7  # `-diff` and `binary` did not hide a line
     assert b"GIT binary patch" not in patch

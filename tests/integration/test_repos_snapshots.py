@@ -153,18 +153,6 @@ async def test_a_maker_that_dies_leaves_nothing_that_counts(snapshots, commits, 
     assert snapshots.path(f"snapshots/r/{commits[0]}").is_dir()
 
 
-async def test_what_was_wanted_longest_ago_goes_first_and_nothing_in_use(snapshots, commits):
-    old, new = [await snapshots.ensure("r", commit) for commit in commits]
-    os.utime(snapshots.path(old).with_name(f"{commits[0]}.lock"), (1, 1))
-
-    assert await snapshots.evict(0, in_use=[old]) == [new]
-    assert snapshots.path(old).is_dir()
-    assert await snapshots.evict(1 << 40, in_use=[]) == []
-    assert await snapshots.evict(0, in_use=[]) == [old]
-    assert await snapshots.ensure("r", commits[0]) == old
-    assert snapshots.path(old).is_dir()
-
-
 @pytest.mark.parametrize(
     "key", ["snapshots/r/HEAD", "snapshots/../r/" + "0" * 40, "environments/" + "0" * 64, "snapshots/r"]
 )

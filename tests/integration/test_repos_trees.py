@@ -5,6 +5,7 @@ import os
 import tarfile
 
 import pytest
+from mirror_kit import patch_between
 
 from control_plane.repos.changes import Changes
 from control_plane.repos.mirrors import Mirrors
@@ -57,24 +58,22 @@ async def test_a_patch_of_every_kind_gives_the_very_tree(mirrors, commit):
     })  # fmt: skip
     trees = Trees(mirrors)
 
-    patch = await trees.diff("r", base, head)
+    patch = await patch_between(mirrors, "r", base, head)
 
     assert await trees.apply_patch("r", base, patch) == await mirrors.tree_of("r", head)
-    assert await trees.diff("r", base, head) == patch
 
 
 async def test_an_empty_patch_is_the_base(mirrors, commit):
     base = await commit({"a": b"1"})
 
     assert await Trees(mirrors).apply_patch("r", base, b"") == await mirrors.tree_of("r", base)
-    assert await Trees(mirrors).diff("r", base, base) == b""
 
 
 async def test_a_patch_from_another_base_is_refused_with_gits_words(mirrors, commit):
     base, head = await commit({"a": TEN}), await commit({"a": TEN.replace(b"5", b"five")})
     moved, other = await commit({"a": b"a line before\n" + TEN}), await commit({"a": b"other\n"})
     trees = Trees(mirrors)
-    patch = await trees.diff("r", base, head)
+    patch = await patch_between(mirrors, "r", base, head)
 
     with pytest.raises(PatchDoesNotApply, match="a: patch does not apply"):
         await trees.apply_patch("r", other, patch)

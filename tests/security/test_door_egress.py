@@ -8,10 +8,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from door_kit import MemoryAudit, MemoryChunks, MemoryOutputs
 
 from control_plane.gateway.caps import DoorCaps
 from control_plane.gateway.door import SOCKET_NAME, Doors
-from control_plane.gateway.memory import MemoryAudit, MemoryChunks, MemoryOutputs
 from control_plane.gateway.ports import DoorAccess
 
 CAPS = DoorCaps(

@@ -34,6 +34,11 @@ class EnvironmentLimits:
 DEFAULT_LIMITS = EnvironmentLimits()
 
 
+def tree_key(sha256: str) -> str:
+    """The depot's key for the unpacked archive of that hash."""
+    return f"{KIND}/{sha256}"
+
+
 class Environments:
     """`root/<sha256 of the archive>/`, readable by every sandbox and written by none."""
 
@@ -53,7 +58,7 @@ class Environments:
         async with file_lock(self._root / f"{sha256}.lock"):
             if not path.is_dir():
                 await asyncio.to_thread(self._unpack, archive, sha256, path)
-        return f"{KIND}/{sha256}"
+        return tree_key(sha256)
 
     def _unpack(self, archive: Path, sha256: str, path: Path) -> None:
         for stale in self._root.glob(f".{sha256}-*"):  # of a process that died; we hold the lock

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from control_plane.repos.environments.declared import Declared, is_dependency_file, name_of, read, version_of
+from control_plane.repos.environments.declared import is_dependency_file, name_of, read, version_of
 from quality_gates.layout import layout
 
 _IN_IMAGE = frozenset({"setuptools", "wheel"})
@@ -102,16 +102,6 @@ def detect(
         allow_builds=allow_builds,
         notes=tuple(notes),
     )
-
-
-def dependency_changes(base: Mapping[str, bytes], head: Mapping[str, bytes]) -> tuple[str, ...]:
-    """Requirements that head states and base does not, and the reverse: `+` and `-` lines. Empty: nothing to allow."""
-    before, after = _all(read(base)), _all(read(head))
-    return tuple(f"+{line}" for line in sorted(after - before)) + tuple(f"-{line}" for line in sorted(before - after))
-
-
-def _all(declared: Declared) -> set[str]:
-    return {*declared.runtime, *declared.test, *declared.left_out}
 
 
 def _backend(base: Mapping[str, bytes]) -> list[str] | None:

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from door_kit import MemoryAudit, MemoryChunks, MemoryOutputs
 
 from control_plane.gateway.caps import DoorCaps
 from control_plane.gateway.door import SOCKET_NAME, Doors
-from control_plane.gateway.memory import MemoryAudit, MemoryChunks, MemoryOutputs
 from control_plane.gateway.ports import DoorAccess
 
 CAPS = DoorCaps(connections=4, first_byte_s=1.0, head_s=0.3, body_idle_s=0.8, close_s=0.5)

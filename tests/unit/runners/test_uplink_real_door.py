@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+from door_kit import MemoryAudit, MemoryChunks, MemoryOutputs
+
 from control_plane.gateway.door import SOCKET_NAME, Doors
-from control_plane.gateway.memory import MemoryAudit, MemoryChunks, MemoryOutputs
 from control_plane.gateway.ports import DoorAccess
 from runners.uplink import Uplink
 

@@ -110,16 +110,6 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.UniqueConstraint("chain", "n", name=op.f("uq_audit_log_chain_n")),
     )
     op.create_table(
-        "blobs",
-        sa.Column("sha256", sa.Text(), nullable=False),
-        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_blobs_sha256_hex")),
-        sa.CheckConstraint("size_bytes >= 0", name=op.f("ck_blobs_size_bytes_not_negative")),
-        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_blobs")),
-    )
-    op.create_table(
         "environments",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("cache_key", sa.Text(), nullable=False),

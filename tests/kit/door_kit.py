@@ -1,4 +1,4 @@
-"""A door's sinks in memory: for tests, and for demos that need no database."""
+"""A door's sinks in memory, for tests that need no database."""
 
 import hashlib
 from collections import defaultdict
