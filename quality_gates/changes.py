@@ -1,9 +1,12 @@
 """Which of a change's files each gate looks at."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from quality_gates.model import Change, FileChange
 from quality_gates.paths import (
+    CONFIGURATION,
     TEST_DIRS,
     is_conftest,
     is_python,
@@ -12,6 +15,7 @@ from quality_gates.paths import (
     is_test_module,
     is_test_path,
 )
+from quality_gates.pytest_config import read
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ def changed_texts(change: Change) -> tuple[str, ...]:
 
 def edited_base_tests(change: Change) -> tuple[str, ...]:
     """Tests, and what tests are made of, that base has and the patch edits or deletes, sorted."""
-    return tuple(sorted(file.path for file in change.files if file.base_mode is not None and is_test_path(file.path)))
+    is_test = _tests_of(change)
+    return tuple(sorted(file.path for file in change.files if file.base_mode is not None and is_test(file.path)))
 
 
 def base_copies(change: Change) -> tuple[str, ...]:
@@ -64,20 +69,25 @@ def base_copies(change: Change) -> tuple[str, ...]:
 
     A new test module needs nobody's leave, and it shares a process with every other test: there it can repair what the patch broke.
     """
-    added = (file.path for file in change.files if file.base_mode is None and _runs_with_tests(file.path))
+    named = _modules_of(change)
+    added = (
+        file.path
+        for file in change.files
+        if file.base_mode is None and (named(file.path) or _runs_with_tests(file.path))
+    )
     return tuple(sorted({*edited_base_tests(change), *added}))
 
 
 def changed_tests(change: Change) -> tuple[str, ...]:
     """Every changed path of the tests, on either side, sorted."""
-    return tuple(sorted(file.path for file in change.files if is_test_path(file.path)))
+    is_test = _tests_of(change)
+    return tuple(sorted(file.path for file in change.files if is_test(file.path)))
 
 
 def new_or_edited_test_modules(change: Change) -> tuple[str, ...]:
     """Files at head that pytest collects and that the patch adds or edits, sorted."""
-    return tuple(
-        sorted(f.path for f in change.files if is_regular(f.head_mode) and _altered(f) and is_test_module(f.path))
-    )
+    is_module = _modules_of(change)
+    return tuple(sorted(f.path for f in change.files if is_regular(f.head_mode) and _altered(f) and is_module(f.path)))
 
 
 def changed_conftests(change: Change) -> tuple[str, ...]:
@@ -87,6 +97,30 @@ def changed_conftests(change: Change) -> tuple[str, ...]:
 
 def _named(change: Change) -> list[str]:
     return [file.path for file in change.files if is_regular(file.head_mode) and is_python(file.path)]
+
+
+def _tests_of(change: Change) -> Callable[[str], bool]:
+    """What is a test by the project's own names as well as by everybody's."""
+    is_module = _modules_of(change)
+    return lambda path: is_test_path(path) or is_module(path)
+
+
+def _modules_of(change: Change) -> Callable[[str], bool]:
+    """What pytest collects by its own patterns or by base's `python_files`; a pattern for any module means those in `testpaths`."""
+    base = read({path: change.base_contents[path] for path in CONFIGURATION if path in change.base_contents})
+    patterns = [pattern for pattern in base.values.get("python_files", "").split() if pattern.endswith("py")]
+    folders = tuple(f"{folder}/" for folder in base.testpaths if folder != ".")
+
+    def is_module(path: str) -> bool:
+        name = path.rpartition("/")[2]
+        return is_test_module(path) or any(
+            path.endswith(".py")
+            and fnmatchcase(path if "/" in pattern else name, pattern)
+            and (not fnmatchcase("anything.py", pattern) or path.startswith(folders))
+            for pattern in patterns
+        )
+
+    return is_module
 
 
 def _runs_with_tests(path: str) -> bool:

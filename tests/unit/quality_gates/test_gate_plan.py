@@ -102,6 +102,35 @@ def test_what_the_product_may_need_stays_beside_bases_tests(path):
     assert Stage.BASE_COPIES not in stages({**BASE, path: "x = 1\n"})
 
 
+def named(patterns, testpaths="['spec']"):
+    settings = f"[tool.pytest.ini_options]\npython_files = {patterns}\ntestpaths = {testpaths}\n"
+    return {"pyproject.toml": settings, "src/pkg/__init__.py": "", "spec/adding_spec.py": "", "spec/adding.py": ""}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "path"),
+    [
+        ("'*_spec.py'", "spec/adding_spec.py"),
+        ("['check_*.py', '*_spec.py']", "spec/adding_spec.py"),
+        ("'spec/*.py'", "spec/adding.py"),
+        ("'*.py'", "spec/adding.py"),
+    ],
+)
+def test_tests_by_the_projects_own_names_have_base_copies_too(patterns, path):
+    base = named(patterns)
+    found = stages({**base, path: "x = 1\n"}, base=base)
+
+    assert found[Stage.BASE_COPIES].tree.swapped == (path,)
+    assert found[Stage.NEW_ON_BASE].tree.swapped == (path,)
+
+
+@pytest.mark.parametrize("testpaths", ["['spec']", "['.']", "[]"])
+def test_a_pattern_for_any_module_does_not_make_the_product_a_test(testpaths):
+    base = named("'*.py'", testpaths)
+
+    assert set(stages({**base, "src/pkg/__init__.py": "x = 1\n"}, base=base)) == {Stage.STATIC, Stage.HEAD}
+
+
 def test_head_may_have_moved_its_tests():
     moved = {path.replace("tests/", "checks/"): content for path, content in BASE.items()}
 
