@@ -34,13 +34,13 @@ async def measured(parts: Sequence[str], percent: int) -> list[Entry]:
             if "patch" in parts:
                 entries += await patch.measure(trees, rounds(20))
             if "lifecycle" in parts:
-                entries += await lifecycle.measure(trees, rounds(30))
+                entries += await lifecycle.measure(trees, rounds(25))
         finally:
             await asyncio.to_thread(trees.close)
         if "run" in parts:
-            entries += await whole_run.measure(home, rounds(30))
+            entries += await whole_run.measure(home, rounds(25))
         if "verdict" in parts:
-            entries += await verdict.measure(home, rounds(6))
+            entries += await verdict.measure(home, rounds(5))
     return entries
 
 
