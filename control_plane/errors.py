@@ -10,7 +10,7 @@ from control_plane.packets.errors import PacketInvalid, PacketTaken
 from control_plane.projects.service import KeyTaken
 from control_plane.repos.git import RepositoryError
 from control_plane.runs.errors import IllegalMove, LeaseLost, NotFound
-from control_plane.tasks.errors import IdempotencyConflict, SubmissionInvalid
+from control_plane.tasks.errors import IdempotencyConflict
 from sandboxes.errors import BlobMissing, SandboxError, TooLarge
 
 
@@ -29,7 +29,6 @@ ANSWERS: dict[type[Exception], Answer] = {
     PacketTaken: Answer("packet_taken", 409, 2),
     KeyTaken: Answer("key_taken", 409, 2),
     RepositoryError: Answer("repository", 422, 2),
-    SubmissionInvalid: Answer("submission_invalid", 422, 2),
     IdempotencyConflict: Answer("idempotency_conflict", 422, 2),
     BlobMissing: Answer("blob_missing", 404, 2),
     TooLarge: Answer("too_large", 413, 2),

@@ -46,6 +46,14 @@ async def append_line(
     return line
 
 
+async def broken_chains(session: AsyncSession, newest: int) -> dict[UUID, int]:
+    """Of the chains that the `newest` lines belong to, those that are not whole: chain -> the number of the first bad line."""
+    lines = select(AuditLine.chain).order_by(AuditLine.id.desc()).limit(newest).subquery()
+    chains = (await session.scalars(select(lines.c.chain).distinct())).all()
+    found = {chain: await first_broken_line(session, chain) for chain in chains}
+    return {chain: n for chain, n in found.items() if n is not None}
+
+
 async def first_broken_line(session: AsyncSession, chain: UUID) -> int | None:
     """The number of the first line of `chain` that does not follow from those before it; None: the chain is whole."""
     lines = await session.scalars(select(AuditLine).where(AuditLine.chain == chain).order_by(AuditLine.n))

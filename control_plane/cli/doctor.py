@@ -1,7 +1,6 @@
 """`vsc doctor`: what this machine offers the platform, and what to do where it falls short."""
 
 import asyncio
-import os
 import re
 import shutil
 from collections.abc import Awaitable, Callable
@@ -9,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from control_plane.audit.service import broken_chains
 from control_plane.db.embedded import embedded
-from control_plane.db.errors import DatabaseUnavailable
+from control_plane.db.engine import new_engine, session_factory
+from control_plane.db.errors import DatabaseUnavailable, MigrationFailed
 from control_plane.db.migrate import migrate
 from control_plane.settings import Settings
 from sandboxes.docker import local
 from sandboxes.errors import SandboxError
 
 _FREE_BYTES = 10 * 2**30
+_AUDIT_LINES = 2000
 _GIT = (2, 39)
 # CVE-2024-21626 (leaked descriptors, all before 1.1.12); CVE-2025-31133, -52565, -52881 (masked paths and the console:
 # fixed in 1.2.8, 1.3.3 and 1.4.0-rc.3). https://github.com/opencontainers/runc/security/advisories
@@ -107,44 +109,50 @@ async def _images(_: Settings) -> Finding:
         return Finding("runner images", "fail", str(error), "build them: make images")
 
 
-async def _root(_: Settings) -> Finding:
-    if os.geteuid() == 0:
-        return Finding("root", "ok", "overlay and loop mounts can be made")
-    return Finding(
-        "root",
-        "warn",
-        "not root: each workspace is a copy, and its size is watched instead of capped (it can overshoot for a second)",
-        "run as root for fast workspaces with a hard cap",
-    )
+async def _disks(settings: Settings) -> Finding:
+    found = await asyncio.to_thread(local.disks, settings.home / "docker")
+    return Finding("disk limits", "warn" if found.lacking else "ok", found.held_by, "; ".join(found.lacking))
 
 
 async def _overlay(_: Settings) -> Finding:
     known = await asyncio.to_thread(Path("/proc/filesystems").read_text)
     if re.search(r"\boverlay$", known, re.MULTILINE):
         return Finding("overlay", "ok", "the kernel has it")
-    return Finding("overlay", "warn", "the kernel does not list it: workspaces are copied", "load it: modprobe overlay")
-
-
-async def _loop(_: Settings) -> Finding:
-    control = Path("/dev/loop-control")
-    if await asyncio.to_thread(control.exists):
-        return Finding("loop devices", "ok", str(control))
-    return Finding("loop devices", "warn", "none: sizes are watched instead of capped", "load them: modprobe loop")
+    return Finding(
+        "overlay", "warn", "the kernel has not loaded it; root's workspaces need it", "load it: modprobe overlay"
+    )
 
 
 async def _database(settings: Settings) -> Finding:
     try:
         if settings.database_url is not None:
-            await migrate(settings.database_url.get_secret_value())
-            return Finding("database", "ok", "the server of VSC_DATABASE_URL answers and its schema is current")
+            return await database_finding(settings.database_url.get_secret_value(), "the server of VSC_DATABASE_URL")
         async with embedded(settings.home.absolute()) as url:
-            await migrate(url)
-            return Finding("database", "ok", f"embedded, under {settings.home}")
-    except (DatabaseUnavailable, OSError) as error:
+            return await database_finding(url, f"embedded, under {settings.home}")
+    except (DatabaseUnavailable, MigrationFailed, OSError) as error:
         return Finding("database", "fail", "not usable", str(error))
 
 
-async def _disk(settings: Settings) -> Finding:
+async def database_finding(url: str, place: str) -> Finding:
+    """Bring the schema up to date, and check the audit chains of the last `_AUDIT_LINES` lines from their beginning.
+
+    Raises:
+        DatabaseUnavailable, MigrationFailed: it is not usable.
+    """
+    await migrate(url)
+    engine = new_engine(url)
+    try:
+        async with session_factory(engine)() as session:
+            broken = await broken_chains(session, _AUDIT_LINES)
+    finally:
+        await engine.dispose()
+    if broken:
+        where = ", ".join(f"{chain} at line {n}" for chain, n in broken.items())
+        return Finding("database", "fail", f"{place}: the audit log was changed ({where})", "compare it with a backup")
+    return Finding("database", "ok", f"{place}; the schema is current, the newest audit chains are whole")
+
+
+async def _space(settings: Settings) -> Finding:
     place = next(parent for parent in (settings.home.absolute(), *settings.home.absolute().parents) if parent.exists())
     free_bytes = (await asyncio.to_thread(shutil.disk_usage, place)).free
     said = f"{free_bytes / 2**30:.1f} GiB free at {place}"
@@ -167,4 +175,4 @@ async def _said(*command: str) -> str:
     return (await process.communicate())[0].decode(errors="replace")
 
 
-CHECKS: tuple[Check, ...] = (_docker, _runc, _images, _root, _overlay, _loop, _database, _disk, _git)
+CHECKS: tuple[Check, ...] = (_docker, _runc, _images, _disks, _overlay, _database, _space, _git)

@@ -1,10 +1,6 @@
 """What is wrong with a submission; the sender must change it."""
 
 
-class SubmissionInvalid(ValueError):
-    """The task cannot be done as it is described."""
-
-
 class IdempotencyConflict(Exception):
     """The Idempotency-Key was used for another submission; a new submission needs a new key."""
 

@@ -8,7 +8,7 @@ import docker.errors
 
 from sandboxes.docker import images
 from sandboxes.docker.provider import DockerProvider
-from sandboxes.docker.workspaces import best_workspaces
+from sandboxes.docker.workspaces import best_workspaces, lacking
 from sandboxes.errors import ProviderUnavailable
 from sandboxes.ports import ApplyDelta, Collect, Depot
 
@@ -70,6 +70,19 @@ def facts() -> Facts:
         os=info["OSType"],
         seccomp=any(option.startswith("name=seccomp") for option in info.get("SecurityOptions") or ()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Disks:
+    """What holds a sandbox's disk limit on this host, in a sentence; and what to do for an exact limit (nothing: it is)."""
+
+    held_by: str
+    lacking: tuple[str, ...]
+
+
+def disks(home: Path) -> Disks:
+    """What a provider over `home` would use. Makes nothing."""
+    return Disks(best_workspaces(home).describe(), tuple(lacking()))
 
 
 def connect() -> docker.DockerClient:

@@ -169,10 +169,18 @@ class CopyWorkspaces:
 
 
 def best_workspaces(home: Path, ahead: int = 2) -> Workspaces:
-    """Overlays where this process may mount and has a loop device; copies elsewhere."""
-    if os.geteuid() == 0 and Path("/dev/loop-control").exists() and shutil.which("mkfs.ext4"):
-        return OverlayWorkspaces(Slots(home / "slots", ahead))
-    return CopyWorkspaces()
+    """Overlays where nothing is `lacking`; copies elsewhere."""
+    return CopyWorkspaces() if lacking() else OverlayWorkspaces(Slots(home / "slots", ahead))
+
+
+def lacking() -> list[str]:
+    """What to do on this host before its workspaces can be overlays."""
+    needs = {
+        "run as root": os.geteuid() == 0,
+        "load loop devices: modprobe loop": Path("/dev/loop-control").exists(),
+        "install mkfs.ext4: the package e2fsprogs": shutil.which("mkfs.ext4") is not None,
+    }
+    return [what for what, there in needs.items() if not there]
 
 
 def _made(directory: Path, like: Path) -> Path:

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from control_plane.audit.models import AuditLine
-from control_plane.audit.service import append_line, first_broken_line
+from control_plane.audit.service import append_line, broken_chains, first_broken_line
 from control_plane.db.base import new_id
 from control_plane.repos.models import Repo
 from control_plane.runs.errors import IllegalMove, LeaseLost, NotFound
@@ -300,6 +300,9 @@ async def test_the_audit_chain_shows_where_it_was_tampered_with(sessions):
         await session.execute(update(AuditLine).where(AuditLine.chain == chain, AuditLine.n == 3).values(actor="you"))
     async with sessions.begin() as session:
         assert await first_broken_line(session, chain) == 3
+        await append_line(session, chain=new_id(), actor="me", action="act", subject="y")
+        assert await broken_chains(session, newest=2) == {chain: 3}
+        assert await broken_chains(session, newest=1) == {}
 
 
 @pytest.mark.parametrize(

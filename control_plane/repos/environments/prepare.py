@@ -35,17 +35,15 @@ class Preparation:
     """`host:port` that the door's proxy lets through; empty: the sandbox has no egress."""
 
 
-class IndexNeeded(Exception):
-    """The recipe needs a package index and none was given; ask the machine's pip (`index.ask`), or vendor the wheels."""
-
-
 def preparation(recipe: EnvironmentRecipe, image: str, access: PackageAccess | None) -> Preparation:
-    """The run that makes the recipe's environment. A recipe that fetches nothing gets no way out, whatever `access` is."""
+    """The run that makes the recipe's environment. A recipe that fetches nothing gets no way out, whatever `access` is.
+
+    Raises:
+        ValueError: the recipe fetches and `access` is None; ask this machine's pip first (`index.ask`).
+    """
     program = PROGRAM.read_bytes()
     if recipe.fetches and access is None:
-        raise IndexNeeded(
-            "the project's environment needs packages, and no package index is configured on this machine"
-        )
+        raise ValueError("the environment needs packages, and nobody has said from which index")
     reach = access if recipe.fetches else None
     environ = _environ(recipe, reach)
     tools = tuple(

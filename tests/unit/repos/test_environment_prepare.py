@@ -5,7 +5,7 @@ import pytest
 from control_plane.repos.environments.detect import detect
 from control_plane.repos.environments.index import NoPackageIndex, PackageAccess, allowed, file_hosts
 from control_plane.repos.environments.index import _checked as checked
-from control_plane.repos.environments.prepare import IndexNeeded, preparation
+from control_plane.repos.environments.prepare import preparation
 
 ACCESS = PackageAccess(
     "https://index.invalid/simple",
@@ -38,7 +38,7 @@ def test_a_recipe_that_fetches_reaches_the_index_through_the_door_and_takes_whee
 
 
 def test_without_an_index_it_says_so_before_anything_starts():
-    with pytest.raises(IndexNeeded):
+    with pytest.raises(ValueError, match="which index"):
         preparation(ONLINE, "sha256:1", None)
 
 

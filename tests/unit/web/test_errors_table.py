@@ -1,11 +1,18 @@
 """The one table from our errors to HTTP statuses and CLI exit codes."""
 
+import importlib
+from pathlib import Path
+
 import pytest
 
 from control_plane.errors import ANSWERS, BUG, answer_to
 from control_plane.repos.mirrors import RevisionUnknown
 from control_plane.web.problems import problem
 from sandboxes.errors import BlobMissing, ImageMissing
+
+ROOT = Path(__file__).parents[3]
+SCRIPTS = {"__main__.py", "inside.py"}
+"""Programs: importing one runs it, or it is not imported by us."""
 
 
 def test_an_error_is_told_by_the_row_of_its_nearest_class():
@@ -23,3 +30,68 @@ def test_kinds_are_unique_and_every_one_is_the_users_or_the_platforms_to_mend():
 @pytest.mark.parametrize("detail", ["half \ud800 of a pair", "\x00", "x" * 10_000])
 def test_a_problem_can_be_sent_whatever_it_complains_about(detail):
     assert len(problem(400, "kind", detail, errors=[("a\udcff", detail)]).body) < 20_000
+
+
+OUR_OWN = {
+    "control_plane.cli.errors.CliError": "what the table's rows become on the command line",
+    "control_plane.gateway.egress.Malformed": "the door answers its sandbox",
+    "control_plane.gateway.numbering.Gap": "the door answers its sandbox",
+    "control_plane.gateway.numbering.StreamFull": "the door answers its sandbox",
+    "control_plane.gateway.tunnel.CapReached": "the tunnel ends",
+    "control_plane.repos.environments.archive.EnvironmentRefused": "the prepare run is lost, with this as its cause",
+    "control_plane.repos.environments.index.NoPackageIndex": "the prepare run is lost, with this as its cause",
+    "quality_gates.gates.scanning.Unusable": "the gate is inconclusive or errored, and says why",
+    "quality_gates.parsers.reading.ParseError": "the gate is inconclusive or errored, and says why",
+    "runners.blobs.Shrunk": "dehydrate refuses the file",
+    "runners.capsule.BadCapsule": "the runner ends, inside the sandbox",
+    "runners.drivers.prepare.CannotPack": "the driver fails, inside the sandbox",
+    "runners.git_private.GitFailed": "the collection is refused, and the outcome says why",
+    "runners.hostile_tree.TreeLimit": "dehydrate refuses the tree",
+    "runners.hostile_tree.Unreadable": "dehydrate refuses the file",
+    "runners.uplink.DoorAway": "the runner tries again, inside the sandbox",
+    "runners.uplink.DoorRefuses": "the runner drops the stream, inside the sandbox",
+    "runners.uplink.StreamFull": "the runner drops the stream, inside the sandbox",
+    "sandboxes.docker.image_recipe.BuildFailed": "`make images` prints it",
+    "sandboxes.docker.upper.HostileTree": "the outcome says that nothing could be collected",
+}
+"""Errors that never reach a person as errors: class -> what becomes of them."""
+
+
+def errors_of_the_product():
+    for room in ("control_plane", "sandboxes", "runners", "quality_gates"):
+        for file in sorted((ROOT / room).rglob("*.py")):
+            if not {"migrations", "judge_plugin", "examples"} & set(file.parts) and file.name not in SCRIPTS:
+                parts = file.relative_to(ROOT).with_suffix("").parts
+                module = importlib.import_module(".".join(part for part in parts if part != "__init__"))
+                for name, value in vars(module).items():
+                    ours = (
+                        isinstance(value, type) and issubclass(value, Exception) and value.__module__ == module.__name__
+                    )
+                    if ours and not name.startswith("_"):
+                        yield f"{module.__name__}.{name}", value
+
+
+def test_every_error_of_the_product_is_in_the_table_or_has_another_end():
+    errors = dict(errors_of_the_product())
+    told = {name for name, error in errors.items() if answer_to(error.__new__(error)) is not BUG}
+    own = {
+        name
+        for name, error in errors.items()
+        if any(f"{b.__module__}.{b.__qualname__}" in OUR_OWN for b in error.__mro__)
+    }
+
+    assert set(errors) - told - own == set()
+    assert told & own == set()
+    assert set(OUR_OWN) - set(errors) == set()
+
+
+def test_every_row_of_the_table_is_raised_somewhere():
+    code = "\n".join(
+        file.read_text() for room in ("control_plane", "sandboxes") for file in (ROOT / room).rglob("*.py")
+    )
+
+    def raised(error):
+        names = [error.__name__, *(sub.__name__ for sub in error.__subclasses__())]
+        return any(f"raise {name}(" in code or f"raise {name} " in code for name in names)
+
+    assert [error.__name__ for error in ANSWERS if not raised(error)] == []
