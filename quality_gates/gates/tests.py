@@ -1,5 +1,8 @@
 """`tests`: what passes on base passes on head, in its base copy too; and what is new or edited passes."""
 
+import re
+from doctest import DocTestParser
+
 from quality_gates.changes import changed_conftests, changed_tests, edited_base_tests, new_or_edited_test_modules
 from quality_gates.gates.case import Case, some, worst
 from quality_gates.model import GateReport, Stage, Verdict
@@ -8,6 +11,7 @@ from quality_gates.testrun import TestRun
 
 GATE = "tests"
 _GOOD = "passed"
+_PARSER = DocTestParser()
 
 
 def judge(case: Case) -> GateReport:
@@ -21,6 +25,7 @@ def judge(case: Case) -> GateReport:
     if not runs.head.outcomes:
         reasons.append("no test was collected on head: zero tests are not a pass")
     _required(case, reasons, notes)
+    _doctests(case, reasons)
     _new_or_edited(case, reasons, notes)
     _equal_to_everything(case, reasons, notes)
     return _report(case, Verdict.FAILED if reasons else Verdict.PASSED, reasons, notes)
@@ -71,6 +76,30 @@ def _required(case: Case, reasons: list[str], notes: list[str]) -> None:
                 reasons.append(
                     _sentence(case.runs.base_copies, nodeid, f"passes on base, {copy} as base's copy on head")
                 )
+
+
+def _doctests(case: Case, reasons: list[str]) -> None:
+    """Examples in documentation are tests, and no base copy of them can run on head: those that ran on base stay as they are."""
+    if case.policy.test_changes_allowed:
+        return
+    ran = {_file(nodeid) for nodeid in case.runs.base.with_outcome(_GOOD)}
+    tests = set(changed_tests(case.change))
+    for path in sorted(file.path for file in case.change.files if file.path in ran and file.path not in tests):
+        kept = _examples(case.change.head_contents.get(path, b""))
+        gone = [
+            source for source, want in _examples(case.change.base_contents.get(path, b"")) if (source, want) not in kept
+        ]
+        if gone:
+            reasons.append(f"{path}: examples that pass on base were edited or removed: {some(gone, 3)}")
+
+
+def _examples(content: bytes) -> list[tuple[str, str]]:
+    """What is typed, and what is expected: the whole file is read, so a string's end ends what is expected."""
+    try:
+        found = _PARSER.get_examples(content.decode(errors="replace"))
+    except ValueError:  # not as doctest wants it: then it did not run, either
+        return []
+    return [(one.source.strip(), re.split("\"\"\"|'''", one.want)[0].strip()) for one in found]
 
 
 def _new_or_edited(case: Case, reasons: list[str], notes: list[str]) -> None:

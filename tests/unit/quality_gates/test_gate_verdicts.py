@@ -125,6 +125,35 @@ def test_base_copies_of_edited_tests_must_pass_unless_the_task_allows_test_chang
     assert trial.gate("tests", test_changes_allowed=allowed).verdict is verdict
 
 
+DOCUMENTED = BASE[CORE] + '"""\n>>> add(1, 2)\n3\n"""\n'
+
+
+@pytest.mark.parametrize("example", ["", ">>> add(1, 2)\n-1\n"])
+@pytest.mark.parametrize(("allowed", "verdict"), [(False, Verdict.FAILED), (True, Verdict.PASSED)])
+def test_an_example_of_the_documentation_is_a_test(tmp_path, example, allowed, verdict):
+    head = DOCUMENTED.replace(">>> add(1, 2)\n3\n", example)
+    trial = Trial(tmp_path, base={**BASE, CORE: DOCUMENTED}, head={**HEAD, CORE: head})
+    ran = {f"{CORE}::calc.core": "passed"}
+    trial.set(Stage.BASE, trial.make.tests(Stage.BASE, ran, covered=COVERED))
+    trial.set(Stage.BASE_COPIES, trial.make.tests(Stage.BASE_COPIES, ran))
+
+    gate = trial.set(Stage.HEAD, trial.head({**ran, MUL: "passed"})).gate("tests", test_changes_allowed=allowed)
+
+    assert gate.verdict is verdict, gate.reasons
+
+
+def test_more_examples_are_welcome(tmp_path):
+    head = DOCUMENTED.replace("3\n", "3\n>>> add(0, 0)\n0\n\n")
+    trial = Trial(tmp_path, base={**BASE, CORE: DOCUMENTED}, head={**HEAD, CORE: "# moved\n" + head})
+    ran = {f"{CORE}::calc.core": "passed"}
+    trial.set(Stage.BASE, trial.make.tests(Stage.BASE, ran, covered=COVERED))
+    trial.set(Stage.BASE_COPIES, trial.make.tests(Stage.BASE_COPIES, ran))
+
+    gate = trial.set(Stage.HEAD, trial.head({**ran, MUL: "passed"})).gate("tests")
+
+    assert gate.verdict is Verdict.PASSED, gate.reasons
+
+
 def test_a_new_test_module_cannot_repair_the_product_for_bases_tests(trial):
     gate = trial.set(Stage.BASE_COPIES, trial.make.tests(Stage.BASE_COPIES, {ADD: "failed"})).gate("tests")
 
