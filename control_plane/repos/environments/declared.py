@@ -63,7 +63,7 @@ def read(files: Mapping[str, bytes]) -> Declared:
     """What the files say. A file that cannot be read is as none."""
     project = _toml(files.get("pyproject.toml"))
     refused: list[str] = []
-    runtime, dynamic = _runtime(project, files)
+    runtime, dynamic = _runtime(project, files, refused)
     source, test = _test(project, files, refused)
     own = str(_table(project.get("project")).get("name") or "")
     return Declared(
@@ -129,7 +129,7 @@ def _table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _runtime(project: dict[str, Any], files: Mapping[str, bytes]) -> tuple[list[str], bool]:
+def _runtime(project: dict[str, Any], files: Mapping[str, bytes], refused: list[str]) -> tuple[list[str], bool]:
     metadata = _table(project.get("project"))
     if metadata and "dependencies" not in _strings(metadata.get("dynamic")):
         return _strings(metadata.get("dependencies")), False
@@ -139,7 +139,10 @@ def _runtime(project: dict[str, Any], files: Mapping[str, bytes]) -> tuple[list[
     for lines in (_setup_cfg(files), _setup_argument(files.get("setup.py"), "install_requires"), _pkg_info(files)):
         if lines is not None:
             return lines, False
-    return [], bool(metadata) or any(name in files for name in ("setup.py", "setup.cfg"))
+    configured = _ini(files.get("setup.cfg"))
+    if metadata or "setup.py" in files or configured.has_section("metadata") or configured.has_section("options"):
+        return [], True
+    return list(_file(files, "requirements.txt", refused, 0)), False  # no package: this file is all there is
 
 
 def _setup_cfg(files: Mapping[str, bytes]) -> list[str] | None:

@@ -24,6 +24,28 @@ def test_runtime_and_extras_come_from_pyproject_with_the_projects_own_extras_res
     assert not declared.dynamic
 
 
+@pytest.mark.parametrize("settings", [{}, {"setup.cfg": b"[tool:pytest]\n"}, {"pyproject.toml": b"[tool.ruff]\n"}])
+def test_where_there_is_no_package_the_requirements_file_is_what_is_needed(settings):
+    files = {
+        **settings,
+        "requirements.txt": b"six>=1  # why\n-r more.txt\n-i https://index.example\n",
+        "more.txt": b"attrs\n",
+    }
+
+    declared = read(files)
+
+    assert (declared.runtime, declared.dynamic) == (("six>=1", "attrs"), False)
+    assert declared.left_out == ("requirements.txt: -i https://index.example",)
+
+
+@pytest.mark.parametrize(
+    "package",
+    [{"setup.py": b""}, {"setup.cfg": b"[metadata]\nname = pkg\n"}, {"pyproject.toml": b"[project]\nname = 'p'\n"}],
+)
+def test_of_a_package_only_its_metadata_says_what_it_needs(package):
+    assert read({**package, "requirements.txt": b"six\n"}).runtime == ()
+
+
 def test_a_dependency_group_goes_first_and_includes_others():
     groups = b'[dependency-groups]\nTests = [{include-group = "base_tools"}, "pytest-cov"]\nbase-tools = ["pytest"]\nloop = [{include-group = "loop"}]\n'
 
