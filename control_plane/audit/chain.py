@@ -8,6 +8,8 @@ from uuid import UUID
 
 import rfc8785
 
+from control_plane.audit.models import AuditLine
+
 PLATFORM = UUID(int=0)
 """The chain of what belongs to no task and no run."""
 
@@ -37,7 +39,7 @@ def line_sha256(
     return hashlib.sha256(rfc8785.dumps(line)).hexdigest()
 
 
-def broken_at(lines: Iterable[Any]) -> int | None:
+def broken_at(lines: Iterable[AuditLine]) -> int | None:
     """The number of the first line, in order from 1, that does not follow from those before it; None: all do."""
     previous: str | None = None
     for n, line in enumerate(lines, start=1):

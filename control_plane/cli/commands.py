@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from rich.text import Text
 
 from control_plane.auth.service import ensure_local_token
 from control_plane.cli import doctor, worktree
-from control_plane.cli.connect import Connection, address_file, connected, make_home, platform_errors
+from control_plane.cli.connect import Connection, address_file, connected, make_home, platform_errors, running
 from control_plane.cli.errors import USAGE_OR_PLATFORM, CliError, UsageError, exit_code, unforeseen
 from control_plane.cli.judging import Judged, Order, judge
 from control_plane.cli.output import Output, records
@@ -105,11 +105,8 @@ async def run_command(where: Where, options: JudgeOptions, output: Output, argv:
 
 async def _judge(where: Where, options: JudgeOptions, order: Order, output: Output) -> int:
     own = settings()
-    order = Order(
-        repository=order.repository,
-        base_commit=order.base_commit,
-        patch=order.patch,
-        argv=order.argv,
+    order = replace(
+        order,
         packet=await asyncio.to_thread(_read_packet, options.packet) if options.packet else None,
         test_changes_allowed=options.test_changes_allowed,
         dependency_changes_allowed=options.dependency_changes_allowed,
@@ -129,6 +126,8 @@ async def up(port: int, output: Output) -> int:
     """Serve the API and drive runs until stopped."""
     own = settings()
     await asyncio.to_thread(make_home, own.home)
+    if (already := await running(own.home)) is not None:
+        raise UsageError(f"a control plane of {own.home} answers at {already} already; use that one, or end it first")
     listener = _listener(port)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with platform_errors():
@@ -180,10 +179,18 @@ async def show_task(where: Where, output: Output, task: str) -> int:
 
 
 async def submit_task(
-    where: Where, output: Output, document: dict[str, Any], patch: Path | None, key: str | None
+    where: Where,
+    output: Output,
+    document: dict[str, Any],
+    *,
+    patch: Path | None = None,
+    packet: Path | None = None,
+    key: str | None = None,
 ) -> int:
-    """Queue a task for a repository that the control plane knows."""
+    """Queue the task that `document` describes, for a repository that the control plane knows; `key` makes it once only."""
     content = await asyncio.to_thread(_read_patch, patch) if patch is not None else None
+    if packet is not None:
+        document = document | {"packet": await asyncio.to_thread(_read_packet, packet)}
     async with _server(where) as connection:
         if content is not None:
             document = document | {"driver": {"kind": "patch", "sha256": await connection.client.upload(content)}}

@@ -1,6 +1,5 @@
 """`vsc`: the commands and their options. What they do is in `commands.py`, which is imported when one runs."""
 
-import json
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -32,6 +31,7 @@ TestChanges = Annotated[
 DependencyChanges = Annotated[
     bool, typer.Option("--allow-dependency-changes", help="The change may add or change requirements.")
 ]
+DEADLINE_S = 900.0
 Deadline = Annotated[float, typer.Option("--deadline", min=1, max=86_400, help="Seconds that the command may run.")]
 
 
@@ -71,7 +71,7 @@ def check(
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)
-    options = commands.JudgeOptions(repo, base, packet, allow_test_changes, allow_dependency_changes, 900.0)
+    options = commands.JudgeOptions(repo, base, packet, allow_test_changes, allow_dependency_changes, DEADLINE_S)
     where = commands.Where(server, token_file)
     raise typer.Exit(
         commands.run(commands.check(where, options, output, patch=patch, head=head), output, verbose=verbose)
@@ -86,7 +86,7 @@ def run(
     packet: Packet = None,
     allow_test_changes: TestChanges = False,
     allow_dependency_changes: DependencyChanges = False,
-    deadline: Deadline = 900.0,
+    deadline: Deadline = DEADLINE_S,
     server: Server = None,
     token_file: TokenFile = None,
     as_json: Json = False,
@@ -137,7 +137,7 @@ def task_submit(
     packet: Packet = None,
     allow_test_changes: TestChanges = False,
     allow_dependency_changes: DependencyChanges = False,
-    deadline: Deadline = 900.0,
+    deadline: Deadline = DEADLINE_S,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key and request make one task.")] = None,
     server: Server = None,
     token_file: TokenFile = None,
@@ -157,14 +157,10 @@ def task_submit(
         "dependency_changes_allowed": allow_dependency_changes,
         "deadline_s": deadline,
     }
-    if packet is not None:
-        try:
-            document["packet"] = json.loads(packet.read_bytes())
-        except (OSError, ValueError) as error:
-            raise typer.BadParameter(f"the packet cannot be read: {error}") from error
     output = Output(as_json=as_json)
     where = commands.Where(server, token_file)
-    raise typer.Exit(commands.run(commands.submit_task(where, output, document, patch, idempotency_key), output))
+    submitting = commands.submit_task(where, output, document, patch=patch, packet=packet, key=idempotency_key)
+    raise typer.Exit(commands.run(submitting, output))
 
 
 @task_app.command("cancel")

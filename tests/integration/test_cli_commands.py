@@ -191,8 +191,8 @@ async def test_tasks_are_submitted_listed_shown_watched_reported_and_cancelled(
     repository_key = (await _repositories(installation))[0]
     installation.verdict = None  # lost: the task can still be cancelled
     document = {"repository": repository_key, "driver": {"kind": "command", "argv": ["true"]}}
-    submitted = await _said(capsys, commands.submit_task(where, output, document, None, "once"))
-    again = await _said(capsys, commands.submit_task(where, output, document, None, "once"))
+    submitted = await _said(capsys, commands.submit_task(where, output, document, key="once"))
+    again = await _said(capsys, commands.submit_task(where, output, document, key="once"))
     assert again["id"] == submitted["id"]
     assert (await _said(capsys, commands.cancel_task(where, output, submitted["key"])))["id"] == submitted["id"]
 
