@@ -58,7 +58,7 @@ async def connected(
     """
     address = server or os.environ.get("VSC_SERVER")
     if address is None:
-        address = await _running(settings.home)
+        address = await running(settings.home)
     if address is not None:
         async with _http(address, await _token(settings.home, token_path)) as http:
             yield Connection(Client(http), address)
@@ -110,7 +110,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-async def _running(home: Path) -> str | None:
+async def running(home: Path) -> str | None:
     """The address of a `vsc up` over this home that answers and takes its token."""
     with contextlib.suppress(OSError, httpx.HTTPError):
         address = (await asyncio.to_thread(address_file(home).read_text)).strip()

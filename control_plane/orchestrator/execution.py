@@ -171,7 +171,7 @@ class Execution:
         tree = await self._trees.apply_patch(run.repo_id.hex, run.base_commit, content)
         if told.tree is not None and told.tree != tree:  # a bug of ours; it must never be judged
             raise RuntimeError(f"patch {patch.sha256} makes tree {tree}, not {told.tree}")
-        refused = tuple(f"{os.fsdecode(one.path)}: {one.reason}" for one in told.refused)
+        refused = tuple(f"{os.fsdecode(one.path) or 'the change'}: {one.reason}" for one in told.refused)
         if run.driver["kind"] == "patch" and not refused:
             refused = await self._left_out(run, tree)
         return Dehydrated(patch.sha256, tree, refused)

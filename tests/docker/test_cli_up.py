@@ -49,6 +49,10 @@ def test_it_serves_whoever_has_the_token_and_leaves_nothing_running(home, number
             [*VSC, "task", "list", "--json"], env=environ, capture_output=True, text=True, check=True
         )
         assert json.loads(listed.stdout) == {"items": [], "next": None}
+        second = subprocess.run([*VSC, "up", "--port", "0"], env=environ, capture_output=True, text=True, check=False)
+        assert second.returncode == 2
+        assert said["address"] in second.stderr.replace("\n", "")
+        assert (home / "server-address").read_text().strip() == said["address"]
     finally:
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
