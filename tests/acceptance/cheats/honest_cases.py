@@ -104,9 +104,10 @@ def untested(tree: Path) -> None:
 
 
 def wrong(tree: Path) -> None:
-    """A feature whose own test fails."""
+    """A feature one of whose two tests fails; the other shows that the feature is there."""
     append(tree, TEXT, INITIALS.replace(".upper()", ""))
-    write(tree, "tests/test_initials.py", INITIALS_TEST)
+    another = '\n\ndef test_nobody_has_no_initials():\n    assert initials("") == ""\n'
+    write(tree, "tests/test_initials.py", INITIALS_TEST + another)
 
 
 def half_covered(tree: Path) -> None:
@@ -153,7 +154,7 @@ def secret(tree: Path) -> None:
 FAILING = (
     Case("fail-no-tests", "a feature without tests", Verdict.FAILED, "new_tests", build=untested, policy=FEATURE, alone=True),
     Case("fail-regression", "code that breaks a test", Verdict.FAILED, "tests", build=lambda tree: edit(tree, TEXT, "text.lower()", "text"), policy=REFACTOR, evidence=r"test_a_slug_is_lower_case", alone=True),
-    Case("fail-wrong-feature", "a feature whose own test fails", Verdict.FAILED, "tests", build=wrong, policy=FEATURE, evidence=r"test_initials"),
+    Case("fail-wrong-feature", "a feature whose own test fails", Verdict.FAILED, "tests", build=wrong, policy=FEATURE, evidence=r"test_initials", alone=True),
     Case("fail-coverage", "too few of the changed lines are tested", Verdict.FAILED, "coverage", build=half_covered, policy=FEATURE, evidence=r"src/toolbox/figures\.py", alone=True),
     Case("fail-lint", "an unused import", Verdict.FAILED, "lint", build=unused_import, policy=FEATURE, evidence=r"F401", alone=True),
     Case("fail-bandit", "a digest that is broken", Verdict.FAILED, "bandit", build=weak_digest, policy=FEATURE, evidence=r"B324", alone=True),
