@@ -72,6 +72,16 @@ def test_an_object_that_equals_everything_is_tampering_unless_base_has_it(text):
     assert verdict_of({"a.py": text}, {"a.py": text + "x = 1\n"}) is Verdict.PASSED
 
 
+def test_one_in_a_test_file_is_no_tampering_and_needs_leave():
+    head = {"tests/values.py": EQUAL[0]}
+    allowed = replace(POLICY, test_changes_allowed=True)
+
+    assert verdict_of({}, head) is Verdict.FAILED
+    report = judge(change_of({}, head), allowed)
+    assert report.verdict is Verdict.PASSED
+    assert any("tests/values.py adds an object" in note for note in report.notes)
+
+
 def test_an_honest_comparison_is_none():
     assert (
         verdict_of({}, {"a.py": "class A:\n    def __eq__(self, other):\n        return self.x == other.x\n"})
