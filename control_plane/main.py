@@ -102,16 +102,27 @@ async def _database(settings: Settings) -> AsyncIterator[str]:
         yield url
 
 
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What everything else stands on: the database, the files under the home, the engine and its doors."""
+
+    settings: Settings
+    home: Path
+    sessions: Sessions
+    blobs: BlobStore
+    mirrors: Mirrors
+    provider: DockerProvider
+    doors: Doors
+    install: str
+    image: str
+    runner: str
+    """The sha256 of the blob that every sandbox runs as PID 1."""
+
+
 @asynccontextmanager
 async def _working(settings: Settings, home: Path, sessions: Sessions, url: str) -> AsyncIterator[Company]:
-    blobs = BlobStore(home / "blobs")
-    mirrors = Mirrors(home / "mirrors")
-    provider, image = await asyncio.to_thread(_engine, settings, home, blobs)
-    doors = Doors(PostgresChunks(sessions), DepotOutputs(_depot(home, blobs)), AuditLog(sessions))
-    try:
-        install = install_id(home)
-        runner = await compiled_runner(provider, blobs, home / "runners", install, image, runner_pyz())
-        company = _company(settings, home, sessions, blobs, mirrors, provider, install, image, runner, doors)
+    async with _ground(settings, home, sessions) as ground:
+        company = _company(ground)
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(company.worker.serve(), name="worker"),
@@ -123,34 +134,74 @@ async def _working(settings: Settings, home: Path, sessions: Sessions, url: str)
             finally:
                 for loop in loops:
                     loop.cancel()
+
+
+@asynccontextmanager
+async def _ground(settings: Settings, home: Path, sessions: Sessions) -> AsyncIterator[_Ground]:
+    blobs, install = BlobStore(home / "blobs"), install_id(home)
+    depot = LocalDepot(blobs, {kind: home / kind for kind in (snapshots.KIND, archive.KIND)})
+    image = await asyncio.to_thread(lambda: settings.image_python or local.image("python"))
+    provider = await asyncio.to_thread(_provider, settings, home, depot, install)
+    doors = Doors(PostgresChunks(sessions), DepotOutputs(depot), AuditLog(sessions))
+    try:
+        yield _Ground(
+            settings=settings,
+            home=home,
+            sessions=sessions,
+            blobs=blobs,
+            mirrors=Mirrors(home / "mirrors"),
+            provider=provider,
+            doors=doors,
+            install=install,
+            image=image,
+            runner=await compiled_runner(provider, blobs, home / "runners", install, image, runner_pyz()),
+        )
     finally:
         await doors.close_all()
         await asyncio.to_thread(provider.close)
 
 
-def _company(
-    settings: Settings,
-    home: Path,
-    sessions: Sessions,
-    blobs: BlobStore,
-    mirrors: Mirrors,
-    provider: DockerProvider,
-    install: str,
-    image: str,
-    runner: str,
-    doors: Doors,
-) -> Company:
-    trees = snapshots.Snapshots(home / "snapshots", mirrors, settings.sandbox_uid)
+def _provider(settings: Settings, home: Path, depot: LocalDepot, install: str) -> DockerProvider:
+    """Blocking: the engine is asked for its version."""
+    return local.provider(
+        install=install,
+        home=home / "docker",
+        depot=depot,
+        collect=_Collector(home / "mirrors", PatchLimits(total_bytes=settings.patch_bytes)),
+        apply_delta=apply_delta,
+        uid=settings.sandbox_uid,
+    )
+
+
+def _company(ground: _Ground) -> Company:
+    settings = ground.settings
+    worker = Worker(
+        sessions=ground.sessions,
+        drive=_supervisor(ground).drive,
+        owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        concurrency=settings.workers,
+        lease_s=settings.lease_s,
+        poll_s=settings.poll_s,
+    )
+    services = _services(ground, worker)
+    reconciler = Reconciler(sessions=ground.sessions, provider=ground.provider, install=ground.install)
+    return Company(settings, services, create_app(services), worker, reconciler)
+
+
+def _supervisor(ground: _Ground) -> Supervisor:
+    """The steps of every kind of run."""
+    sessions, blobs, mirrors, image = ground.sessions, ground.blobs, ground.mirrors, ground.image
+    trees = snapshots.Snapshots(ground.home / "snapshots", mirrors, ground.settings.sandbox_uid)
     stages = Stages(
         sessions=sessions,
-        provider=provider,
+        provider=ground.provider,
         blobs=blobs,
-        doors=doors,
-        door_directory=provider.door,
-        install=install,
+        doors=ground.doors,
+        door_directory=ground.provider.door,
+        install=ground.install,
         image=image,
-        runner=runner,
-        concurrency=settings.sandboxes,
+        runner=ground.runner,
+        concurrency=ground.settings.sandboxes,
     )
     judging = Judging(stages=stages, mirrors=mirrors, snapshots=trees, blobs=blobs)
     environments = EnvironmentRuns(
@@ -159,11 +210,11 @@ def _company(
         blobs=blobs,
         mirrors=mirrors,
         snapshots=trees,
-        environments=archive.Environments(home / "environments"),
+        environments=archive.Environments(ground.home / "environments"),
     )
     changes = Changes(mirrors, lambda path: path in CONFIGURATION)
     bases = BaseRuns(sessions=sessions, stages=stages, judging=judging, environments=environments, changes=changes)
-    verdicts = Verdicts(sessions, blobs, settings.judge_again)
+    verdicts = Verdicts(sessions, blobs, ground.settings.judge_again)
     moves = TaskMoves(sessions, verdicts, image)
     execution = Execution(
         sessions=sessions,
@@ -184,50 +235,25 @@ def _company(
         verdicts=verdicts,
     )
     tasks = TaskRuns(moves, execution, verification)
-    supervisor = Supervisor({RunKind.TASK: tasks, RunKind.PREPARE: environments, RunKind.BASE: bases})
-    worker = Worker(
-        sessions=sessions,
-        drive=supervisor.drive,
-        owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-        concurrency=settings.workers,
-        lease_s=settings.lease_s,
-        poll_s=settings.poll_s,
-    )
+    return Supervisor({RunKind.TASK: tasks, RunKind.PREPARE: environments, RunKind.BASE: bases})
 
+
+def _services(ground: _Ground, worker: Worker) -> Services:
     async def database() -> str:
-        async with sessions() as session:
+        async with ground.sessions() as session:
             return str(await session.scalar(text("SHOW server_version")))
 
     async def docker() -> str:
         return f"image {await asyncio.to_thread(local.image, 'python')}"
 
-    services = Services(
-        sessions=sessions,
-        mirrors=mirrors,
-        blobs=blobs,
+    return Services(
+        sessions=ground.sessions,
+        mirrors=ground.mirrors,
+        blobs=ground.blobs,
         markdown=markdown.render,
         probes={"database": database, "docker": docker},
         poke=worker.poke,
     )
-    reconciler = Reconciler(sessions=sessions, provider=provider, install=install)
-    return Company(settings, services, create_app(services), worker, reconciler)
-
-
-def _engine(settings: Settings, home: Path, blobs: BlobStore) -> tuple[DockerProvider, str]:
-    image = settings.image_python or local.image("python")
-    provider = local.provider(
-        install=install_id(home),
-        home=home / "docker",
-        depot=_depot(home, blobs),
-        collect=_Collector(home / "mirrors", PatchLimits(total_bytes=settings.patch_bytes)),
-        apply_delta=apply_delta,
-        uid=settings.sandbox_uid,
-    )
-    return provider, image
-
-
-def _depot(home: Path, blobs: BlobStore) -> LocalDepot:
-    return LocalDepot(blobs, {kind: home / kind for kind in (snapshots.KIND, archive.KIND)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ PROTOCOL_VERSION = 1
 WORKSPACE = "/workspace"
 PACKET = "/vsc/packet.json"
 CAPSULE = "/vsc/capsule.json"
+GIVEN_PATCH = "/vsc/change.patch"
+"""What the driver `patch` applies."""
 RUNNER = "/vsc/runner.pyz"
 ENV = "/env"
 OUT = "/out"
@@ -36,7 +38,7 @@ class Driver:
     """What the supervisor executes.
 
     - `command`: `argv` in the workspace, output to the log.
-    - `patch`: apply the file `/vsc/change.patch` to the workspace with git.
+    - `patch`: apply the file `GIVEN_PATCH` to the workspace with git.
     - `verify`: the tools, as far as `after` allows side by side; results are reported tool by tool.
     - `prepare`: the tools one after another, then `/out/env.tar` from the directory that the environ's
       `VSC_ENV_DIR` names (`/env` if unset), in canonical form.
@@ -62,8 +64,6 @@ class Capsule:
     relay: bool = False
     """Whether `127.0.0.1:GATEWAY_PORT` is served."""
     protocol: int = PROTOCOL_VERSION
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What the control plane wants on record beside it (pins, base commit, gate policy); the runner does not read it."""
 
     def to_json(self) -> dict[str, Any]:
         """The document; `capsule_from_json` reads it back."""

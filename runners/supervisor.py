@@ -37,7 +37,7 @@ class Places:
 
     capsule: Path = Path(protocol.CAPSULE)
     workspace: Path = Path(protocol.WORKSPACE)
-    patch: Path = Path("/vsc/change.patch")
+    patch: Path = Path(protocol.GIVEN_PATCH)
     out: Path = Path(protocol.OUT)
     door: Path = Path(protocol.DOOR)
     gateway_port: int = protocol.GATEWAY_PORT

@@ -48,7 +48,7 @@ class BlobStore:
             raise BlobMissing(f"{sha256!r} is not a sha256")
         path = self._root / sha256[:2] / sha256[2:]
         if not path.is_file():
-            raise BlobMissing(f"no blob {sha256}")
+            raise BlobMissing(f"no blob {sha256} is kept here; upload it first")
         return path
 
     def open(self, sha256: str) -> BinaryIO:
@@ -86,7 +86,7 @@ class _Checked(io.RawIOBase):
         if count:
             self._hash.update(memoryview(buffer)[:count])
         elif self._hash.hexdigest() != self._expected:
-            raise BlobDamaged(f"blob {self._expected} holds other bytes than its name says")
+            raise BlobDamaged(f"blob {self._expected} holds other bytes than its name says; put it there again")
         return count
 
     def close(self) -> None:

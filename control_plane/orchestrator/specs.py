@@ -15,7 +15,6 @@ from sandboxes.spec import Input, Limits, Output, SandboxSpec, Workspace
 
 EXECUTE = "execute"
 """The stage of the agent's own sandbox."""
-PATCH_PATH = "/vsc/change.patch"
 RESULT_BYTES = 1 * 2**20
 PATCH_BYTES = 256 * 2**20
 PREPARE_DISK_BYTES = 6 * 2**30
@@ -97,7 +96,7 @@ def execute_draft(
         ),
         limits=Limits(deadline_s=deadline_s),
         files=(Bytes(protocol.PACKET, packet),),
-        blobs={PATCH_PATH: driver["sha256"]} if kind == "patch" else {},
+        blobs={protocol.GIVEN_PATCH: driver["sha256"]} if kind == "patch" else {},
         workspace=workspace,
         environment=environment,
     )

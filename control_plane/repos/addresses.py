@@ -25,7 +25,9 @@ async def check_url(url: str, *, allow_private: bool) -> dict[str, str]:
     addresses = [literal] if literal else await _resolved(host, port)
     for address in addresses:
         if not address.is_global or address.is_multicast:
-            raise AddressRefused(f"{host} leads to {address}, which is not a public address")
+            raise AddressRefused(
+                f"{host} leads to {address}, which is not a public address; import from a path or an archive"
+            )
     pins = ",".join(f"[{a}]" if a.version == 6 else str(a) for a in addresses)
     return {} if literal else {"http.curloptResolve": f"{host}:{port}:{pins}"}
 
@@ -42,7 +44,7 @@ def parse_url(url: str) -> tuple[str, int]:
     if parts.scheme != "https" or not host:
         raise AddressRefused("only https:// addresses are fetched; import anything else from a path or an archive")
     if parts.username is not None or parts.password is not None:
-        raise AddressRefused("an address must not carry credentials")
+        raise AddressRefused("an address must not carry credentials; clone it yourself and import the path")
     if parts.query or parts.fragment:
         raise AddressRefused("an address of a repository has no query and no fragment")
     if _literal(host) is None and _numeric(host):
@@ -76,5 +78,5 @@ async def _resolved(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddr
         raise AddressRefused(f"{host} cannot be found: {error.strerror or error}") from None
     literals = {literal for *_, target in found if (literal := _literal(str(target[0])))}
     if not literals:
-        raise AddressRefused(f"{host} has no address")
+        raise AddressRefused(f"{host} has no address; check its spelling")
     return sorted(literals, key=lambda address: (address.version, int(address)))

@@ -99,7 +99,7 @@ class Mirrors:
         """The commit that `revision` names (`HEAD`: the source's). Raises RevisionUnknown."""
         git = self.git(repo_id)
         if not git.git_dir.is_dir():
-            raise RevisionUnknown(f"repository {repo_id} has not been imported")
+            raise RevisionUnknown(f"repository {repo_id} has not been imported; import it first")
         name = HEAD_REF + revision.removeprefix("HEAD") if re.match(r"HEAD(?![\w/.-])", revision) else revision
         found = await git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", check=False)
         if found.exit_code != 0:
@@ -169,7 +169,7 @@ async def file_lock(path: Path) -> AsyncIterator[None]:
 
 def _is_repository(path: Path) -> bool:
     if not path.is_dir():
-        raise RepositoryError(f"{path} is not a directory")
+        raise RepositoryError(f"{path} is not a directory; name a git repository, or a directory of sources")
     return (path / ".git").exists() or ((path / "HEAD").is_file() and (path / "objects").is_dir())
 
 
