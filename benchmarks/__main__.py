@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ PARTS = ("hydrate", "patch", "lifecycle", "run", "verdict")
 
 async def measured(parts: Sequence[str], percent: int) -> list[Entry]:
     """The entries of the parts named, one part after another: nothing else of ours runs meanwhile."""
+    if (this := asyncio.current_task()) is not None:  # asked to end, it clears away what it has started
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
 
     def rounds(usual: int) -> int:
         return max(1, usual * percent // 100)
