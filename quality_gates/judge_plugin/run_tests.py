@@ -46,12 +46,12 @@ def _private_descriptor():
 
 
 def _load(path):
+    """Not in `sys.modules`: whoever wants to replace one of its functions must first find it."""
     import importlib.util  # noqa: PLC0415 -- see main
 
     name = os.path.basename(path).removesuffix(".py")  # noqa: PTH119 -- see main
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
