@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +21,7 @@ RESULT = ROOT / "build" / "bench.json"
 PARTS = ("hydrate", "patch", "lifecycle", "run", "verdict")
 
 
-async def measured(parts: Sequence[str], percent: int) -> list[Entry]:
+async def measured(stack: ExitStack, parts: Sequence[str], percent: int) -> list[Entry]:
     """The entries of the parts named, one part after another: nothing else of ours runs meanwhile."""
     if (this := asyncio.current_task()) is not None:  # asked to end, it clears away what it has started
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
@@ -29,21 +30,19 @@ async def measured(parts: Sequence[str], percent: int) -> list[Entry]:
         return max(1, usual * percent // 100)
 
     entries: list[Entry] = []
-    with scratch() as home:
-        trees = await open_trees(home)
-        try:
-            if "hydrate" in parts:
-                entries += await hydrate.measure(trees, rounds(20))
-            if "patch" in parts:
-                entries += await patch.measure(trees, rounds(20))
-            if "lifecycle" in parts:
-                entries += await lifecycle.measure(trees, rounds(25))
-        finally:
-            await asyncio.to_thread(trees.close)
-        if "run" in parts:
-            entries += await whole_run.measure(home, rounds(25))
-        if "verdict" in parts:
-            entries += await verdict.measure(home, rounds(5))
+    home = stack.enter_context(scratch())
+    trees = await open_trees(home)
+    stack.callback(trees.close)
+    if "hydrate" in parts:
+        entries += await hydrate.measure(trees, rounds(20))
+    if "patch" in parts:
+        entries += await patch.measure(trees, rounds(20))
+    if "lifecycle" in parts:
+        entries += await lifecycle.measure(trees, rounds(25))
+    if "run" in parts:
+        entries += await whole_run.measure(home, rounds(25))
+    if "verdict" in parts:
+        entries += await verdict.measure(home, rounds(5))
     return entries
 
 
@@ -58,7 +57,10 @@ def main() -> None:
     if os.geteuid() != 0:
         parser.error("run it as root: overlays and slots, which are what is measured, need it")
     began, load = time.monotonic(), os.getloadavg()[0]
-    entries = asyncio.run(measured(chosen.parts or PARTS, chosen.rounds_percent))
+    with (
+        ExitStack() as stack
+    ):  # around the loop, which waits for its threads: nothing is cleared away under one of them
+        entries = asyncio.run(measured(stack, chosen.parts or PARTS, chosen.rounds_percent))
     say(f"load before {load:.1f}, after {os.getloadavg()[0]:.1f}; {time.monotonic() - began:.0f} s in all")
     _show(entries)
     if not chosen.parts:
