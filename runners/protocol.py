@@ -18,7 +18,6 @@ GIVEN_PATCH = "/vsc/change.patch"
 RUNNER = "/vsc/runner.pyz"
 ENV = "/env"
 OUT = "/out"
-DOOR_DIR = "/run/vsc"
 DOOR = "/run/vsc/door.sock"
 GATEWAY_PORT = 8377
 """The relay listens on 127.0.0.1 at this port; `VSC_GATEWAY_PORT` carries it to the driver."""

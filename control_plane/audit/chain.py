@@ -10,9 +10,6 @@ import rfc8785
 
 from control_plane.audit.models import AuditLine
 
-PLATFORM = UUID(int=0)
-"""The chain of what belongs to no task and no run."""
-
 
 def line_sha256(
     *,

@@ -11,7 +11,7 @@ from control_plane.db.base import Base, Key, sha256_check
 
 
 class AuditLine(Base):
-    """One decision. `chain` is the task (a shared run for its own lines, the nil UUID for the platform's).
+    """One decision. `chain` is the task (of a shared run: the run).
 
     `sha256` covers every other field and `previous_sha256`, so a line cannot be changed, dropped or slipped in unseen.
     """

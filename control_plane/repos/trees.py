@@ -12,7 +12,6 @@ from control_plane.repos.git import GitFailed, RepositoryError
 from control_plane.repos.mirrors import Mirrors
 from runners.hydrate import DeltaEntry, write_delta
 
-EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 MAX_DELTA_BYTES = 128 * 2**20
 _OFFSET = re.compile(r"^Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", re.MULTILINE)
 _ZERO = "0" * 40
