@@ -31,6 +31,7 @@ def head_static(change: Change, policy: GatePolicy, *, experimental: bool = SEMG
         + [a.location for a in shown],
         texts=[in_workspace(path) for path in changed_texts(change)],
         extra={alias.location: contents[alias.side][alias.path] for alias in shown},
+        pyproject=change.base_contents.get("pyproject.toml"),
         experimental=experimental,
     )
 
@@ -47,6 +48,7 @@ def base_static(change: Change, policy: GatePolicy, *, experimental: bool = SEMG
         suffixed=python,
         texts=texts,
         extra={},
+        pyproject=change.base_contents.get("pyproject.toml"),
         experimental=experimental,
     )
 
@@ -60,6 +62,7 @@ def _stage(
     suffixed: list[str],
     texts: list[str],
     extra: dict[str, bytes],
+    pyproject: bytes | None,
     experimental: bool,
 ) -> StagePlan:
     tools: list[ToolRun] = []
@@ -70,7 +73,7 @@ def _stage(
     if texts:
         tools.append(_secrets(texts))
     configuration = {
-        f"{JUDGE}/ruff.toml": ruff_configuration(policy.linting_rules).encode(),
+        f"{JUDGE}/ruff.toml": ruff_configuration(policy.linting_rules, pyproject).encode(),
         f"{JUDGE}/bandit.yaml": trusted.BANDIT.encode(),
         f"{JUDGE}/bandit.ini": trusted.BANDIT_INI.encode(),
         f"{JUDGE}/scan_secrets.py": trusted.plugin_file("scan_secrets.py"),

@@ -54,7 +54,7 @@ def _code_sha256() -> str:
 
 def configuration_sha256(policy: GatePolicy) -> str:
     """What identifies base evidence beside commit, environment and image. Of the policy, only the lint rules steer a tool."""
-    parts = (_code_sha256(), pack_sha256(), ruff_configuration(policy.linting_rules))
+    parts = (_code_sha256(), pack_sha256(), ruff_configuration(policy.linting_rules, None))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

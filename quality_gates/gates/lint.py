@@ -25,5 +25,5 @@ def judge(case: Case) -> GateReport:
     findings = compare(case.change, found.head, found.base, blocks=lambda _: True, by_message=True)
     verdict, reasons = verdict_of(findings, completeness(found, changed, frozenset()))
     rules = linting_rules(case.policy.linting_rules)
-    evidence: dict[str, object] = {"rules": list(rules), "expected": list(changed)}
+    evidence: dict[str, object] = {"rules": list(rules) or "ruff's own defaults", "expected": list(changed)}
     return report(case, GATE, SCANNER, verdict, reasons, findings=findings, evidence=evidence)

@@ -148,8 +148,19 @@ async def test_a_release_that_drops_tests_and_writes_worse_code_is_refused_by_ev
     assert gates["tests"]["evidence"]["base"] == {"passed": 443}
     assert gates["tests"]["evidence"]["head"] == {"passed": 416}
     assert sum("passes on base, gone on head" in reason for reason in gates["tests"]["reasons"]) == 76
-    assert any(re.search(r"_cachedmethod\.py:\d+: E731 ", reason) for reason in gates["lint"]["reasons"])
     assert any(re.search(r"test_cached\.py:\d+: B301 ", reason) for reason in gates["bandit"]["reasons"])
+
+
+async def test_a_release_that_the_linter_dislikes_is_refused_for_that_alone(company, tmp_path):
+    """Parse 1.22.4 is honest and tested, and has a line that ruff's defaults ask to be written otherwise."""
+    repo = repository(tmp_path / "repo", release("parse", "1.22.3", "1.22.4"))
+
+    judged = await company.judge(repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE)
+
+    gates = gates_of(judged.report)
+    assert judged.verdict is Verdict.FAILED, told(judged.report)
+    assert {name for name, gate in gates.items() if gate["verdict"] != "passed"} == {"lint"}
+    assert any(re.search(r"parse\.py:\d+: UP031 ", reason) for reason in gates["lint"]["reasons"])
 
 
 async def test_a_release_too_old_for_this_python_is_not_held_against_its_author(company, tmp_path):

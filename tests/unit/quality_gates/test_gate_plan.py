@@ -8,7 +8,7 @@ from gate_evidence import ENVIRONMENT, files_of
 from gatelab import change_of
 
 from quality_gates import trusted
-from quality_gates.linting import linting_rules
+from quality_gates.linting import linting_rules, ruff_configuration
 from quality_gates.model import GatePolicy, Stage
 from quality_gates.plan import base_plan, plan
 
@@ -175,6 +175,25 @@ def test_the_configuration_hash_follows_what_steers_the_tools():
     assert trusted.configuration_sha256(POLICY) != trusted.configuration_sha256(
         replace(POLICY, linting_rules="pycodestyle")
     )
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "target"),
+    [
+        (b'[project]\nrequires-python = ">=3.9"\n', 'target-version = "py39"'),
+        (b'[project]\nrequires-python = "~=3.12, !=3.12.1"\n', 'target-version = "py312"'),
+        (b'[project]\nrequires-python = ">=3.99"\n', 'target-version = "py314"'),
+        (b'[project]\nrequires-python = "<4"\n', None),
+        (b"[project]\nrequires-python = 3\n", None),
+        (b"not toml [", None),
+        (None, None),
+    ],
+)
+def test_ruffs_own_defaults_are_asked_for_the_python_that_the_project_supports(pyproject, target):
+    text = ruff_configuration("ruff-defaults", pyproject)
+
+    assert "select" not in text
+    assert (target in text) if target else ("target-version" not in text)
 
 
 @pytest.mark.parametrize(
