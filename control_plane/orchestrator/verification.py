@@ -14,6 +14,7 @@ from control_plane.orchestrator.stages import Stages
 from control_plane.orchestrator.task_moves import TaskMoves
 from control_plane.orchestrator.verdicts import Verdicts
 from control_plane.repos.changes import Changes
+from control_plane.repos.trees import ChangeTooLarge
 from control_plane.runs.models import Run
 from control_plane.runs.policy import policy_from_json
 from control_plane.runs.rules import RunState
@@ -45,6 +46,14 @@ class Verification:
 
     async def verifying(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> Run | Again:
         """Judge the patch; what could not be decided is judged again, never executed again."""
+        try:
+            return await self._judging_of(run, lease, cancelled)
+        except ChangeTooLarge as too_large:
+            return await self._moves.undecided(run, lease, Verdict.FAILED, str(too_large))
+        except SandboxStartFailed as refusal:
+            return await self._moves.lose(run, lease, f"the change could not be judged: {refusal}")
+
+    async def _judging_of(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> Run | Again:
         policy = policy_from_json(run.policy)
         change = await self._change(run)
         if change.refused_entries or not change.files:
@@ -54,10 +63,7 @@ class Verification:
             return await self._moves.wait_for(found)
         if isinstance(found, Unpreparable):
             return await self._moves.undecided(run, lease, Verdict.ERRORED, found.reason)
-        try:
-            return await self._looked_at(run, lease, change, policy, found, cancelled)
-        except SandboxStartFailed as refusal:
-            return await self._moves.lose(run, lease, f"the change could not be judged: {refusal}")
+        return await self._looked_at(run, lease, change, policy, found, cancelled)
 
     async def _looked_at(
         self, run: Run, lease: Lease, change: Change, policy: GatePolicy, found: Prepared, cancelled: asyncio.Event

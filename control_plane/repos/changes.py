@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from control_plane.repos.git import RepositoryError
 from control_plane.repos.mirrors import Mirrors
-from control_plane.repos.trees import DIFF, Difference, Listed, Trees
+from control_plane.repos.trees import DIFF, ChangeTooLarge, Difference, Listed, Trees
 from quality_gates.model import Change, FileChange
 
 MAX_FILE_BYTES = 4 * 2**20
@@ -42,7 +42,7 @@ class Changes:
         base_blobs, head_blobs = _blobs(base, wanted), _blobs(head, wanted)
         contents = await self._trees.blobs(repo_id, [*base_blobs.values(), *head_blobs.values()], MAX_FILE_BYTES)
         if sum(map(len, contents.values())) > MAX_TOTAL_BYTES:
-            raise RepositoryError(f"the change touches more than {MAX_TOTAL_BYTES} bytes; split it")
+            raise ChangeTooLarge(f"the change touches more than {MAX_TOTAL_BYTES} bytes; split it")
         return Change(
             base_commit=base_commit,
             patch_sha256=patch_sha256,

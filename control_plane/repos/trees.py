@@ -21,6 +21,10 @@ class PatchDoesNotApply(RepositoryError):
     """The patch was not made from this base; make it again from the base that the message names."""
 
 
+class ChangeTooLarge(RepositoryError):
+    """The change is more than a judge takes; its author must split it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """One path of a tree."""
@@ -96,7 +100,9 @@ class Trees:
         placed = [item.new.blob for item in differing if item.new and _has_bytes(item.new)]
         contents = await self.blobs(repo_id, placed, MAX_DELTA_BYTES)
         if missing := set(placed) - contents.keys():
-            raise RepositoryError(f"{len(missing)} files of the change are larger than {MAX_DELTA_BYTES} bytes")
+            raise ChangeTooLarge(
+                f"{len(missing)} files of the change are larger than {MAX_DELTA_BYTES} bytes; leave them out"
+            )
         into = io.BytesIO()
         write_delta((_entry(item, contents) for item in differing), into)
         return into.getvalue()

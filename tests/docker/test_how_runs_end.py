@@ -11,6 +11,7 @@ from company_kit import test_company as a_company
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from control_plane.repos import changes
 from control_plane.runs.models import AgentSession, Run, Sandbox
 from control_plane.runs.rules import TERMINAL, RunState, SandboxState, SessionStatus
 from control_plane.tasks.models import Task
@@ -146,6 +147,15 @@ async def test_a_database_that_dies_meanwhile_ends_nothing(company, repository):
 
     assert (ended.state, ended.verdict) == (RunState.FINISHED, Verdict.PASSED), ended.cause
     assert [box.n for box in boxes if box.stage == "execute"] == [0]
+
+
+async def test_a_change_that_is_too_much_is_its_authors_to_split(company, repository, monkeypatch):
+    monkeypatch.setattr(changes, "MAX_TOTAL_BYTES", 10)
+
+    ended = await judged(company, repository, NOTE)
+
+    assert ended.verdict is Verdict.FAILED
+    assert "split it" in ended.run.cause
 
 
 async def test_requirements_that_cannot_be_had_are_an_error_with_the_tools_own_words(company, tmp_path):
