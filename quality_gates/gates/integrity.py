@@ -2,6 +2,7 @@
 
 import re
 
+from quality_gates.changes import edited_base_tests
 from quality_gates.dependencies import changed_dependencies
 from quality_gates.gates.case import some, worst
 from quality_gates.model import Change, FileChange, GatePolicy, GateReport, Verdict
@@ -27,7 +28,7 @@ def judge(change: Change, policy: GatePolicy) -> GateReport:
     inert = [path for path in protected if path.rpartition("/")[2] in _INERT]
     notes = [f"protected paths that changed: {some(protected)}"] if protected else []
     notes += [f"no effect on the judge, which uses base's or its own configuration: {some(inert)}"] if inert else []
-    notes += _shown(change, policy)
+    notes += _edited_tests(change, policy) + _shown(change, policy)
     return GateReport(
         gate=GATE,
         verdict=worst(*(verdict for verdict, _ in complaints)),
@@ -113,6 +114,13 @@ def _suppressions(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str
         (Verdict.FAILED, f"suppressions grew: {kind}, {before} at base, {after} at head")
         for kind, (before, after) in grown.items()
     ]
+
+
+def _edited_tests(change: Change, policy: GatePolicy) -> list[str]:
+    """An edited test is judged by base's copy, and may still be weaker for whoever comes next: a person should look."""
+    edited = edited_base_tests(change)
+    decided = "base's copies are shown" if policy.test_changes_allowed else "base's copies decided about this change"
+    return [f"existing tests that changed ({decided}): {some(list(edited))}"] if edited else []
 
 
 def _shown(change: Change, policy: GatePolicy) -> list[str]:

@@ -1,10 +1,12 @@
 """A task's report as Markdown, for people. Text that comes from the judged tree cannot become markup."""
 
 import re
+from collections.abc import Mapping, Sequence
 
 from quality_gates.model import Finding, GateReport, TaskReport, Verdict
 
 MAX_ROWS = 50
+_SUMMARY_CHARACTERS = 200
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 
@@ -43,9 +45,22 @@ def _word(gate: GateReport) -> str:
 
 def _summary(gate: GateReport) -> str:
     if not gate.reasons:
-        return ""
+        return _figures(gate)
     more = f" (and {len(gate.reasons) - 1} more)" if len(gate.reasons) > 1 else ""
-    return gate.reasons[0][:200] + more
+    first = gate.reasons[0]
+    return (first if len(first) <= _SUMMARY_CHARACTERS else first[:_SUMMARY_CHARACTERS] + "…") + more
+
+
+def _figures(gate: GateReport) -> str:
+    """What a gate without a complaint has looked at."""
+    evidence = gate.evidence
+    if isinstance(head := evidence.get("head"), Mapping) and isinstance(base := evidence.get("base"), Mapping):
+        return f"{head.get('passed', 0)} tests pass, {base.get('passed', 0)} on base"
+    if isinstance(lines := evidence.get("changed_lines"), Mapping):
+        return f"{lines.get('executed')} of {lines.get('executable')} changed lines run in tests"
+    if isinstance(scanned := evidence.get("expected"), Sequence):
+        return f"{len(scanned)} changed files, nothing new"
+    return ""
 
 
 def _section(gate: GateReport) -> list[str]:

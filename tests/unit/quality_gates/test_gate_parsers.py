@@ -141,3 +141,13 @@ def test_memory_addresses_do_not_make_another_test():
     assert events_parser.stable("t.py::x[<f at 0x7fffdeadbeef>]") == events_parser.stable(
         "t.py::x[<f at 0x7f00deadbeef>]"
     )
+
+
+def test_a_password_that_bandit_quotes_is_not_repeated():
+    row = {"test_id": "B105", "issue_severity": "LOW", "filename": "/workspace/a.py", "line_number": 1,
+           "issue_text": "Possible hardcoded password: 'hunter2'"}  # fmt: skip
+    document = {"results": [row], "errors": [], "metrics": {}}
+
+    (hit,) = bandit_parser.parse(json.dumps(document).encode()).hits
+
+    assert hit.message == "Possible hardcoded password: (hidden)"

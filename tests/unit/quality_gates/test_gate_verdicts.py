@@ -584,3 +584,28 @@ def test_requirements_in_prose_are_shown_as_not_judged(trial):
     assert any(
         "Unit test valid login" in note for note in trial.report(testing_requirements=("Unit test valid login",)).notes
     )
+
+
+def test_edited_tests_are_pointed_out_even_where_bases_copies_decided(tmp_path):
+    assert any(
+        "existing tests that changed" in note and TEST in note
+        for note in Trial(tmp_path, head=EDITED).gate("integrity").notes
+    )
+
+
+def test_old_tests_of_a_file_that_base_cannot_import_prove_nothing(tmp_path):
+    extended = {
+        **HEAD,
+        TEST: "from calc.core import mul\n" + HEAD[TEST] + "def test_more():\n    assert mul(1, 2) == 2\n",
+    }
+    extended.pop(NEW)
+    more = f"{TEST}::test_more"
+    trial = Trial(tmp_path, head=extended)
+    trial.set(Stage.HEAD, trial.head({ADD: "passed", more: "passed"}))
+    stream = events(CANARY, errors=[(TEST, "ImportError: mul")])
+    trial.set(Stage.NEW_ON_BASE, trial.make.tests(Stage.NEW_ON_BASE, {}, events=stream))
+
+    gate = trial.gate("new_tests")
+
+    assert gate.evidence["fail_to_pass"] == [more], gate.reasons
+    assert gate.reasons[0].startswith("1 test fails without the change and passes with it")
