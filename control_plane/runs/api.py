@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import select
 
 from control_plane.runs import logs, service
@@ -46,6 +46,19 @@ async def show_run(run: UUID, session: SessionDep) -> RunDetails:
     sandboxes = [_sandbox(row) for row in await service.sandboxes_of(session, run)]
     own = RunView.model_validate(found).model_dump()
     return RunDetails(**own, sandboxes=sandboxes, waiting_for=found.facts.get("waiting_for"))
+
+
+@router.get("/runs/{run}/patch", response_class=Response)
+async def run_patch(run: UUID, services: ServicesDep) -> Response:
+    """What the run's author left, as a patch; work in progress, if the run failed or was cancelled."""
+    async with services.sessions() as session:
+        sha256 = await service.patch_sha256_of(session, run)
+    headers = {
+        "content-disposition": f'attachment; filename="{run}.patch"',
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
+    }
+    return Response(await service.read_patch(services.blobs, sha256), media_type="text/x-diff", headers=headers)
 
 
 @router.get("/runs/{run}/events")

@@ -6,11 +6,13 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.blobs.store import BlobStore
 from control_plane.db.engine import Sessions
 from control_plane.runs.errors import NotFound
 from control_plane.runs.models import Run, RunEvent, Sandbox
 from control_plane.runs.rules import TERMINAL
 
+PATCH_BYTES = 256 * 2**20
 _POLL_S = 0.25
 
 
@@ -20,6 +22,19 @@ async def find_run(session: AsyncSession, run_id: UUID) -> Run:
     if run is None:
         raise NotFound("run", run_id)
     return run
+
+
+async def patch_sha256_of(session: AsyncSession, run_id: UUID) -> str:
+    """The blob that holds what the run's author left, finished or not. Raises NotFound, also before there is one."""
+    run = await find_run(session, run_id)
+    if run.patch_sha256 is None:
+        raise NotFound("patch of run", f"{run_id} ({run.state.value}): what its sandbox left has not been collected")
+    return run.patch_sha256
+
+
+async def read_patch(blobs: BlobStore, sha256: str) -> bytes:
+    """The patch, checked against its hash. Raises BlobMissing."""
+    return await asyncio.to_thread(blobs.read, sha256, PATCH_BYTES)
 
 
 async def sandboxes_of(session: AsyncSession, run_id: UUID) -> list[Sandbox]:

@@ -37,6 +37,7 @@ async def submit_task(
         driver=new.driver.model_dump(),
         module=new.module,
         packet=new.packet,
+        task_type=new.task_type,
         test_changes_allowed=new.test_changes_allowed,
         dependency_changes_allowed=new.dependency_changes_allowed,
         deadline_s=new.deadline_s,

@@ -1,4 +1,4 @@
-"""The packet of a change that somebody brings without one: FEATURE, coverage 0.8, MEDIUM, ruff's defaults. Pure."""
+"""The packet of a change that somebody brings without one: FEATURE or the type it is given, coverage 0.8, MEDIUM, ruff's defaults. Pure."""
 
 from datetime import datetime
 
@@ -16,7 +16,9 @@ from control_plane.tasks.rules import Priority
 from quality_gates.model import SecurityLevel, TaskType
 
 
-def default_packet(project_key: str, module_key: str, now: datetime) -> ContextPacket:
+def default_packet(
+    project_key: str, module_key: str, now: datetime, task_type: TaskType = TaskType.FEATURE
+) -> ContextPacket:
     """A packet that asks for what the gates ask of every change, under ids of its own."""
     own = new_id().hex
     return ContextPacket(
@@ -34,7 +36,7 @@ def default_packet(project_key: str, module_key: str, now: datetime) -> ContextP
             task_id=f"TASK-{own[:8]}-{own[-8:]}".upper(),
             summary="Judge a change that a person brought",
             priority=Priority.MEDIUM,
-            task_type=TaskType.FEATURE,
+            task_type=task_type,
             acceptance_criteria=("Every gate passes",),
             requirements_links=(),
         ),

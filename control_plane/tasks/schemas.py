@@ -1,10 +1,10 @@
 """Tasks on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from control_plane.projects.schemas import Line, StrictModel, ViewModel
 from control_plane.repos.schemas import Sha256
@@ -32,16 +32,23 @@ class CommandDriver(StrictModel):
 
 
 class NewTask(StrictModel):
-    """A piece of work. Without a packet: FEATURE, coverage 0.8, MEDIUM, ruff's defaults."""
+    """A piece of work. Without a packet: `task_type` (FEATURE), coverage 0.8, MEDIUM, ruff's defaults."""
 
     repository: Line
     base: Line = "HEAD"
     driver: Annotated[PatchDriver | CommandDriver, Field(discriminator="kind")]
     module: Line | None = None
     packet: dict[str, Any] | None = None
+    task_type: Annotated[TaskType | None, Field(strict=False)] = None
     test_changes_allowed: bool = False
     dependency_changes_allowed: bool = False
     deadline_s: Annotated[float, Field(gt=0, le=86_400, strict=False, allow_inf_nan=False)] = 900.0
+
+    @model_validator(mode="after")
+    def _one_type(self) -> Self:
+        if self.packet is not None and self.task_type is not None:
+            raise ValueError("a packet says its type itself: leave task_type out, or change the packet")
+        return self
 
 
 class TaskView(ViewModel):

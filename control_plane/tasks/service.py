@@ -32,7 +32,7 @@ from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TERMINAL, TaskStatus
 from quality_gates.linting import RULES
-from quality_gates.model import GatePolicy
+from quality_gates.model import GatePolicy, TaskType
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Submission:
     """`{"kind": "patch", "sha256": ...}` or `{"kind": "command", "argv": [...], "environ": {...}}`."""
     module: str | None = None
     packet: Mapping[str, Any] | None = None
+    task_type: TaskType | None = None
+    """Of the packet that is made when none is given; None: FEATURE."""
     test_changes_allowed: bool = False
     dependency_changes_allowed: bool = False
     deadline_s: float = 900.0
@@ -168,7 +170,8 @@ async def _packet_and_module(session: AsyncSession, submission: Submission) -> t
     if submission.packet is not None:
         return validate_packet(submission.packet, linting_rules=RULES), module
     project = await session.get_one(Project, module.project_id)
-    return default_packet(project.key, module.key, datetime.now(UTC)), module
+    task_type = submission.task_type or TaskType.FEATURE
+    return default_packet(project.key, module.key, datetime.now(UTC), task_type), module
 
 
 def _key_of(submission: Submission, packet: ContextPacket, by: str) -> str:
@@ -200,6 +203,8 @@ def _options(submission: Submission) -> dict[str, Any]:
 
 def _request_sha256(submission: Submission) -> str:
     request = asdict(submission) | {"repo_id": str(submission.repo_id), "idempotency_key": None}
+    if submission.task_type is None:
+        del request["task_type"]  # the hashes of requests from before there was one stay as they are
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 

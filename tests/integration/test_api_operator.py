@@ -360,6 +360,32 @@ async def test_a_packet_decides_key_type_and_gates(client, sessions, submission)
     assert again["id"] != task["id"]
 
 
+async def test_a_task_without_a_packet_may_name_its_type_and_one_with_a_packet_may_not(client, sessions, submission):
+    task = (await client.post("/v1/tasks", json=submission | {"task_type": "REFACTOR"})).json()
+    twice = await client.post("/v1/tasks", json=submission | {"task_type": "REFACTOR", "packet": spec_packet()})
+    unknown = await client.post("/v1/tasks", json=submission | {"task_type": "CHORE"})
+
+    assert (task["task_type"], (await run_row(sessions, task)).policy["task_type"]) == ("REFACTOR", "REFACTOR")
+    assert (twice.status_code, unknown.status_code) == (422, 422)
+    assert "leave task_type out" in twice.json()["errors"][0]["message"]
+
+
+async def test_the_patch_of_a_run_is_an_attachment_also_of_one_that_was_cancelled(client, sessions, services, task):
+    before = await client.get(f"/v1/runs/{task['run_id']}/patch")
+    diff = b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-<script>\n+\xff\r\n"
+    changes = {"patch_sha256": services.blobs.put_bytes(diff).sha256}
+    async with sessions.begin() as session:
+        await move_run(session, task["run_id"], RunState.CANCELLED, epoch=None, changes=changes)
+    after = await client.get(f"/v1/runs/{task['run_id']}/patch")
+
+    assert before.status_code == 404
+    assert "has not been collected" in before.json()["detail"]
+    assert (after.status_code, after.content) == (200, diff)
+    assert after.headers["content-type"].startswith("text/x-diff")
+    assert after.headers["content-disposition"] == f'attachment; filename="{task["run_id"]}.patch"'
+    assert after.headers["x-content-type-options"] == "nosniff"
+
+
 @pytest.mark.parametrize("value", [True, "80", -1, 101, None])
 async def test_a_packet_that_is_invalid_is_refused_with_the_path_and_nothing_is_kept(
     client, sessions, submission, value
