@@ -29,6 +29,10 @@ class Client:
         """A text. Raises ServerError."""
         return (await self._send("GET", path, params=_given(query))).text
 
+    async def content(self, path: str) -> bytes:
+        """The bytes as they are. Raises ServerError."""
+        return (await self._send("GET", path)).content
+
     async def post(self, path: str, document: Mapping[str, Any] | None = None, **headers: str) -> Document:
         """Send a document and get one. Raises ServerError."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}

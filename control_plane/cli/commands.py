@@ -50,6 +50,7 @@ class JudgeOptions:
     repo: Path
     base: str | None
     packet: Path | None
+    task_type: str | None
     test_changes_allowed: bool
     dependency_changes_allowed: bool
     deadline_s: float
@@ -58,17 +59,24 @@ class JudgeOptions:
 def run(command: Coroutine[Any, Any, int], output: Output, *, verbose: bool = False) -> int:
     """Run a command to its exit code; an error of ours becomes one sentence on stderr (and a document with `--json`)."""
     _configure_logs(verbose)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # a CI's cancel is a person's Ctrl-C
     try:
-        return asyncio.run(command)
+        return asyncio.run(_terminable(command))
     except CliError as error:
         return _refused(error, output)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        output.people.print("vsc: interrupted")
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 -- Python would exit with 1, which says that a change was judged and has failed
         if verbose:
             output.people.print_exception()
         return _refused(unforeseen(error), output)
+
+
+async def _terminable(command: Coroutine[Any, Any, int]) -> int:
+    """A CI's SIGTERM is a person's Ctrl-C, also where that is ignored, as in a shell's background."""
+    if (ours := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ours.cancel)
+    return await command
 
 
 def _refused(error: CliError, output: Output) -> int:
@@ -104,9 +112,12 @@ async def run_command(where: Where, options: JudgeOptions, output: Output, argv:
 
 
 async def _judge(where: Where, options: JudgeOptions, order: Order, output: Output) -> int:
+    if options.packet is not None and options.task_type is not None:
+        raise UsageError("a packet says its type itself: leave --type out, or change the packet")
     own = settings()
     order = replace(
         order,
+        task_type=options.task_type,
         packet=await asyncio.to_thread(_read_packet, options.packet) if options.packet else None,
         test_changes_allowed=options.test_changes_allowed,
         dependency_changes_allowed=options.dependency_changes_allowed,
@@ -117,9 +128,9 @@ async def _judge(where: Where, options: JudgeOptions, order: Order, output: Outp
         _tell_where(connection, output)
         async with output.progress(timeline):
             judged = await judge(connection.client, order, timeline, output.tell)
-    paths = await asyncio.to_thread(_keep_report, own.home, judged)
-    _show(judged, paths, output)
-    return exit_code(judged.verdict)
+    kept = await asyncio.to_thread(_keep, own.home, judged)
+    _show(judged, kept, output)
+    return _INTERRUPTED if judged.interrupted else exit_code(judged.verdict)
 
 
 async def up(port: int, output: Output) -> int:
@@ -301,32 +312,61 @@ def _tell_where(connection: Connection, output: Output) -> None:
     output.tell(f"through the control plane at {connection.address}" if connection.address else "in this process")
 
 
-def _show(judged: Judged, paths: tuple[Path, Path] | None, output: Output) -> None:
-    document = judged.to_json() | {"report": str(paths[0]) if paths else None}
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Where a run's papers lie, to be read without a server."""
+
+    report: Path | None
+    markdown: Path | None
+    patch: Path | None
+
+
+def _show(judged: Judged, kept: _Kept, output: Output) -> None:
+    papers = {name: str(path) if path else None for name, path in (("report", kept.report), ("patch", kept.patch))}
     if output.as_json:
-        output.document(document)
-        return
-    if judged.report is not None:
-        output.result.print(gates_table(judged.report["gates"]))
-        for note in judged.report.get("notes", []):
-            output.result.print(Text(f"note: {plain(note)}"), soft_wrap=True)
+        output.document(judged.to_json() | papers)
+    else:
+        _show_people(judged, kept, output)
+    if judged.interrupted:
+        ended = "was cancelled" if judged.state == "CANCELLED" else f"is {judged.state}"
+        output.tell(f"interrupted: task {judged.task} {ended}")
+
+
+def _show_people(judged: Judged, kept: _Kept, output: Output) -> None:
+    def line(text: str) -> None:
+        output.result.print(Text(plain(text)), soft_wrap=True)
+
+    report = judged.report or {"gates": []}
+    for stream, text in judged.output.items():
+        line(f"the end of the command's {stream}:")
+        for said in text.split("\n"):
+            line(f"    {said}")
+    if report["gates"]:
+        output.result.print(gates_table(report["gates"]))
+    for note in report.get("notes", []):
+        line(f"note: {note}")
     output.result.print(Text("verdict: ").append(verdict_text(judged.verdict)))
     if judged.verdict is None:
-        output.result.print(Text(f"the run ended as {judged.state}: {plain(judged.cause)}"), soft_wrap=True)
-    if paths:
-        output.result.print(Text(f"report: {paths[1]} ({paths[0].name} beside it)"), soft_wrap=True)
+        line(f"the run ended as {judged.state}: {judged.cause}" if judged.cause else f"the run is {judged.state}")
+    if kept.patch:
+        line(f"patch: {kept.patch}")
+    if kept.report and kept.markdown:
+        line(f"report: {kept.markdown} ({kept.report.name} beside it)")
 
 
-def _keep_report(home: Path, judged: Judged) -> tuple[Path, Path] | None:
-    """Leave the report where it can be read without a server."""
-    if judged.report is None or judged.markdown is None:
-        return None
+def _keep(home: Path, judged: Judged) -> _Kept:
+    """Leave the report and the patch where they can be read without a server."""
     folder = home / "reports"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    paths = folder / f"{judged.run}.json", folder / f"{judged.run}.md"
-    paths[0].write_text(json.dumps(judged.report, indent=2) + "\n", encoding="utf-8")
-    paths[1].write_text(judged.markdown, encoding="utf-8")
-    return paths
+    report = markdown = patch = None
+    if judged.report is not None and judged.markdown is not None:
+        report, markdown = folder / f"{judged.run}.json", folder / f"{judged.run}.md"
+        report.write_text(json.dumps(judged.report, indent=2) + "\n", encoding="utf-8")
+        markdown.write_text(judged.markdown, encoding="utf-8")
+    if judged.patch is not None:
+        patch = folder / f"{judged.run}.patch"
+        patch.write_bytes(judged.patch)
+    return _Kept(report, markdown, patch)
 
 
 def _read_patch(path: Path) -> bytes:

@@ -14,6 +14,8 @@ from control_plane.cli.timeline import Timeline
 
 _CHILDREN_EVERY_S = 0.7
 _CANCEL_S = 60.0
+_TAIL_LINES = 20
+_TAIL_CHARACTERS = 16 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Order:
     patch: bytes | None = None
     argv: tuple[str, ...] = ()
     packet: Mapping[str, Any] | None = None
+    task_type: str | None = None
     test_changes_allowed: bool = False
     dependency_changes_allowed: bool = False
     deadline_s: float = 900.0
@@ -43,6 +46,11 @@ class Judged:
     patch_sha256: str | None
     report: Document | None
     markdown: str | None
+    patch: bytes | None
+    """What a command left, finished or not; None: nothing, or the patch was the caller's own."""
+    output: Mapping[str, str]
+    """The ends of a command's stdout and stderr, where no gate says what is wrong."""
+    interrupted: bool
     timeline: Timeline = field(repr=False)
 
     def to_json(self) -> Document:
@@ -58,6 +66,7 @@ class Judged:
             "cause": self.cause,
             "base_commit": self.base_commit,
             "patch_sha256": self.patch_sha256,
+            "output": dict(self.output),
             "stages": self.timeline.stages(),
         }
 
@@ -69,7 +78,7 @@ def repository_key(repository: Path) -> str:
 
 
 async def judge(client: Client, order: Order, timeline: Timeline, tell: Callable[[str], None]) -> Judged:
-    """Submit the order and follow its run to the end. A cancelled wait cancels the task.
+    """Submit the order and follow its run to the end. A cancelled wait cancels the task, and then says so in the answer.
 
     Raises:
         ServerError: the control plane refuses the order or does not answer.
@@ -89,8 +98,13 @@ async def judge(client: Client, order: Order, timeline: Timeline, tell: Callable
             async with asyncio.timeout(_CANCEL_S):
                 await client.post(f"/v1/tasks/{task['id']}/cancel")
                 await _follow(client, run_id, Timeline())  # in this process: who leaves now, leaves the sandbox running
+        with contextlib.suppress(ServerError):
+            judged = await _judged(client, task, order, timeline, interrupted=True)
+            if (ours := asyncio.current_task()) is not None:
+                ours.uncancel()  # it is answered; what still closes down is not to be taken for cancelled
+            return judged
         raise
-    return await _judged(client, task, timeline)
+    return await _judged(client, task, order, timeline)
 
 
 async def _submission(client: Client, key: str, order: Order) -> Document:
@@ -102,6 +116,7 @@ async def _submission(client: Client, key: str, order: Order) -> Document:
         "base": order.base_commit,
         "driver": driver,
         "packet": order.packet,
+        "task_type": order.task_type,
         "test_changes_allowed": order.test_changes_allowed,
         "dependency_changes_allowed": order.dependency_changes_allowed,
         "deadline_s": order.deadline_s,
@@ -139,12 +154,19 @@ async def _follow_child(client: Client, child: str, timeline: Timeline) -> None:
             timeline.feed(event, prefix=f"{kind}: ")
 
 
-async def _judged(client: Client, task: Document, timeline: Timeline) -> Judged:
+async def _judged(
+    client: Client, task: Document, order: Order, timeline: Timeline, *, interrupted: bool = False
+) -> Judged:
     run = await client.get(f"/v1/runs/{task['run_id']}")
     report = markdown = None
     if run["report_sha256"] is not None:
         report = await client.get(f"/v1/runs/{run['id']}/report")
         markdown = await client.text(f"/v1/runs/{run['id']}/report", format="md")
+    patch, output = None, {}
+    if order.argv and run["patch_sha256"] is not None:
+        patch = await client.content(f"/v1/runs/{run['id']}/patch") or None
+    if order.argv and not (report and report["gates"]):
+        output = await _tails(client, run["id"])
     return Judged(
         task=task["key"],
         run=run["id"],
@@ -155,5 +177,18 @@ async def _judged(client: Client, task: Document, timeline: Timeline) -> Judged:
         patch_sha256=run["patch_sha256"],
         report=report,
         markdown=markdown,
+        patch=patch,
+        output=output,
+        interrupted=interrupted,
         timeline=timeline,
     )
+
+
+async def _tails(client: Client, run_id: str) -> dict[str, str]:
+    """The last lines of the command's stdout and stderr; of a stream that said nothing, nothing."""
+    ends: dict[str, str] = {}
+    async for record in client.log(run_id, stage="execute"):
+        if not record.get("end"):
+            stream = record["stream"]
+            ends[stream] = (ends.get(stream, "") + record["text"])[-_TAIL_CHARACTERS:]
+    return {stream: "\n".join(text.splitlines()[-_TAIL_LINES:]) for stream, text in ends.items()}

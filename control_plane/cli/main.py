@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from control_plane.cli.output import Output
+from quality_gates.model import TaskType
 
 app = typer.Typer(
     name="vsc",
@@ -30,6 +31,10 @@ TestChanges = Annotated[
 ]
 DependencyChanges = Annotated[
     bool, typer.Option("--allow-dependency-changes", help="The change may add or change requirements.")
+]
+Type = Annotated[
+    TaskType | None,
+    typer.Option("--type", case_sensitive=False, help="What the change is, without a packet. Default: FEATURE."),
 ]
 DEADLINE_S = 900.0
 Deadline = Annotated[float, typer.Option("--deadline", min=1, max=86_400, help="Seconds that the command may run.")]
@@ -57,6 +62,7 @@ def check(
     patch: Annotated[Path | None, typer.Option(help="A patch that applies to the base; - reads stdin.")] = None,
     head: Annotated[str | None, typer.Option(help="A revision; the change is what leads there from the base.")] = None,
     packet: Packet = None,
+    task_type: Type = None,
     allow_test_changes: TestChanges = False,
     allow_dependency_changes: DependencyChanges = False,
     server: Server = None,
@@ -66,12 +72,14 @@ def check(
 ) -> NoReturn:
     """Judge a change: without --patch and --head, what is uncommitted.
 
-    Exit code: 0 passed, 1 failed, 2 usage or platform, 3 any other verdict.
+    Exit code: 0 passed, 1 failed, 2 usage or platform, 3 any other verdict, 130 interrupted.
     """
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)
-    options = commands.JudgeOptions(repo, base, packet, allow_test_changes, allow_dependency_changes, DEADLINE_S)
+    options = commands.JudgeOptions(
+        repo, base, packet, task_type, allow_test_changes, allow_dependency_changes, DEADLINE_S
+    )
     where = commands.Where(server, token_file)
     raise typer.Exit(
         commands.run(commands.check(where, options, output, patch=patch, head=head), output, verbose=verbose)
@@ -84,6 +92,7 @@ def run(
     repo: Repo = Path(),
     base: Base = None,
     packet: Packet = None,
+    task_type: Type = None,
     allow_test_changes: TestChanges = False,
     allow_dependency_changes: DependencyChanges = False,
     deadline: Deadline = DEADLINE_S,
@@ -96,7 +105,9 @@ def run(
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)
-    options = commands.JudgeOptions(repo, base, packet, allow_test_changes, allow_dependency_changes, deadline)
+    options = commands.JudgeOptions(
+        repo, base, packet, task_type, allow_test_changes, allow_dependency_changes, deadline
+    )
     where = commands.Where(server, token_file)
     raise typer.Exit(commands.run(commands.run_command(where, options, output, command), output, verbose=verbose))
 
@@ -135,6 +146,7 @@ def task_submit(
     base: Annotated[str, typer.Option(help="The revision to start from.")] = "HEAD",
     module: Annotated[str | None, typer.Option(help="Key of a module.")] = None,
     packet: Packet = None,
+    task_type: Type = None,
     allow_test_changes: TestChanges = False,
     allow_dependency_changes: DependencyChanges = False,
     deadline: Deadline = DEADLINE_S,
@@ -153,6 +165,7 @@ def task_submit(
         "base": base,
         "driver": {"kind": "command", "argv": command},
         "module": module,
+        "task_type": task_type,
         "test_changes_allowed": allow_test_changes,
         "dependency_changes_allowed": allow_dependency_changes,
         "deadline_s": deadline,

@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -25,9 +28,12 @@ from control_plane.runs.rules import RunState, SandboxState
 from control_plane.services import Services
 from control_plane.tasks.moves import apply_effect, move_task
 from control_plane.tasks.rules import TaskStatus, effect_of
+from control_plane.tasks.service import find_task, latest_runs
 from quality_gates.model import GatePolicy, GateReport, TaskReport, Verdict
 from quality_gates.render.markdown import render
 from quality_gates.report import to_json
+
+VSC = [sys.executable, "-W", "error", "-c", "from control_plane.cli.main import main; main()"]
 
 
 class Installation:
@@ -35,6 +41,7 @@ class Installation:
 
     def __init__(self, home, sessions):
         self.home, self.sessions, self.verdict = home, sessions, Verdict.PASSED
+        self.left, self.gates, self.waits_for_cancel = None, True, False
         self.blobs, self.drivers = BlobStore(home / "blobs"), []
         self.services = Services(
             sessions=sessions, mirrors=Mirrors(home / "repos"), blobs=self.blobs, markdown=render
@@ -60,23 +67,40 @@ class Installation:
                 await append_event(session, run.id, "stage.planned", {"stage": "execute", "n": 0})
                 ended = {"stage": "execute", "n": 0, "ended": "completed", "exit_code": 0, "detail": ""}
                 await append_event(session, run.id, "stage.ended", ended)
+                if self.waits_for_cancel:
+                    continue
                 if self.verdict is None:
                     await move_run(session, run.id, RunState.LOST, epoch=run.lease_epoch, cause="the engine is gone")
                 else:
                     await self._finish(session, run)
 
+    async def cancelled(self, task_key):
+        """What the orchestrator does when it sees the request."""
+        while True:
+            await asyncio.sleep(0.1)
+            async with self.sessions.begin() as session:
+                task = await find_task(session, task_key)
+                run = (await latest_runs(session, [task.id]))[task.id]
+                if run.cancel_requested_at is not None:
+                    changes = {"patch_sha256": self.blobs.put_bytes(self.left).sha256}
+                    await move_run(session, run.id, RunState.CANCELLED, epoch=None, cause="by request", changes=changes)
+                    return
+
     async def _finish(self, session, run):
         report = TaskReport(
             verdict=self.verdict,
-            gates=(GateReport("tests", self.verdict, ("because",)),),
+            gates=(GateReport("tests", self.verdict, ("because",)),) if self.gates else (),
             base_commit=run.base_commit,
             patch_sha256="0" * 64,
             image="sha256:0",
             environment_sha256="0" * 64,
             policy=GatePolicy(),
+            notes=() if self.gates else ("the command ended with exit code 3",),
         )
         kept = self.blobs.put_bytes(json.dumps(to_json(report)).encode())
         changes = {"report_sha256": kept.sha256, "verdict": self.verdict}
+        if self.left is not None:
+            changes["patch_sha256"] = self.blobs.put_bytes(self.left).sha256
         await move_run(session, run.id, RunState.FINISHED, epoch=run.lease_epoch, changes=changes)
         await apply_effect(session, run.task_id, effect_of(self.verdict, last=True), cause="")
 
@@ -119,7 +143,7 @@ def repository(tmp_path):
 
 def options(repository, **changes):
     given = {
-        "repo": repository, "base": None, "packet": None, "test_changes_allowed": False,
+        "repo": repository, "base": None, "packet": None, "task_type": None, "test_changes_allowed": False,
         "dependency_changes_allowed": False, "deadline_s": 60.0,
     }  # fmt: skip
     return commands.JudgeOptions(**{**given, **changes})
@@ -163,6 +187,90 @@ async def test_run_gives_the_command_to_the_sandbox(installation, repository):
 
     assert await commands.run_command(commands.Where(), options(repository), Output(as_json=True), argv) == 0
     assert installation.drivers == [{"kind": "command", "argv": argv, "environ": {}}]
+
+
+async def test_run_hands_out_the_patch_that_the_command_left(installation, repository, capsys):
+    installation.left = b"--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-a = 1\n+a = 3\n"
+    argv = ["true"]
+
+    await commands.run_command(commands.Where(), options(repository), Output(as_json=True), argv)
+    document = json.loads(capsys.readouterr().out)
+    await commands.run_command(commands.Where(), options(repository), Output(as_json=False), argv)
+    shown = capsys.readouterr().out
+
+    kept = installation.home / "reports" / f"{document['run']}.patch"
+    assert document["patch"] == str(kept)
+    assert kept.read_bytes() == installation.left
+    assert document["output"] == {}
+    assert f"patch: {installation.home}/reports/" in shown
+    await commands.check(commands.Where(), options(repository), Output(as_json=True), patch=None, head=None)
+    assert json.loads(capsys.readouterr().out)["patch"] is None  # it is the caller's own
+
+
+async def test_a_command_that_fails_shows_the_end_of_what_it_said_and_no_empty_table(installation, repository, capsys):
+    installation.gates, installation.verdict, installation.left = False, Verdict.FAILED, b""
+
+    ended = await commands.run_command(commands.Where(), options(repository), Output(as_json=False), ["false"])
+    shown = capsys.readouterr().out
+    await commands.run_command(commands.Where(), options(repository), Output(as_json=True), ["false"])
+    document = json.loads(capsys.readouterr().out)
+
+    assert ended == 1
+    assert "stdout:\n    working\ufffd[2J\n" in shown
+    assert "note: the command ended with exit code 3" in shown
+    assert "reasons" not in shown
+    assert "patch:" not in shown
+    assert (document["output"], document["patch"]) == ({"stdout": "working\x1b[2J"}, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_cancels_the_task_also_where_interrupts_are_ignored(installation, repository, number):
+    installation.waits_for_cancel, installation.left = True, b"work in progress\n"
+    process = await asyncio.create_subprocess_exec(
+        *VSC, "run", "--repo", str(repository), "--json", "--", "sleep", "600",
+        env=os.environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        preexec_fn=_ignore_interrupts if number == signal.SIGTERM else _take_interrupts,
+    )  # fmt: skip
+    said = ""
+    async with asyncio.timeout(60):
+        while "task " not in said:
+            line = (await process.stderr.readline()).decode()
+            assert line, said
+            said += line
+        cancelling = asyncio.create_task(installation.cancelled(said.rpartition("task ")[2].partition(",")[0]))
+        await asyncio.sleep(0.5)
+        process.send_signal(number)
+        out, err = await process.communicate()
+        await cancelling
+
+    document = json.loads(out)
+    assert process.returncode == 130, err
+    assert (document["state"], document["verdict"]) == ("CANCELLED", None)
+    kept = await asyncio.to_thread(Path(document["patch"]).read_bytes)
+    assert kept == installation.left
+    assert err.decode().rstrip().endswith(f"interrupted: task {document['task']} was cancelled")
+
+
+def _ignore_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _take_interrupts():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+async def test_the_type_of_a_change_is_given_without_a_packet_and_not_with_one(
+    installation, repository, tmp_path, capsys
+):
+    where, output = commands.Where(), Output(as_json=True)
+    await commands.check(where, options(repository, task_type="REFACTOR"), output, patch=None, head=None)
+    checked = json.loads(capsys.readouterr().out)
+
+    task = await _said(capsys, commands.show_task(where, output, checked["task"]))
+    assert task["task_type"] == "REFACTOR"
+    both = options(repository, task_type="REFACTOR", packet=tmp_path / "packet.json")
+    with pytest.raises(UsageError, match="leave --type out"):
+        await commands.check(where, both, output, patch=None, head=None)
 
 
 async def test_tasks_are_submitted_listed_shown_watched_reported_and_cancelled(
@@ -234,9 +342,8 @@ async def test_what_the_server_refuses_is_told_with_its_reason(installation):
         await commands.show_task(commands.Where(), Output(as_json=True), "TASK-NOWHERE")
 
 
-def vsc(*arguments, **environ):
-    command = [sys.executable, "-W", "error", "-c", "from control_plane.cli.main import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+def vsc(*arguments):
+    return subprocess.run([*VSC, *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_errors_are_a_sentence_on_stderr_a_document_on_stdout_and_exit_code_2(tmp_path):
