@@ -1,15 +1,18 @@
 """A control plane as a process of its own, for tests that kill it: `python control_plane_process.py` with VSC_HOME set."""
 
 import asyncio
+import signal
 
 from control_plane.main import open_company
 from control_plane.settings import Settings
 
 
 async def serve() -> None:
+    ended = asyncio.Event()
+    # Not SIGINT: a process that a script starts in the background has it ignored.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     async with open_company(Settings()):
-        print("open", flush=True)
-        await asyncio.Event().wait()
+        await ended.wait()
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ async def test_a_killed_control_plane_loses_nothing_and_doubles_nothing(installa
             while installation.left_behind():  # noqa: ASYNC110 -- the engine has no event for us to wait on
                 await asyncio.sleep(0.2)
     finally:
-        second.send_signal(signal.SIGINT)
+        second.terminate()
         await asyncio.to_thread(second.wait)
 
     assert (ended.state, ended.verdict) == (RunState.FINISHED, Verdict.PASSED), ended.cause
