@@ -81,14 +81,40 @@ async def open_company(settings: Settings) -> AsyncIterator[Company]:
         DatabaseUnavailable, MigrationFailed: no database.
         ProviderUnavailable, ImageMissing: no engine, or no runner image (`make images`).
     """
-    home = settings.home.absolute()
-    home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    async with _records(settings) as (url, sessions), _working(settings, _home(settings), sessions, url) as company:
+        yield company
+
+
+@asynccontextmanager
+async def open_reading(settings: Settings) -> AsyncIterator[Services]:
+    """What is kept under `settings.home`, to be read: no engine is asked, and no run is driven.
+
+    Raises:
+        DatabaseUnavailable, MigrationFailed: no database.
+    """
+    home = _home(settings)
+    async with _records(settings) as (_, sessions):
+        yield Services(
+            sessions=sessions,
+            mirrors=Mirrors(home / "mirrors"),
+            blobs=BlobStore(home / "blobs"),
+            markdown=markdown.render,
+        )
+
+
+def _home(settings: Settings) -> Path:
+    return settings.home.absolute()
+
+
+@asynccontextmanager
+async def _records(settings: Settings) -> AsyncIterator[tuple[str, Sessions]]:
+    """The database as it has to be: its address, and sessions of it."""
+    _home(settings).mkdir(mode=0o711, parents=True, exist_ok=True)
     async with _database(settings) as url:
         await migrate(url)
         engine = new_engine(url, pool_size=settings.workers + settings.sandboxes)
         try:
-            async with _working(settings, home, session_factory(engine), url) as company:
-                yield company
+            yield url, session_factory(engine)
         finally:
             await engine.dispose()
 

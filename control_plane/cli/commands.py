@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 import uvicorn
@@ -19,8 +20,9 @@ from rich.text import Text
 
 from control_plane.auth.service import ensure_local_token
 from control_plane.cli import doctor, worktree
+from control_plane.cli.client import Client
 from control_plane.cli.connect import Connection, address_file, connected, make_home, platform_errors, running
-from control_plane.cli.errors import USAGE_OR_PLATFORM, CliError, UsageError, exit_code, unforeseen
+from control_plane.cli.errors import USAGE_OR_PLATFORM, CliError, ServerError, UsageError, exit_code, unforeseen
 from control_plane.cli.judging import Judged, Order, judge
 from control_plane.cli.output import Output, records
 from control_plane.cli.show import gates_table, plain, rows_table, verdict_text
@@ -33,6 +35,8 @@ from quality_gates.linting import RULES
 
 _INTERRUPTED = 130
 _PATCH_BYTES = 64 * 2**20
+_ID = re.compile(r"[0-9a-f-]{8,36}")
+_ID_CHARACTERS = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ async def _judge(where: Where, options: JudgeOptions, order: Order, output: Outp
         deadline_s=options.deadline_s,
     )
     timeline = Timeline()
-    async with connected(own, where.server, where.token_file, in_process=True) as connection:
+    async with connected(own, where.server, where.token_file, in_process="act") as connection:
         _tell_where(connection, output)
         async with output.progress(timeline):
             judged = await judge(connection.client, order, timeline, output.tell)
@@ -229,12 +233,12 @@ async def cancel_task(where: Where, output: Output, task: str) -> int:
     return 0
 
 
-async def logs(
-    where: Where, output: Output, run_id: str, *, follow: bool, stage: str | None, stream: str | None
-) -> int:
-    """The log of a run."""
+async def logs(where: Where, output: Output, which: str, *, follow: bool, stage: str | None, stream: str | None) -> int:
+    """The log of a run, or of a task's newest one. Without a control plane nothing goes on that could be followed."""
     end: dict[str, Any] | None = None
-    async with _server(where) as connection:
+    async with _server(where, in_process=None if follow else "read") as connection:
+        kind, named = await _meant(connection.client, which)
+        run_id = named if kind == "runs" else str((await connection.client.get(f"/v1/tasks/{named}"))["run_id"])
         async for record in connection.client.log(run_id, follow=follow, stage=stage, stream=stream):
             if record.get("end"):
                 end = record
@@ -252,14 +256,9 @@ async def logs(
 
 async def report(where: Where, output: Output, which: str, form: str, into: Path | None) -> int:
     """The report of a task or a run."""
-    async with _server(where) as connection:
-        kind = "runs" if _is_run_id(which) else "tasks"
-        try:
-            text = await connection.client.text(f"/v1/{kind}/{which}/report", format=form)
-        except CliError as error:
-            if kind == "tasks" or error.kind != "not_found":
-                raise
-            text = await connection.client.text(f"/v1/tasks/{which}/report", format=form)
+    async with _server(where, in_process="read") as connection:
+        kind, named = await _meant(connection.client, which)
+        text = await connection.client.text(f"/v1/{kind}/{named}/report", format=form)
     if form == "json":
         text = json.dumps(json.loads(text), indent=2) + "\n"
     if into is None:
@@ -304,8 +303,10 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def _server(where: Where) -> "contextlib._AsyncGeneratorContextManager[Connection]":
-    return connected(settings(), where.server, where.token_file, in_process=False)
+def _server(
+    where: Where, in_process: Literal["read"] | None = None
+) -> "contextlib._AsyncGeneratorContextManager[Connection]":
+    return connected(settings(), where.server, where.token_file, in_process=in_process)
 
 
 def _tell_where(connection: Connection, output: Output) -> None:
@@ -403,8 +404,22 @@ def _listener(port: int) -> socket.socket:
     return listener
 
 
-def _is_run_id(which: str) -> bool:
-    return len(which) == 36 and which.count("-") == 4
+async def _meant(client: Client, which: str) -> tuple[Literal["runs", "tasks"], str]:
+    """A run by its id or the beginning of it, else a task by key or id. Raises UsageError, ServerError."""
+    if not _ID.fullmatch(which):
+        return "tasks", which
+    if len(which) == _ID_CHARACTERS:
+        try:
+            return "runs", str((await client.get(f"/v1/runs/{which}"))["id"])
+        except ServerError as error:
+            if error.kind != "not_found":
+                raise
+            return "tasks", which
+    newest = (await client.get("/v1/runs", limit=200))["items"]
+    found = [str(run["id"]) for run in newest if run["id"].startswith(which)]
+    if len(found) > 1:
+        raise UsageError(f"{which} is the beginning of {len(found)} runs; give more of it, or the key of the task")
+    return ("runs", found[0]) if found else ("tasks", which)
 
 
 def _configure_logs(verbose: bool) -> None:

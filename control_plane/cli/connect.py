@@ -7,14 +7,18 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import httpx
+from fastapi import FastAPI
 
+from control_plane.api import create_app
 from control_plane.auth.service import ensure_local_token, token_file
 from control_plane.cli.client import Client
 from control_plane.cli.errors import CliError, ServerError, UsageError
 from control_plane.errors import ANSWERS
-from control_plane.main import open_company
+from control_plane.main import open_company, open_reading
+from control_plane.services import Services
 from control_plane.settings import Settings
 
 _ANSWER_S = 60.0
@@ -49,9 +53,11 @@ def make_home(home: Path) -> None:
 
 @asynccontextmanager
 async def connected(
-    settings: Settings, server: str | None, token_path: Path | None, *, in_process: bool
+    settings: Settings, server: str | None, token_path: Path | None, *, in_process: Literal["act", "read"] | None
 ) -> AsyncIterator[Connection]:
-    """A connection to `server`, or to a `vsc up` of this home that answers, or (if `in_process`) to one made for this command.
+    """A connection to `server`, or to a `vsc up` of this home that answers, or to one made in this process for this command.
+
+    That one may `act` (it drives what is queued), or only `read` what the home keeps.
 
     Raises:
         CliError: there is none, or it cannot be made.
@@ -62,8 +68,8 @@ async def connected(
     if address is not None:
         async with _http(address, await _token(settings.home, token_path)) as http:
             yield Connection(Client(http), address)
-    elif in_process:
-        async with _own(settings) as client:
+    elif in_process == "act" or (in_process == "read" and await asyncio.to_thread(settings.home.is_dir)):
+        async with _own(settings, acts=in_process == "act") as client:
             yield Connection(client, None)
     else:
         raise ServerError(
@@ -72,17 +78,27 @@ async def connected(
 
 
 @asynccontextmanager
-async def _own(settings: Settings) -> AsyncIterator[Client]:
+async def _own(settings: Settings, *, acts: bool) -> AsyncIterator[Client]:
     """A control plane in this process; its API is called without a socket."""
     await asyncio.to_thread(make_home, settings.home)
     with platform_errors():
-        async with open_company(settings) as company:
-            async with company.services.sessions.begin() as session:
+        async with _application(settings, acts=acts) as (app, services):
+            async with services.sessions.begin() as session:
                 path = await ensure_local_token(session, settings.home)
             token = (await asyncio.to_thread(path.read_text)).strip()
-            transport = httpx.ASGITransport(company.app)
+            transport = httpx.ASGITransport(app)
             async with _http("http://vsc.internal", token, transport) as http:
                 yield Client(http)
+
+
+@asynccontextmanager
+async def _application(settings: Settings, *, acts: bool) -> AsyncIterator[tuple[FastAPI, Services]]:
+    if acts:
+        async with open_company(settings) as company:
+            yield company.app, company.services
+    else:
+        async with open_reading(settings) as services:
+            yield create_app(services), services
 
 
 @contextlib.contextmanager

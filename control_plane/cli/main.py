@@ -187,7 +187,7 @@ def task_cancel(task: str, server: Server = None, token_file: TokenFile = None, 
 
 @app.command()
 def logs(
-    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    which: Annotated[str, typer.Argument(metavar="TASK|RUN", help="A key, an id, or the beginning of a run's id.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
     stage: Annotated[str | None, typer.Option(help="Only this stage: execute, static, head...")] = None,
     stream: Annotated[str | None, typer.Option(help="stdout, stderr or tests; default: the first two.")] = None,
@@ -195,19 +195,19 @@ def logs(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> NoReturn:
-    """The log of a run; with --json one record a line."""
+    """The log of a run, or of a task's newest one; with --json one record a line."""
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)
     where = commands.Where(server, token_file)
     raise typer.Exit(
-        commands.run(commands.logs(where, output, run_id, follow=follow, stage=stage, stream=stream), output)
+        commands.run(commands.logs(where, output, which, follow=follow, stage=stage, stream=stream), output)
     )
 
 
 @app.command()
 def report(
-    which: Annotated[str, typer.Argument(metavar="TASK|RUN")],
+    which: Annotated[str, typer.Argument(metavar="TASK|RUN", help="A key, an id, or the beginning of a run's id.")],
     form: Annotated[str | None, typer.Option("--format", help="md or json.")] = None,
     into: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.")] = None,
     server: Server = None,

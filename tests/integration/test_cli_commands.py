@@ -287,10 +287,11 @@ async def test_tasks_are_submitted_listed_shown_watched_reported_and_cancelled(
     assert await commands.logs(where, output, checked["run"], follow=True, stage=None, stream=None) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("text") for line in lines] == ["working\x1b[2J\n", None]
-    await commands.logs(where, Output(as_json=False), checked["run"], follow=False, stage=None, stream=None)
-    assert capsys.readouterr().out == "working\ufffd[2J\n"
+    for which in (checked["run"], checked["run"][:18], checked["task"], task["id"]):
+        await commands.logs(where, Output(as_json=False), which, follow=False, stage=None, stream=None)
+        assert capsys.readouterr().out == "working\ufffd[2J\n"
 
-    for which in (checked["task"], checked["run"], task["id"]):
+    for which in (checked["task"], checked["run"], checked["run"][:18], task["id"]):
         assert (await _said(capsys, commands.report(where, output, which, "json", None)))["verdict"] == "passed"
     await commands.report(where, output, checked["task"], "md", tmp_path / "r.md")
     assert "# Verdict" in (tmp_path / "r.md").read_text()
@@ -311,8 +312,39 @@ async def _said(capsys, command):
 
 
 async def _repositories(installation):
-    async with commands.connected(commands.settings(), None, None, in_process=False) as connection:
+    async with commands.connected(commands.settings(), None, None, in_process=None) as connection:
         return [one["key"] for one in (await connection.client.get("/v1/repositories"))["items"]]
+
+
+async def test_logs_and_reports_are_read_without_a_server_and_without_an_engine(
+    installation, repository, capsys, monkeypatch
+):
+    where, output = commands.Where(), Output(as_json=True)
+    await commands.check(where, options(repository), output, patch=None, head=None)
+    checked = json.loads(capsys.readouterr().out)
+    address_file(installation.home).unlink()
+    url = installation.sessions.kw["bind"].url.render_as_string(hide_password=False)
+    monkeypatch.setenv("VSC_DATABASE_URL", url)
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+
+    assert await commands.logs(where, output, checked["task"], follow=False, stage=None, stream=None) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["text"] == "working\x1b[2J\n"
+    assert (await _said(capsys, commands.report(where, output, checked["task"], "json", None)))["verdict"] == "passed"
+    with pytest.raises(ServerError, match="vsc up"):
+        await commands.logs(where, output, checked["task"], follow=True, stage=None, stream=None)
+
+
+async def test_a_beginning_of_two_runs_is_no_name(installation, repository, capsys):
+    where, output = commands.Where(), Output(as_json=True)
+    ids = []
+    for _ in range(2):
+        await commands.check(where, options(repository), output, patch=None, head=None)
+        ids.append(json.loads(capsys.readouterr().out)["run"])
+    if ids[0][:8] != ids[1][:8]:
+        pytest.skip("a minute of the ids' clock began between the two")
+
+    with pytest.raises(UsageError, match="give more of it"):
+        await commands.report(where, output, ids[0][:8], "md", None)
 
 
 async def test_a_packet_that_is_invalid_is_told_with_its_path(installation, repository, tmp_path):
