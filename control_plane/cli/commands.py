@@ -19,13 +19,13 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from control_plane.auth.service import ensure_local_token
-from control_plane.cli import doctor, worktree
+from control_plane.cli import doctor, papers, worktree
 from control_plane.cli.client import Client
 from control_plane.cli.connect import Connection, address_file, connected, make_home, platform_errors, running
 from control_plane.cli.errors import USAGE_OR_PLATFORM, CliError, ServerError, UsageError, exit_code, unforeseen
-from control_plane.cli.judging import Judged, Order, judge
+from control_plane.cli.judging import Order, judge
 from control_plane.cli.output import Output, records
-from control_plane.cli.show import gates_table, plain, rows_table, verdict_text
+from control_plane.cli.show import plain, rows_table
 from control_plane.cli.timeline import Timeline
 from control_plane.main import open_company
 from control_plane.packets.errors import PacketInvalid
@@ -132,8 +132,8 @@ async def _judge(where: Where, options: JudgeOptions, order: Order, output: Outp
         _tell_where(connection, output)
         async with output.progress(timeline):
             judged = await judge(connection.client, order, timeline, output.tell)
-    kept = await asyncio.to_thread(_keep, own.home, judged)
-    _show(judged, kept, output)
+    kept = await asyncio.to_thread(papers.keep, own.home, judged)
+    papers.show(judged, kept, output)
     return _INTERRUPTED if judged.interrupted else exit_code(judged.verdict)
 
 
@@ -311,63 +311,6 @@ def _server(
 
 def _tell_where(connection: Connection, output: Output) -> None:
     output.tell(f"through the control plane at {connection.address}" if connection.address else "in this process")
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """Where a run's papers lie, to be read without a server."""
-
-    report: Path | None
-    markdown: Path | None
-    patch: Path | None
-
-
-def _show(judged: Judged, kept: _Kept, output: Output) -> None:
-    papers = {name: str(path) if path else None for name, path in (("report", kept.report), ("patch", kept.patch))}
-    if output.as_json:
-        output.document(judged.to_json() | papers)
-    else:
-        _show_people(judged, kept, output)
-    if judged.interrupted:
-        ended = "was cancelled" if judged.state == "CANCELLED" else f"is {judged.state}"
-        output.tell(f"interrupted: task {judged.task} {ended}")
-
-
-def _show_people(judged: Judged, kept: _Kept, output: Output) -> None:
-    def line(text: str) -> None:
-        output.result.print(Text(plain(text)), soft_wrap=True)
-
-    report = judged.report or {"gates": []}
-    for stream, text in judged.output.items():
-        line(f"the end of the command's {stream}:")
-        for said in text.split("\n"):
-            line(f"    {said}")
-    if report["gates"]:
-        output.result.print(gates_table(report["gates"]))
-    for note in report.get("notes", []):
-        line(f"note: {note}")
-    output.result.print(Text("verdict: ").append(verdict_text(judged.verdict)))
-    if judged.verdict is None:
-        line(f"the run ended as {judged.state}: {judged.cause}" if judged.cause else f"the run is {judged.state}")
-    if kept.patch:
-        line(f"patch: {kept.patch}")
-    if kept.report and kept.markdown:
-        line(f"report: {kept.markdown} ({kept.report.name} beside it)")
-
-
-def _keep(home: Path, judged: Judged) -> _Kept:
-    """Leave the report and the patch where they can be read without a server."""
-    folder = home / "reports"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    report = markdown = patch = None
-    if judged.report is not None and judged.markdown is not None:
-        report, markdown = folder / f"{judged.run}.json", folder / f"{judged.run}.md"
-        report.write_text(json.dumps(judged.report, indent=2) + "\n", encoding="utf-8")
-        markdown.write_text(judged.markdown, encoding="utf-8")
-    if judged.patch is not None:
-        patch = folder / f"{judged.run}.patch"
-        patch.write_bytes(judged.patch)
-    return _Kept(report, markdown, patch)
 
 
 def _read_patch(path: Path) -> bytes:
