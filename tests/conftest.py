@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +22,13 @@ from control_plane.db.migrate import migrate
 # A test never fails because the machine is busy.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_at_the_start():
+    """A command line that ran in this process has left logging to a stream that is closed when its test ends."""
+    yield
+    structlog.reset_defaults()
 
 
 def _home() -> Path:
