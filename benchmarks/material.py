@@ -71,8 +71,7 @@ def file_name(number: int) -> str:
 
 def release(home: Path, name: str, old: str, new: str) -> Release:
     """Two source archives that `scripts/fetch-archives` has fetched, as one repository and a patch."""
-    repository = home / name
-    repository.mkdir()
+    repository = Path(tempfile.mkdtemp(dir=home, prefix=f"{name}-"))  # two parts may ask for the same
     git(repository, "init", "--quiet", "--initial-branch=main")
     commits = [_committed(repository, f"{name}-{version}") for version in (old, new)]
     patch = git(repository, "diff", "--binary", "--full-index", "--no-renames", *commits)
