@@ -72,7 +72,7 @@ def _docker_run(image: str, profile: Path) -> float:
                 ),
                 *("--security-opt", "no-new-privileges:true", "--security-opt", f"seccomp={profile}"),
                 *("--memory", "2g", "--memory-swap", "2g", "--cpus", "2", "--user", f"{UID}:{UID}"),
-                *("--tmpfs", "/tmp:rw,nosuid,nodev,exec,size=512m", "--entrypoint", COMMAND[0], image, *COMMAND[1:]),  # noqa: S108
+                *("--tmpfs", "/tmp:rw,nosuid,nodev,exec,size=512m", "--entrypoint", COMMAND[0], image, *COMMAND[1:]),  # noqa: S108 -- inside
             ],
             check=True,
             stdout=subprocess.DEVNULL,

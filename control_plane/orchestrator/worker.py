@@ -122,7 +122,7 @@ class Worker:
         except LeaseLost:
             log.warning("run.lease_lost", run=str(run.id), epoch=lease.epoch)
             return
-        except Exception as error:
+        except Exception as error:  # whatever it was, the run must not be lost: it is counted, and looked at again
             log.warning("run.step_failed", run=str(run.id), state=run.state, exc_info=error)
             with contextlib.suppress(LeaseLost, SQLAlchemyError):  # then the lease runs out, and the next holder looks
                 async with self._sessions.begin() as session:
