@@ -1,1 +1,4 @@
-"""What the platform costs, as ratios inside one run (`make bench`; docs/performance.md). Not a test: nothing here fails on a time."""
+"""What the platform costs, as ratios inside one run (`make bench`; docs/performance.md).
+
+Not a test: nothing here fails on a time.
+"""

@@ -23,7 +23,9 @@ PARTS = ("hydrate", "patch", "lifecycle", "run", "verdict")
 
 async def measured(stack: ExitStack, parts: Sequence[str], percent: int) -> list[Entry]:
     """The entries of the parts named, one part after another: nothing else of ours runs meanwhile."""
-    if (this := asyncio.current_task()) is not None:  # asked to end, it clears away what it has started
+    if (
+        this := asyncio.current_task()
+    ) is not None:  # asked to end, it clears away what it has started
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
 
     def rounds(usual: int) -> int:
@@ -48,9 +50,15 @@ async def measured(stack: ExitStack, parts: Sequence[str], percent: int) -> list
 
 def main() -> None:
     """Say how loaded the machine is before and after: a ratio bears load, up to a point."""
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure what the platform costs, as ratios.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: {', '.join(PARTS)} (default: all)")
-    parser.add_argument("--rounds-percent", type=int, default=100, help="of the usual number of rounds")
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="Measure what the platform costs, as ratios."
+    )
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"only these: {', '.join(PARTS)} (default: all)"
+    )
+    parser.add_argument(
+        "--rounds-percent", type=int, default=100, help="of the usual number of rounds"
+    )
     chosen = parser.parse_args()
     if unknown := set(chosen.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
@@ -61,7 +69,9 @@ def main() -> None:
         ExitStack() as stack
     ):  # around the loop, which waits for its threads: nothing is cleared away under one of them
         entries = asyncio.run(measured(stack, chosen.parts or PARTS, chosen.rounds_percent))
-    say(f"load before {load:.1f}, after {os.getloadavg()[0]:.1f}; {time.monotonic() - began:.0f} s in all")
+    say(
+        f"load before {load:.1f}, after {os.getloadavg()[0]:.1f}; {time.monotonic() - began:.0f} s in all"
+    )
     _show(entries)
     if not chosen.parts:
         _keep(RESULT, entries)
@@ -71,8 +81,12 @@ def main() -> None:
 def _show(entries: Sequence[Entry]) -> None:
     sys.stdout.write(f"{'':14}{'ratio':>7}{'goal':>7}\n")
     for entry in entries:
-        verdict = "" if entry.ratio <= entry.goal else "  above its goal (docs/performance.md says why)"
-        sys.stdout.write(f"{entry.id:14}{entry.ratio:7.3f}{entry.goal:7.2f}{verdict}\n{'':14}{entry.how}\n")
+        verdict = (
+            "" if entry.ratio <= entry.goal else "  above its goal (docs/performance.md says why)"
+        )
+        sys.stdout.write(
+            f"{entry.id:14}{entry.ratio:7.3f}{entry.goal:7.2f}{verdict}\n{'':14}{entry.how}\n"
+        )
 
 
 def _keep(path: Path, entries: Sequence[Entry]) -> None:

@@ -29,7 +29,11 @@ class Told:
 
     def reached(self, state: str) -> datetime:
         """When it came into that state."""
-        return next(event.at for event in self.events if event.kind == "state" and event.payload["to"] == state)
+        return next(
+            event.at
+            for event in self.events
+            if event.kind == "state" and event.payload["to"] == state
+        )
 
     def ends(self) -> list[tuple[str, datetime]]:
         """The judge's stages in the order in which they ended."""

@@ -21,8 +21,14 @@ _GOAL_MS = 10.0
 async def measure(trees: Trees, rounds: int) -> list[Entry]:
     """All that a provider makes on the host before it asks the engine for a container."""
     disks = Disks(trees.depot, trees.collector(), apply_delta, trees.workspaces, UID)
-    files = {"/vsc/runner.pyz": b"r" * _RUNNER_BYTES, "/vsc/capsule.json": b"{}", "/vsc/packet.json": b"{}"}
-    inputs = tuple(Input(path, trees.blobs.put_bytes(content).sha256) for path, content in files.items())
+    files = {
+        "/vsc/runner.pyz": b"r" * _RUNNER_BYTES,
+        "/vsc/capsule.json": b"{}",
+        "/vsc/packet.json": b"{}",
+    }
+    inputs = tuple(
+        Input(path, trees.blobs.put_bytes(content).sha256) for path, content in files.items()
+    )
 
     def hydrate(which: str) -> float:
         trees.slots.settle()  # slots are made ahead: what is measured is taking one
@@ -45,7 +51,10 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
     def clone() -> float:
         target = trees.home / "clone"
         with Stopwatch() as watch:
-            subprocess.run(["git", "clone", "--quiet", f"file://{trees.held['large'].source}", str(target)], check=True)
+            subprocess.run(
+                ["git", "clone", "--quiet", f"file://{trees.held['large'].source}", str(target)],
+                check=True,
+            )
         shutil.rmtree(target)
         return watch.seconds
 
@@ -64,9 +73,7 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
         f"make a sandbox's disk (slot made ahead, overlay, 3 inputs) on {LARGE_FILES} files: {large},"
         f" against {SMALL_FILES} files: {small}; {met} the absolute goal of {_GOAL_MS:g} ms; n={rounds}"
     )
-    against = (
-        f"the same on {LARGE_FILES} files, {large}, against a full clone over file://, {times['clone']}; n={rounds}"
-    )
+    against = f"the same on {LARGE_FILES} files, {large}, against a full clone over file://, {times['clone']}; n={rounds}"
     return [
         Entry("P7-flat", ratio(large, small), 1.5, flat),
         Entry("P7-clone", ratio(large, times["clone"]), 0.02, against),

@@ -17,7 +17,10 @@ _INSTALL = "bench0"
 
 
 async def measure(trees: Trees, rounds: int) -> list[Entry]:
-    """Launch, wait (which takes the outputs and the patch) and destroy; the floor has the same posture and no workspace."""
+    """Launch, wait (which takes the outputs and the patch) and destroy.
+
+    The floor has the same posture and no workspace.
+    """
     image = await asyncio.to_thread(local.image, "python")
     provider = await asyncio.to_thread(
         lambda: local.provider(
@@ -33,7 +36,9 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
 
     def spec(workspace: Workspace | None = None) -> SandboxSpec:
         name = str(SandboxName(_INSTALL, uuid.uuid4(), "execute"))
-        return SandboxSpec(name=name, image=image, command=COMMAND, limits=LIMITS, workspace=workspace)
+        return SandboxSpec(
+            name=name, image=image, command=COMMAND, limits=LIMITS, workspace=workspace
+        )
 
     async def ours(workspace: Workspace | None) -> float:
         asked = spec(workspace)
@@ -47,7 +52,9 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
 
     def bare() -> float:
         asked = spec()
-        config = container_config(asked, install="nobody", owner=UID, binds={}, writable=frozenset())
+        config = container_config(
+            asked, install="nobody", owner=UID, binds={}, writable=frozenset()
+        )
         with Stopwatch() as watch:
             raw.lifecycle(asked.name, config)
         return watch.seconds
@@ -79,6 +86,8 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
             "P3-patch",
             ratio(times["workspace and patch"], floor),
             1.05,
-            how.format("with a workspace and its patch", times["workspace and patch"], floor, rounds),
+            how.format(
+                "with a workspace and its patch", times["workspace and patch"], floor, rounds
+            ),
         ),
     ]

@@ -16,7 +16,22 @@ ARCHIVES = ROOT / "build" / "archives"
 SMALL_FILES, LARGE_FILES = 166, 5000
 _HISTORY = 200
 _FILES_A_COMMIT = 10
-_WORDS = ("self", "return", "value", "def", "class", "import", "for", "in", "if", "not", "None", "path", "state", "=")
+_WORDS = (
+    "self",
+    "return",
+    "value",
+    "def",
+    "class",
+    "import",
+    "for",
+    "in",
+    "if",
+    "not",
+    "None",
+    "path",
+    "state",
+    "=",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,9 @@ def file_name(number: int) -> str:
 
 def release(home: Path, name: str, old: str, new: str) -> Release:
     """Two source archives that `scripts/fetch-archives` has fetched, as one repository and a patch."""
-    repository = Path(tempfile.mkdtemp(dir=home, prefix=f"{name}-"))  # two parts may ask for the same
+    repository = Path(
+        tempfile.mkdtemp(dir=home, prefix=f"{name}-")
+    )  # two parts may ask for the same
     git(repository, "init", "--quiet", "--initial-branch=main")
     commits = [_committed(repository, f"{name}-{version}") for version in (old, new)]
     patch = git(repository, "diff", "--binary", "--full-index", "--no-renames", *commits)
@@ -97,5 +114,14 @@ def _committed(repository: Path, stem: str) -> str:
 
 def git(directory: Path, *arguments: str) -> bytes:
     """Run git, with nothing of this machine's own configuration."""
-    identity = ("-c", "user.name=bench", "-c", "user.email=bench@example.org", "-c", "commit.gpgsign=false")
-    return subprocess.run(["git", *identity, *arguments], cwd=directory, check=True, stdout=subprocess.PIPE).stdout
+    identity = (
+        "-c",
+        "user.name=bench",
+        "-c",
+        "user.email=bench@example.org",
+        "-c",
+        "commit.gpgsign=false",
+    )
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=directory, check=True, stdout=subprocess.PIPE
+    ).stdout

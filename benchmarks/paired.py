@@ -1,4 +1,7 @@
-"""The method: every round runs every variant once, in shuffled order; the first round is dropped; medians."""
+"""The method: every round runs every variant once, in shuffled order; the first round is dropped.
+
+Medians.
+"""
 
 import random
 import statistics
@@ -14,7 +17,10 @@ Variant = Callable[[], Awaitable[float]]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of `build/bench.json`. Smaller is better; the goal is met by a ratio that is not above it."""
+    """One line of `build/bench.json`.
+
+    Smaller is better; the goal is met by a ratio that is not above it.
+    """
 
     id: str
     ratio: float

@@ -15,7 +15,11 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
 
     def patch(which: str, *, everything: bool = False) -> float:
         trees.slots.settle()
-        held, place, into = trees.held[which], trees.home / f"disk-{uuid.uuid4().hex}", trees.home / "collected"
+        held, place, into = (
+            trees.held[which],
+            trees.home / f"disk-{uuid.uuid4().hex}",
+            trees.home / "collected",
+        )
         disk = trees.workspaces.prepare(place, held.base, UID, LIMITS)
         into.mkdir()
         try:

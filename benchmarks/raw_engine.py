@@ -19,7 +19,9 @@ class RawEngine:
 
     def lifecycle(self, name: str, config: Mapping[str, Any]) -> bytes:
         """Create, start, wait, read the log, remove: the bytes of the log."""
-        made = json.loads(self._call("POST", f"/containers/create?name={quote(name)}", config))["Id"]
+        made = json.loads(self._call("POST", f"/containers/create?name={quote(name)}", config))[
+            "Id"
+        ]
         try:
             self._call("POST", f"/containers/{made}/start")
             ended = json.loads(self._call("POST", f"/containers/{made}/wait"))
@@ -35,7 +37,9 @@ class RawEngine:
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         content = None if body is None else json.dumps(body).encode()
-        self._connection.request(method, f"/v1.41{path}", content, {"Content-Type": "application/json"})
+        self._connection.request(
+            method, f"/v1.41{path}", content, {"Content-Type": "application/json"}
+        )
         answer = self._connection.getresponse()
         said = answer.read()
         if answer.status >= 400:

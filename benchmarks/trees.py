@@ -48,7 +48,9 @@ class Trees:
     def collector(self) -> Collect:
         """The trusted patch as the provider calls it; `against` is `small` or `large`."""
 
-        def collect(against: str, tree: Path, changed: Collection[bytes] | None, into: Path) -> None:
+        def collect(
+            against: str, tree: Path, changed: Collection[bytes] | None, into: Path
+        ) -> None:
             held = self.held[against]
             dehydrate.collect(held.mirror, held.tree, tree, changed, into, PatchLimits())
 
@@ -63,12 +65,16 @@ async def open_trees(home: Path) -> Trees:
     """Make both. Takes a few seconds."""
     mirrors = Mirrors(home / "mirrors")
     snapshots = Snapshots(home / KIND, mirrors, UID)
-    held = {name: await _held(home, mirrors, snapshots, name, files) for name, files in SIZES.items()}
+    held = {
+        name: await _held(home, mirrors, snapshots, name, files) for name, files in SIZES.items()
+    }
     blobs = BlobStore(home / "blobs")
     slots = Slots(home / "slots", ahead=3)
     slots.want(Size(LIMITS.disk_bytes, LIMITS.disk_files))
     slots.settle()
-    return Trees(home, blobs, LocalDepot(blobs, {KIND: home / KIND}), held, slots, OverlayWorkspaces(slots))
+    return Trees(
+        home, blobs, LocalDepot(blobs, {KIND: home / KIND}), held, slots, OverlayWorkspaces(slots)
+    )
 
 
 async def _held(home: Path, mirrors: Mirrors, snapshots: Snapshots, name: str, files: int) -> Held:
@@ -76,7 +82,12 @@ async def _held(home: Path, mirrors: Mirrors, snapshots: Snapshots, name: str, f
     commit = await mirrors.import_path(name, source)
     key = await snapshots.ensure(name, commit)
     return Held(
-        source, home / "mirrors" / f"{name}.git", await mirrors.tree_of(name, commit), key, snapshots.path(key), files
+        source,
+        home / "mirrors" / f"{name}.git",
+        await mirrors.tree_of(name, commit),
+        key,
+        snapshots.path(key),
+        files,
     )
 
 

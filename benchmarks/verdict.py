@@ -10,12 +10,17 @@ from quality_gates.model import Verdict
 
 
 async def measure(home: Path, rounds: int) -> list[Entry]:
-    """Two companies that differ in one setting: how many sandboxes live at once. Environment and base results are cached."""
+    """Two companies that differ in one setting: how many sandboxes live at once.
+
+    Environment and base results are cached.
+    """
     library = release(home, "cachetools", "7.3.1", "7.3.2")
     slowest: dict[int, tuple[str, float]] = {}
     async with AsyncExitStack() as stack:
         abreast = await stack.enter_async_context(open_bench(home / "abreast", library.repository))
-        in_turn = await stack.enter_async_context(open_bench(home / "in-turn", library.repository, sandboxes=1))
+        in_turn = await stack.enter_async_context(
+            open_bench(home / "in-turn", library.repository, sandboxes=1)
+        )
 
         async def side_by_side() -> float:
             return _judging_s(await _judged(abreast, library.patch))
@@ -25,7 +30,9 @@ async def measure(home: Path, rounds: int) -> list[Entry]:
             slowest[len(slowest)] = _slowest(told)
             return _judging_s(told)
 
-        times = await paired("verdict", {"side by side": side_by_side, "one by one": one_by_one}, rounds)
+        times = await paired(
+            "verdict", {"side by side": side_by_side, "one by one": one_by_one}, rounds
+        )
     counted = [slowest[number] for number in range(1, len(slowest))]
     longest = Sample(tuple(seconds for _, seconds in counted))
     together, alone = times["side by side"], times["one by one"]

@@ -35,7 +35,9 @@ async def measure(home: Path, rounds: int) -> list[Entry]:
         )
     for phase, seconds in phases.items():
         say(f"run: {phase}: {statistics.median(seconds[1:]) * 1000:.0f} ms")
-    shares = ", ".join(f"{phase} {statistics.median(seconds[1:]) * 1000:.0f}" for phase, seconds in phases.items())
+    shares = ", ".join(
+        f"{phase} {statistics.median(seconds[1:]) * 1000:.0f}" for phase, seconds in phases.items()
+    )
     whole, bare = times["whole run"], times["docker run"]
     how = (
         f"a command driver's run from QUEUED to its patch through the orchestrator: {whole} (medians in ms: {shares}),"
@@ -70,9 +72,21 @@ def _docker_run(image: str, profile: Path) -> float:
                     "--pids-limit",
                     "256",
                 ),
-                *("--security-opt", "no-new-privileges:true", "--security-opt", f"seccomp={profile}"),
+                *(
+                    "--security-opt",
+                    "no-new-privileges:true",
+                    "--security-opt",
+                    f"seccomp={profile}",
+                ),
                 *("--memory", "2g", "--memory-swap", "2g", "--cpus", "2", "--user", f"{UID}:{UID}"),
-                *("--tmpfs", "/tmp:rw,nosuid,nodev,exec,size=512m", "--entrypoint", COMMAND[0], image, *COMMAND[1:]),  # noqa: S108 -- inside
+                *(
+                    "--tmpfs",
+                    "/tmp:rw,nosuid,nodev,exec,size=512m",  # noqa: S108 -- inside
+                    "--entrypoint",
+                    COMMAND[0],
+                    image,
+                    *COMMAND[1:],
+                ),
             ],
             check=True,
             stdout=subprocess.DEVNULL,

@@ -16,11 +16,27 @@ from control_plane.web import health, problems
 
 
 def create_app(services: Services) -> FastAPI:
-    """The application over `services`. It starts and stops nothing: whoever serves it owns what is behind it."""
-    app = FastAPI(title="Virtual Software Company", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    """The application over `services`.
+
+    It starts and stops nothing: whoever serves it owns what is behind it.
+    """
+    app = FastAPI(
+        title="Virtual Software Company",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     app.state.services = services
     api = APIRouter(prefix="/v1")
-    for router in (health.router, repositories, projects_and_modules, task_routes, run_routes, reports):
+    for router in (
+        health.router,
+        repositories,
+        projects_and_modules,
+        task_routes,
+        run_routes,
+        reports,
+    ):
         api.include_router(router)
 
     @api.get("/openapi.json", include_in_schema=False)

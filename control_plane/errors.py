@@ -1,6 +1,7 @@
 """The one table from our errors to HTTP statuses and CLI exit codes.
 
-An error class says who must act; its message says what to do next. What is not in the table is a bug: 500, and exit 2.
+An error class says who must act; its message says what to do next. What is not in the table is a
+bug: 500, and exit 2.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The composition root: settings -> database, blobs, provider, doors, loops -> application. Nothing else builds things."""
+"""The composition root: settings -> database, blobs, provider, doors, loops -> application.
+
+Nothing else builds things.
+"""
 
 import asyncio
 import contextlib
@@ -81,7 +84,10 @@ async def open_company(settings: Settings) -> AsyncIterator[Company]:
         DatabaseUnavailable, MigrationFailed: no database.
         ProviderUnavailable, ImageMissing: no engine, or no runner image (`make images`).
     """
-    async with _records(settings) as (url, sessions), _working(settings, _home(settings), sessions, url) as company:
+    async with (
+        _records(settings) as (url, sessions),
+        _working(settings, _home(settings), sessions, url) as company,
+    ):
         yield company
 
 
@@ -146,7 +152,9 @@ class _Ground:
 
 
 @asynccontextmanager
-async def _working(settings: Settings, home: Path, sessions: Sessions, url: str) -> AsyncIterator[Company]:
+async def _working(
+    settings: Settings, home: Path, sessions: Sessions, url: str
+) -> AsyncIterator[Company]:
     async with _ground(settings, home, sessions) as ground:
         company = _company(ground)
         async with asyncio.TaskGroup() as group:
@@ -180,7 +188,9 @@ async def _ground(settings: Settings, home: Path, sessions: Sessions) -> AsyncIt
             doors=doors,
             install=install,
             image=image,
-            runner=await compiled_runner(provider, blobs, home / "runners", install, image, runner_pyz()),
+            runner=await compiled_runner(
+                provider, blobs, home / "runners", install, image, runner_pyz()
+            ),
         )
     finally:
         await doors.close_all()
@@ -210,7 +220,9 @@ def _company(ground: _Ground) -> Company:
         poll_s=settings.poll_s,
     )
     services = _services(ground, worker)
-    reconciler = Reconciler(sessions=ground.sessions, provider=ground.provider, install=ground.install)
+    reconciler = Reconciler(
+        sessions=ground.sessions, provider=ground.provider, install=ground.install
+    )
     return Company(settings, services, create_app(services), worker, reconciler)
 
 
@@ -239,7 +251,13 @@ def _supervisor(ground: _Ground) -> Supervisor:
         environments=archive.Environments(ground.home / "environments"),
     )
     changes = Changes(mirrors, lambda path: path in CONFIGURATION)
-    bases = BaseRuns(sessions=sessions, stages=stages, judging=judging, environments=environments, changes=changes)
+    bases = BaseRuns(
+        sessions=sessions,
+        stages=stages,
+        judging=judging,
+        environments=environments,
+        changes=changes,
+    )
     verdicts = Verdicts(sessions, blobs, ground.settings.judge_again)
     moves = TaskMoves(sessions, verdicts, image)
     execution = Execution(
@@ -289,17 +307,24 @@ class _Collector:
     mirrors: Path
     limits: PatchLimits
 
-    def __call__(self, against: str, tree: Path, changed: Collection[bytes] | None, into: Path) -> None:
+    def __call__(
+        self, against: str, tree: Path, changed: Collection[bytes] | None, into: Path
+    ) -> None:
         repo, _, wanted = against.partition("/")
         dehydrate.collect(self.mirrors / f"{repo}.git", wanted, tree, changed, into, self.limits)
 
 
 async def _listen(url: str, worker: Worker) -> None:
-    """One connection that is told when a run wants to be looked at. It may fail: polling makes it right."""
+    """One connection that is told when a run wants to be looked at.
+
+    It may fail: polling makes it right.
+    """
     conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     while True:
         with contextlib.suppress(psycopg.Error):
-            async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+            async with await psycopg.AsyncConnection.connect(
+                conninfo, autocommit=True
+            ) as connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
                 async for _ in connection.notifies():
                     worker.poke()
@@ -312,5 +337,7 @@ def install_id(home: Path) -> str:
     with (home / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            path.write_text("".join(secrets.choice(_INSTALL_LETTERS) for _ in range(6)), encoding="ascii")
+            path.write_text(
+                "".join(secrets.choice(_INSTALL_LETTERS) for _ in range(6)), encoding="ascii"
+            )
     return path.read_text(encoding="ascii")

@@ -9,7 +9,10 @@ from control_plane.repos.mirrors import Mirrors
 from quality_gates.model import TaskReport
 
 Probe = Callable[[], Awaitable[str]]
-"""Says in a few words how a part is; raises if it is not fit for work, and the message says what to do."""
+"""Says in a few words how a part is.
+
+Raises if it is not fit for work, and the message says what to do.
+"""
 
 
 def _nobody_waits() -> None:
@@ -32,4 +35,7 @@ class Services:
     upload_bytes: int = 64 * 2**20
     """Bytes of an uploaded patch or archive."""
     local_paths: bool = True
-    """Whether repositories may be imported from this machine's directories; off where the API serves other machines."""
+    """Whether repositories may be imported from this machine's directories.
+
+    Off where the API serves other machines.
+    """

@@ -1,4 +1,7 @@
-"""One page of settings. Each is an environment variable with the prefix `VSC_`: `VSC_HOME`, `VSC_DATABASE_URL`..."""
+"""One page of settings.
+
+Each is an environment variable with the prefix `VSC_`: `VSC_HOME`, `VSC_DATABASE_URL`...
+"""
 
 import os
 from pathlib import Path
@@ -15,16 +18,25 @@ def default_home() -> Path:
 
 
 class Settings(BaseSettings):
-    """Read once, by the composition root. Values are checked; an unknown `VSC_` variable is not ours and is ignored."""
+    """Read once, by the composition root.
+
+    Values are checked; an unknown `VSC_` variable is not ours and is ignored.
+    """
 
     model_config = SettingsConfigDict(env_prefix="VSC_", frozen=True, extra="ignore")
 
     home: Path = Field(default_factory=default_home)
     """Where everything lies: database, blobs, repositories, slots."""
     database_url: SecretStr | None = None
-    """`postgresql+psycopg://...`, PostgreSQL 15 or later with pgvector; None: the embedded one under `home`."""
+    """`postgresql+psycopg://...`, PostgreSQL 15 or later with pgvector.
+
+    None: the embedded one under `home`.
+    """
     image_python: str | None = None
-    """The runner image for Python, as an image id; None: the one whose tag matches the content of `runner_images/`."""
+    """The runner image for Python, as an image id.
+
+    None: the one whose tag matches the content of `runner_images/`.
+    """
     sandbox_uid: int = Field(default=10001, ge=1000, le=2**31 - 1)
     """User and group id of the code inside a sandbox."""
 

@@ -40,7 +40,9 @@ def changed_python(change: Change) -> tuple[str, ...]:
 def changed_scripts(change: Change) -> tuple[str, ...]:
     """Changed plain files at head that are Python by their first line only, sorted."""
     at_head = [file.path for file in change.files if is_regular(file.head_mode)]
-    return tuple(sorted(path for path in at_head if is_python_script(path, change.head_contents.get(path))))
+    return tuple(
+        sorted(path for path in at_head if is_python_script(path, change.head_contents.get(path)))
+    )
 
 
 def aliases(change: Change) -> tuple[Alias, ...]:
@@ -61,13 +63,18 @@ def changed_texts(change: Change) -> tuple[str, ...]:
 def edited_base_tests(change: Change) -> tuple[str, ...]:
     """Tests, and what tests are made of, that base has and the patch edits or deletes, sorted."""
     is_test = _tests_of(change)
-    return tuple(sorted(file.path for file in change.files if file.base_mode is not None and is_test(file.path)))
+    return tuple(
+        sorted(
+            file.path for file in change.files if file.base_mode is not None and is_test(file.path)
+        )
+    )
 
 
 def base_copies(change: Change) -> tuple[str, ...]:
     """What must be as base has it for base's tests to run without any code of the patch's tests beside them, sorted.
 
-    A new test module needs nobody's leave, and it shares a process with every other test: there it can repair what the patch broke.
+    A new test module needs nobody's leave, and it shares a process with every other test: there it
+    can repair what the patch broke.
     """
     named = _modules_of(change)
     added = (
@@ -87,7 +94,13 @@ def changed_tests(change: Change) -> tuple[str, ...]:
 def new_or_edited_test_modules(change: Change) -> tuple[str, ...]:
     """Files at head that pytest collects and that the patch adds or edits, sorted."""
     is_module = _modules_of(change)
-    return tuple(sorted(f.path for f in change.files if is_regular(f.head_mode) and _altered(f) and is_module(f.path)))
+    return tuple(
+        sorted(
+            f.path
+            for f in change.files
+            if is_regular(f.head_mode) and _altered(f) and is_module(f.path)
+        )
+    )
 
 
 def changed_conftests(change: Change) -> tuple[str, ...]:
@@ -96,7 +109,9 @@ def changed_conftests(change: Change) -> tuple[str, ...]:
 
 
 def _named(change: Change) -> list[str]:
-    return [file.path for file in change.files if is_regular(file.head_mode) and is_python(file.path)]
+    return [
+        file.path for file in change.files if is_regular(file.head_mode) and is_python(file.path)
+    ]
 
 
 def _tests_of(change: Change) -> Callable[[str], bool]:
@@ -106,9 +121,16 @@ def _tests_of(change: Change) -> Callable[[str], bool]:
 
 
 def _modules_of(change: Change) -> Callable[[str], bool]:
-    """What pytest collects by its own patterns or by base's `python_files`; a pattern for any module means those in `testpaths`."""
-    base = read({path: change.base_contents[path] for path in CONFIGURATION if path in change.base_contents})
-    patterns = [pattern for pattern in base.values.get("python_files", "").split() if pattern.endswith("py")]
+    """What pytest collects by its own patterns or by base's `python_files`.
+
+    A pattern for any module means those in `testpaths`.
+    """
+    base = read(
+        {path: change.base_contents[path] for path in CONFIGURATION if path in change.base_contents}
+    )
+    patterns = [
+        pattern for pattern in base.values.get("python_files", "").split() if pattern.endswith("py")
+    ]
     folders = tuple(f"{folder}/" for folder in base.testpaths if folder != ".")
 
     def is_module(path: str) -> bool:

@@ -12,7 +12,9 @@ LOCKS = frozenset({"poetry.lock", "uv.lock", "pdm.lock", "Pipfile", "Pipfile.loc
                    "package.json", "package-lock.json", "yarn.lock", "pnpm-lock.yaml"})  # fmt: skip
 _REQUIREMENTS = re.compile(r"(requirements|constraints)[^/]*\.(txt|in)|pylock(\.[^/]+)?\.toml")
 _REQUIREMENT_DIRS = frozenset({"requirements", "constraints"})
-_SETUP_PY = re.compile(rb"(install_requires|extras_require|setup_requires|tests_require)[\s\S]{0,4000}?[\])}]")
+_SETUP_PY = re.compile(
+    rb"(install_requires|extras_require|setup_requires|tests_require)[\s\S]{0,4000}?[\])}]"
+)
 _SETUP_CFG = ("install_requires", "setup_requires", "tests_require")
 _TOML_KEYS = (("build-system", "requires"), ("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",),
               ("tool", "poetry", "dependencies"), ("tool", "poetry", "dev-dependencies"), ("tool", "poetry", "group"),
@@ -38,7 +40,9 @@ def _declared(path: str, content: bytes | None) -> object:
         return None
     if pure.name in LOCKS:
         return content
-    if _REQUIREMENTS.fullmatch(pure.name) or (pure.suffix in {".txt", ".in"} and pure.parent.name in _REQUIREMENT_DIRS):
+    if _REQUIREMENTS.fullmatch(pure.name) or (
+        pure.suffix in {".txt", ".in"} and pure.parent.name in _REQUIREMENT_DIRS
+    ):
         return _lines(content)
     readers = {"pyproject.toml": _toml, "setup.cfg": _cfg, "setup.py": _setup}
     return readers[pure.name](content) if pure.name in readers else None
@@ -78,6 +82,8 @@ def _cfg(content: bytes) -> object:
         return content
     found = {key: parser.get("options", key, fallback="").split() for key in _SETUP_CFG}
     if parser.has_section("options.extras_require"):
-        found |= {f"extra {key}": value.split() for key, value in parser.items("options.extras_require")}
+        found |= {
+            f"extra {key}": value.split() for key, value in parser.items("options.extras_require")
+        }
     kept = {key: value for key, value in found.items() if value}
     return json.dumps(kept, sort_keys=True) if kept else None

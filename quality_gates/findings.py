@@ -21,8 +21,10 @@ def compare(
 ) -> tuple[Finding, ...]:
     """Head's hits as findings, new or not. Hits carry repository paths.
 
-    A hit is old when base has it in the same file, or in a file that the patch deletes (moved code). `by_message` also takes one
-    as old whose line was edited while rule and message stayed: right only where messages name what they are about.
+    A hit is old when base has it in the same file, or in a file that the patch deletes (moved
+    code). `by_message` also takes one
+    as old whose line was edited while rule and message stayed: right only where messages name what
+    they are about.
     """
     known = _Known(change, list(base))
     found: list[Finding] = []
@@ -69,7 +71,10 @@ class _Known:
 
 
 def _take(
-    counter: Counter[object] | Counter[tuple[str, Snippet]] | Counter[Snippet] | Counter[tuple[str, str, str]],
+    counter: Counter[object]
+    | Counter[tuple[str, Snippet]]
+    | Counter[Snippet]
+    | Counter[tuple[str, str, str]],
     key: object,
 ) -> bool:
     table: Counter[object] = counter  # type: ignore[assignment]  # counters of any key are taken from alike
@@ -80,7 +85,10 @@ def _take(
 
 
 def _line(contents: Mapping[str, bytes], hit: Hit) -> str:
-    """The text at a hit; a file that is not at hand compares by its secret or by nothing but the rule."""
+    """The text at a hit.
+
+    A file that is not at hand compares by its secret or by nothing but the rule.
+    """
     if hit.secret is not None:
         return hit.secret
     lines = contents.get(hit.path, b"").split(b"\n")
@@ -89,4 +97,15 @@ def _line(contents: Mapping[str, bytes], hit: Hit) -> str:
 
 
 def _finding(hit: Hit, print_: str, *, new: bool, blocks: bool) -> Finding:
-    return Finding(hit.rule, hit.severity, hit.path, hit.line, hit.message, print_, new, blocks, hit.cwe, hit.allowed)
+    return Finding(
+        hit.rule,
+        hit.severity,
+        hit.path,
+        hit.line,
+        hit.message,
+        print_,
+        new,
+        blocks,
+        hit.cwe,
+        hit.allowed,
+    )

@@ -3,9 +3,27 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from quality_gates.gates import bandit, coverage, integrity, lint, new_tests, secrets, semgrep, tests
+from quality_gates.gates import (
+    bandit,
+    coverage,
+    integrity,
+    lint,
+    new_tests,
+    secrets,
+    semgrep,
+    tests,
+)
 from quality_gates.gates.case import Case, open_case
-from quality_gates.model import Change, Environment, GatePolicy, GateReport, Stage, StageEvidence, TaskReport, Verdict
+from quality_gates.model import (
+    Change,
+    Environment,
+    GatePolicy,
+    GateReport,
+    Stage,
+    StageEvidence,
+    TaskReport,
+    Verdict,
+)
 from quality_gates.policy import overall
 from quality_gates.trusted import configuration_sha256
 
@@ -29,7 +47,10 @@ def judge(
     image: str,
     evidence: Mapping[Stage, StageEvidence],
 ) -> TaskReport:
-    """All gates that the policy asks for; `integrity` always. Raises ValueError for a gate that does not exist."""
+    """All gates that the policy asks for; `integrity` always.
+
+    Raises ValueError for a gate that does not exist.
+    """
     wanted = gate_names(policy.gates)
     configuration = configuration_sha256(policy)
     whole = integrity.judge(change, policy)
@@ -60,7 +81,9 @@ def gate_names(asked: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _left_out(gate: str) -> GateReport:
-    return GateReport(gate, Verdict.PASSED, ("there is no change to judge; see integrity",), applicable=False)
+    return GateReport(
+        gate, Verdict.PASSED, ("there is no change to judge; see integrity",), applicable=False
+    )
 
 
 def _identified(report: GateReport, configuration: str) -> GateReport:
@@ -68,4 +91,6 @@ def _identified(report: GateReport, configuration: str) -> GateReport:
 
 
 def _unjudged(policy: GatePolicy) -> tuple[str, ...]:
-    return tuple(f"not judged, no test is named for it: {line}" for line in policy.testing_requirements)
+    return tuple(
+        f"not judged, no test is named for it: {line}" for line in policy.testing_requirements
+    )

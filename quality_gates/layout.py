@@ -23,7 +23,9 @@ NOT_PRODUCT_DIRS = frozenset(
         "requirements",
     }
 )
-NOT_PRODUCT_FILES = frozenset({"setup.py", "noxfile.py", "conftest.py", "tasks.py", "fabfile.py", "sitecustomize.py"})
+NOT_PRODUCT_FILES = frozenset(
+    {"setup.py", "noxfile.py", "conftest.py", "tasks.py", "fabfile.py", "sitecustomize.py"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,10 @@ class Layout:
     roots: tuple[str, ...]
     """Absolute directories that go on the import path, first one first."""
     modules: tuple[str, ...]
-    """Top-level names of the project's own packages and modules; never one of the standard library's."""
+    """Top-level names of the project's own packages and modules.
+
+    Never one of the standard library's.
+    """
 
 
 def layout(tree: Mapping[str, str]) -> Layout:
@@ -42,7 +47,11 @@ def layout(tree: Mapping[str, str]) -> Layout:
     in_src = any(path.startswith("src/") and path.count("/") >= 1 for path in files)
     roots = (f"{WORKSPACE}/src", WORKSPACE) if in_src else (WORKSPACE,)
     names = {_top_level(path, in_src) for path in files if is_product(path)}
-    own = {name for name in names if name and name.isidentifier() and name not in sys.stdlib_module_names}
+    own = {
+        name
+        for name in names
+        if name and name.isidentifier() and name not in sys.stdlib_module_names
+    }
     return Layout(roots, tuple(sorted(own)))
 
 
@@ -54,12 +63,18 @@ def is_product(path: str) -> bool:
     first = pure.parts[0]
     hidden = any(part.startswith(".") for part in pure.parts)
     top_level_tool = len(pure.parts) == 1 and pure.name in NOT_PRODUCT_FILES
-    return not hidden and not top_level_tool and not (len(pure.parts) > 1 and first in NOT_PRODUCT_DIRS)
+    return (
+        not hidden
+        and not top_level_tool
+        and not (len(pure.parts) > 1 and first in NOT_PRODUCT_DIRS)
+    )
 
 
 def python_files(tree: Mapping[str, str]) -> tuple[str, ...]:
     """Every plain Python file, sorted."""
-    return tuple(sorted(path for path, mode in tree.items() if is_python(path) and is_regular(mode)))
+    return tuple(
+        sorted(path for path, mode in tree.items() if is_python(path) and is_regular(mode))
+    )
 
 
 def product_files(paths: Iterable[str]) -> tuple[str, ...]:

@@ -8,7 +8,22 @@ RULES: dict[str, tuple[str, ...]] = {
     "pyflakes": ("E9", "F"),
     "flake8-defaults": ("E", "F", "W", "C90"),
     "pycodestyle": ("E", "W"),
-    "ruff-strict": ("A", "B", "C4", "C90", "E", "F", "I", "N", "PIE", "RET", "RUF", "SIM", "UP", "W"),
+    "ruff-strict": (
+        "A",
+        "B",
+        "C4",
+        "C90",
+        "E",
+        "F",
+        "I",
+        "N",
+        "PIE",
+        "RET",
+        "RUF",
+        "SIM",
+        "UP",
+        "W",
+    ),
 }
 """Nothing selected: what ruff itself checks when nobody configures it, in the version that the image pins."""
 _OLDEST, _NEWEST = 7, 14
@@ -17,7 +32,10 @@ _OTHER_LANGUAGES = {"standard-js": "JavaScript", "eslint-recommended": "JavaScri
 
 
 def linting_rules(name: str) -> tuple[str, ...]:
-    """The rule prefixes that `name` selects. Raises ValueError for a name that is unknown or of another language."""
+    """The rule prefixes that `name` selects.
+
+    Raises ValueError for a name that is unknown or of another language.
+    """
     if name in RULES:
         return RULES[name]
     known = ", ".join(sorted(RULES))
@@ -29,9 +47,12 @@ def linting_rules(name: str) -> tuple[str, ...]:
 
 
 def ruff_configuration(name: str, pyproject: bytes | None) -> str:
-    """The whole of ruff's configuration. Of the repository only base's `requires-python` is read, as ruff itself does.
+    """The whole of ruff's configuration.
 
-    Without one it is ruff's default: a rule must not ask for syntax that the project's users cannot run.
+    Of the repository only base's `requires-python` is read, as ruff itself does.
+
+    Without one it is ruff's default: a rule must not ask for syntax that the project's users cannot
+    run.
     """
     selected = ", ".join(f'"{prefix}"' for prefix in linting_rules(name))
     select = f"select = [{selected}]\n" if selected else ""

@@ -59,7 +59,10 @@ class TaskType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GatePolicy:
-    """What the task asks of a change. An empty `gates` means all: there is no way to ask for none."""
+    """What the task asks of a change.
+
+    An empty `gates` means all: there is no way to ask for none.
+    """
 
     task_type: TaskType = TaskType.FEATURE
     coverage_minimum: float = 0.8
@@ -82,7 +85,10 @@ class FileChange:
     base_blob: str | None
     head_blob: str | None
     added_lines: tuple[int, ...] = ()
-    """Line numbers at head (from 1) that the change added or altered; empty for binary files and deletions."""
+    """Line numbers at head (from 1) that the change added or altered.
+
+    Empty for binary files and deletions.
+    """
     removed_lines: tuple[int, ...] = ()
     """Line numbers at base."""
     binary: bool = False
@@ -90,7 +96,11 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is judged. `base_files` and `head_files` are small enough to read; `base_tree` and `head_tree` list all paths."""
+    """What is judged.
+
+    `base_files` and `head_files` are small enough to read; `base_tree` and `head_tree` list all
+    paths.
+    """
 
     base_commit: str
     patch_sha256: str
@@ -102,7 +112,10 @@ class Change:
     """Contents at base of the changed paths, and of the tool configuration (`quality_gates.paths.CONFIGURATION`)."""
     head_contents: Mapping[str, bytes]
     refused_entries: tuple[str, ...] = ()
-    """What dehydrate would not take, each with its reason; non-empty: there is no patch and the task has failed."""
+    """What dehydrate would not take, each with its reason.
+
+    Non-empty: there is no patch and the task has failed.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +132,10 @@ class ToolEvidence:
 
 @dataclass(frozen=True, slots=True)
 class StageEvidence:
-    """What came back from one of the judge's sandboxes. `ended` is the provider's word; all else is the sandbox's."""
+    """What came back from one of the judge's sandboxes.
+
+    `ended` is the provider's word; all else is the sandbox's.
+    """
 
     stage: Stage
     ended: str
@@ -130,7 +146,10 @@ class StageEvidence:
     outputs: Mapping[str, Path]
     """Output name -> a local file, size already capped; hostile content."""
     events: tuple[Mapping[str, Any], ...] | None
-    """The `tests` stream, decoded line by line in order; None: it is broken (a gap, bad JSON, past its cap)."""
+    """The `tests` stream, decoded line by line in order.
+
+    None: it is broken (a gap, bad JSON, past its cap).
+    """
     altered: tuple[str, ...] = ()
     """Tracked files of the judged tree whose bytes differ after the run (trusted: read when the sandbox was dead)."""
     limits_hit: tuple[str, ...] = ()
@@ -171,7 +190,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """What one gate found. `applicable` False needs its reason, and the report is left out of the task's verdict."""
+    """What one gate found.
+
+    `applicable` False needs its reason, and the report is left out of the task's verdict.
+    """
 
     gate: str
     verdict: Verdict

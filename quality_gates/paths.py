@@ -43,9 +43,14 @@ def is_test_path(path: str) -> bool:
 
 
 def is_test_module(path: str) -> bool:
-    """A file that pytest would collect by its default patterns; `conftest.py` and helpers are not."""
+    """A file that pytest would collect by its default patterns.
+
+    `conftest.py` and helpers are not.
+    """
     name = PurePosixPath(path).name
-    return path.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py") or name == "tests.py")
+    return path.endswith(".py") and (
+        name.startswith("test_") or name.endswith("_test.py") or name == "tests.py"
+    )
 
 
 def is_conftest(path: str) -> bool:
@@ -54,7 +59,10 @@ def is_conftest(path: str) -> bool:
 
 
 def is_protected(path: str) -> bool:
-    """Configuration and hooks that steer tools, CI or interpreters. They may change; the change is listed."""
+    """Configuration and hooks that steer tools, CI or interpreters.
+
+    They may change; the change is listed.
+    """
     pure = PurePosixPath(path)
     return (
         pure.name in _PROTECTED_NAMES
@@ -71,7 +79,10 @@ def in_workspace(path: str) -> str:
 
 
 def of_workspace(reported: str) -> str | None:
-    """The repository's path that a tool means by `reported` (absolute, or relative to `/`); None: not of the workspace."""
+    """The repository's path that a tool means by `reported` (absolute, or relative to `/`).
+
+    None: not of the workspace.
+    """
     text = "/" + reported.lstrip("/")
     return text[len(WORKSPACE) + 1 :] if text.startswith(WORKSPACE + "/") else None
 

@@ -1,13 +1,21 @@
 """What is run to judge a change: values only; the control plane turns each stage into a sandbox."""
 
-from quality_gates.changes import base_copies, changed_conftests, changed_tests, new_or_edited_test_modules
+from quality_gates.changes import (
+    base_copies,
+    changed_conftests,
+    changed_tests,
+    new_or_edited_test_modules,
+)
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StagePlan, TreeRecipe
 from quality_gates.staticplan import base_static, head_static
 from quality_gates.testplan import stage_of_tests
 
 
 def plan(change: Change, policy: GatePolicy, environment: Environment) -> tuple[StagePlan, ...]:
-    """The stages that look at the patch. Nothing for an empty or refused one: there is nothing to run."""
+    """The stages that look at the patch.
+
+    Nothing for an empty or refused one: there is nothing to run.
+    """
     if change.refused_entries or not change.files:
         return ()
     stages = [
@@ -16,18 +24,32 @@ def plan(change: Change, policy: GatePolicy, environment: Environment) -> tuple[
     ]
     copies = base_copies(change)
     if copies:
-        stages.append(stage_of_tests(change, environment, Stage.BASE_COPIES, TreeRecipe("head", copies)))
+        stages.append(
+            stage_of_tests(change, environment, Stage.BASE_COPIES, TreeRecipe("head", copies))
+        )
     new = new_or_edited_test_modules(change)
     if new:
         kept = set(_kept(change, policy))
         swapped = tuple(path for path in changed_tests(change) if path not in kept)
-        stages.append(stage_of_tests(change, environment, Stage.NEW_ON_BASE, TreeRecipe("base", swapped), only=new))
+        stages.append(
+            stage_of_tests(
+                change, environment, Stage.NEW_ON_BASE, TreeRecipe("base", swapped), only=new
+            )
+        )
     return tuple(stages)
 
 
-def base_plan(change: Change, policy: GatePolicy, environment: Environment) -> tuple[StagePlan, ...]:
-    """The stages that look at base alone. They depend on base, policy and environment, never on the patch: results are cached."""
-    return (base_static(change, policy), stage_of_tests(change, environment, Stage.BASE, TreeRecipe("base")))
+def base_plan(
+    change: Change, policy: GatePolicy, environment: Environment
+) -> tuple[StagePlan, ...]:
+    """The stages that look at base alone.
+
+    They depend on base, policy and environment, never on the patch: results are cached.
+    """
+    return (
+        base_static(change, policy),
+        stage_of_tests(change, environment, Stage.BASE, TreeRecipe("base")),
+    )
 
 
 def _kept(change: Change, policy: GatePolicy) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The project's own pytest configuration, taken from the base commit and cut down to what cannot hide a test.
 
-Only the base's version is read, so a patch that edits it has no effect on the judge. Keys and options that are not in the lists
-below are dropped and named.
+Only the base's version is read, so a patch that edits it has no effect on the judge. Keys and
+options that are not in the lists below are dropped and named.
 """
 
 import configparser
@@ -19,7 +19,10 @@ KEYS = frozenset(
      "log_level", "log_format", "log_date_format", "consider_namespace_packages", "empty_parameter_set_mark", "collect_imported_tests",
      "env", "DJANGO_SETTINGS_MODULE", "django_find_project", "qt_api", "mock_use_standalone_module", "disable_test_id_escaping_and_forfeit_all_rights_to_community_support"}
 )  # fmt: skip
-"""Keys of the ini file that are kept as the base has them; `testpaths`, `pythonpath` and `addopts` are handled apart."""
+"""Keys of the ini file that are kept as the base has them.
+
+`testpaths`, `pythonpath` and `addopts` are handled apart.
+"""
 
 _VALUED = (
     "--import-mode",
@@ -62,7 +65,10 @@ class PytestConfiguration:
 
 
 def read(contents: Mapping[str, bytes], plugins: tuple[str, ...] = ()) -> PytestConfiguration:
-    """The first file that pytest itself would take, in pytest's order. A file that cannot be read is as none."""
+    """The first file that pytest itself would take, in pytest's order.
+
+    A file that cannot be read is as none.
+    """
     for name, section in _sources(contents):
         return _configuration(name, section, plugins)
     return PytestConfiguration(None, {}, (), (), (), ())
@@ -74,14 +80,18 @@ def _sources(contents: Mapping[str, bytes]) -> list[tuple[str, Mapping[str, Any]
         found += _toml(name, contents.get(name), ("pytest",))
     for name in ("pytest.ini", ".pytest.ini"):
         found += _ini(name, contents.get(name), "pytest", even_if_empty=True)
-    found += _toml("pyproject.toml", contents.get("pyproject.toml"), ("tool", "pytest", "ini_options"))
+    found += _toml(
+        "pyproject.toml", contents.get("pyproject.toml"), ("tool", "pytest", "ini_options")
+    )
     found += _toml("pyproject.toml", contents.get("pyproject.toml"), ("tool", "pytest"))
     found += _ini("tox.ini", contents.get("tox.ini"), "pytest")
     found += _ini("setup.cfg", contents.get("setup.cfg"), "tool:pytest")
     return found
 
 
-def _toml(name: str, content: bytes | None, keys: tuple[str, ...]) -> list[tuple[str, Mapping[str, Any]]]:
+def _toml(
+    name: str, content: bytes | None, keys: tuple[str, ...]
+) -> list[tuple[str, Mapping[str, Any]]]:
     if content is None:
         return []
     try:
@@ -111,7 +121,9 @@ def _ini(
     return [(name, {})] if even_if_empty else []
 
 
-def _configuration(name: str, section: Mapping[str, Any], plugins: tuple[str, ...]) -> PytestConfiguration:
+def _configuration(
+    name: str, section: Mapping[str, Any], plugins: tuple[str, ...]
+) -> PytestConfiguration:
     values = {key: _text(value) for key, value in section.items() if key in KEYS}
     options, dropped_options = _options(_words(section.get("addopts", "")), plugins)
     dropped = [key for key in section if key not in KEYS | {"addopts", "testpaths", "pythonpath"}]
@@ -145,7 +157,9 @@ def _words(value: object) -> list[str]:
 def _relative(value: object) -> tuple[str, ...]:
     """Paths below the root; one that leaves it is dropped."""
     cleaned = [re.sub(r"^(\./)+", "", word).rstrip("/") or "." for word in _words(value)]
-    return tuple(word for word in cleaned if not word.startswith("/") and ".." not in word.split("/"))
+    return tuple(
+        word for word in cleaned if not word.startswith("/") and ".." not in word.split("/")
+    )
 
 
 def _options(words: list[str], plugins: tuple[str, ...]) -> tuple[list[str], list[str]]:
@@ -165,7 +179,9 @@ def _options(words: list[str], plugins: tuple[str, ...]) -> tuple[list[str], lis
         elif name in _VALUED and equals:
             kept.append(_valued(name, value))
         elif word in _VALUED and rest:
-            kept += [word, rest.pop(0)] if not word.startswith("--") else [_valued(word, rest.pop(0))]
+            kept += (
+                [word, rest.pop(0)] if not word.startswith("--") else [_valued(word, rest.pop(0))]
+            )
         else:
             dropped.append(word)
     return kept, dropped

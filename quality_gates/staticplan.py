@@ -18,8 +18,13 @@ SEMGREP_EXPERIMENTAL = True
 _TOOLS = "/opt/vsc/bin"
 
 
-def head_static(change: Change, policy: GatePolicy, *, experimental: bool = SEMGREP_EXPERIMENTAL) -> StagePlan:
-    """The changed files of head; scripts without a suffix also under a name that says what they are, base's version beside it."""
+def head_static(
+    change: Change, policy: GatePolicy, *, experimental: bool = SEMGREP_EXPERIMENTAL
+) -> StagePlan:
+    """The changed files of head.
+
+    Scripts without a suffix also under a name that says what they are, base's version beside it.
+    """
     shown = aliases(change)
     contents = {"head": change.head_contents, "base": change.base_contents}
     return _stage(
@@ -36,10 +41,14 @@ def head_static(change: Change, policy: GatePolicy, *, experimental: bool = SEMG
     )
 
 
-def base_static(change: Change, policy: GatePolicy, *, experimental: bool = SEMGREP_EXPERIMENTAL) -> StagePlan:
+def base_static(
+    change: Change, policy: GatePolicy, *, experimental: bool = SEMGREP_EXPERIMENTAL
+) -> StagePlan:
     """All files of base, whatever the patch is: the result is kept and used again."""
     python = [in_workspace(path) for path in python_files(change.base_tree)]
-    texts = [in_workspace(path) for path, mode in sorted(change.base_tree.items()) if is_regular(mode)]
+    texts = [
+        in_workspace(path) for path, mode in sorted(change.base_tree.items()) if is_regular(mode)
+    ]
     return _stage(
         Stage.BASE_STATIC,
         TreeRecipe("base"),
@@ -79,8 +88,12 @@ def _stage(
         f"{JUDGE}/scan_secrets.py": trusted.plugin_file("scan_secrets.py"),
         **{f"{JUDGE}/rules/{name}": content for name, content in trusted.rule_pack().items()},
     }
-    outputs = {name: size for name, size in OUTPUTS.items() if any(name == _output(tool) for tool in tools)}
-    return StagePlan(stage, tree, tuple(tools), outputs, STATIC_TIMEOUT_S + 60, {**configuration, **extra})
+    outputs = {
+        name: size for name, size in OUTPUTS.items() if any(name == _output(tool) for tool in tools)
+    }
+    return StagePlan(
+        stage, tree, tuple(tools), outputs, STATIC_TIMEOUT_S + 60, {**configuration, **extra}
+    )
 
 
 def _output(tool: ToolRun) -> str:

@@ -1,4 +1,7 @@
-"""Marks in a file that ask a tool, or a test run, to look away; counted by kind at base and at head."""
+"""Marks in a file that ask a tool, or a test run, to look away.
+
+Counted by kind at base and at head.
+"""
 
 import re
 from collections import Counter
@@ -14,7 +17,9 @@ KINDS: dict[str, re.Pattern[bytes]] = {
     "type: ignore": re.compile(
         rb"#\s{0,20}(type|pyright|mypy|ty|pyre-ignore|pyre-fixme|pylint)\s{0,20}[:=\[]\s{0,20}(ignore|disable)"
     ),
-    "pragma: no cover": re.compile(rb"#.{0,200}pragma\s{0,20}:?\s{0,20}no\s{0,20}(cover|branch)", re.IGNORECASE),
+    "pragma: no cover": re.compile(
+        rb"#.{0,200}pragma\s{0,20}:?\s{0,20}no\s{0,20}(cover|branch)", re.IGNORECASE
+    ),
     "skip or xfail": re.compile(
         rb"\bmark\s{0,9}\.\s{0,9}(skip|skipif|xfail)\b|\bpytest\s{0,9}\.\s{0,9}(skip|xfail|importorskip|exit)\s{0,9}\("
         rb"|\b(unittest\.)?(skipIf|skipUnless|SkipTest|expectedFailure)\b|\bunittest\.skip\b|\b__test__\s{0,9}=\s{0,9}False\b"
@@ -37,7 +42,10 @@ def counts(content: bytes) -> Counter[str]:
 
 
 def growth(change: Change, *, tests: bool | None = None) -> dict[str, tuple[int, int]]:
-    """Kind -> (at base, at head), over the changed files, for the kinds that grew. `tests` True or False: only those files."""
+    """Kind -> (at base, at head), over the changed files, for the kinds that grew.
+
+    `tests` True or False: only those files.
+    """
     base: Counter[str] = Counter()
     head: Counter[str] = Counter()
     for file in change.files:

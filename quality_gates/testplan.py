@@ -21,21 +21,38 @@ JUNIT, SESSION, DATA, COVERAGE, COVERAGE_HONOURED = (
     "coverage.json",
     "coverage-pragmas.json",
 )
-OUTPUTS = {JUNIT: 32 * 2**20, SESSION: 32 * 2**20, COVERAGE: 64 * 2**20, COVERAGE_HONOURED: 64 * 2**20}
-REORDERING_PLUGINS = frozenset({"randomly", "random_order", "xdist", "xdist.looponfail", "pytest_cov", "cov"})
+OUTPUTS = {
+    JUNIT: 32 * 2**20,
+    SESSION: 32 * 2**20,
+    COVERAGE: 64 * 2**20,
+    COVERAGE_HONOURED: 64 * 2**20,
+}
+REORDERING_PLUGINS = frozenset(
+    {"randomly", "random_order", "xdist", "xdist.looponfail", "pytest_cov", "cov"}
+)
 """Installed plugins that are not loaded: they shuffle, distribute or measure, which is the judge's own business."""
 
 
 def base_configuration(change: Change, environment: Environment) -> PytestConfiguration:
     """The project's pytest configuration, from base."""
-    contents = {path: change.base_contents[path] for path in CONFIGURATION if path in change.base_contents}
+    contents = {
+        path: change.base_contents[path] for path in CONFIGURATION if path in change.base_contents
+    }
     return read(contents, environment.pytest_plugins)
 
 
 def stage_of_tests(
-    change: Change, environment: Environment, stage: Stage, tree: TreeRecipe, *, only: tuple[str, ...] = ()
+    change: Change,
+    environment: Environment,
+    stage: Stage,
+    tree: TreeRecipe,
+    *,
+    only: tuple[str, ...] = (),
 ) -> StagePlan:
-    """The whole suite, or the files in `only`. Facts of the project come from base, so that all stages run alike."""
+    """The whole suite, or the files in `only`.
+
+    Facts of the project come from base, so that all stages run alike.
+    """
     configuration = base_configuration(change, environment)
     where = layout(change.base_tree)
     # Only head may have moved its tests; every other stage has base's, or names its files.
@@ -57,12 +74,16 @@ def _targets(configuration: PytestConfiguration, tree: Mapping[str, str]) -> lis
     folders = {parent for path in tree for parent in _parents(path)} | set(tree)
     found: list[str] = []
     for pattern in configuration.testpaths:
-        found += sorted(name for name in folders if _matches(name, pattern)) if pattern != "." else [""]
+        found += (
+            sorted(name for name in folders if _matches(name, pattern)) if pattern != "." else [""]
+        )
     return [f"{WORKSPACE}/{name}".rstrip("/") for name in dict.fromkeys(found)] or [WORKSPACE]
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return name == pattern or (fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/"))
+    return name == pattern or (
+        fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/")
+    )
 
 
 def _parents(path: str) -> list[str]:
@@ -90,13 +111,24 @@ def _tools(environment: Environment, where: Layout) -> tuple[ToolRun, ...]:
     python = (environment.python, "-I", "-B")
     environ = _environ(where)
     tests = ToolRun(
-        "pytest", (*python, f"{JUDGE}/run_tests.py", f"{JUDGE}/run.json"), TESTS_TIMEOUT_S, environ, cwd=WORKSPACE
+        "pytest",
+        (*python, f"{JUDGE}/run_tests.py", f"{JUDGE}/run.json"),
+        TESTS_TIMEOUT_S,
+        environ,
+        cwd=WORKSPACE,
     )
     return (
         tests,
-        _coverage_json(python, environ, "coverage", f"{JUDGE}/coveragerc", COVERAGE, after="pytest"),
         _coverage_json(
-            python, environ, "coverage-pragmas", f"{JUDGE}/coveragerc-pragmas", COVERAGE_HONOURED, after="coverage"
+            python, environ, "coverage", f"{JUDGE}/coveragerc", COVERAGE, after="pytest"
+        ),
+        _coverage_json(
+            python,
+            environ,
+            "coverage-pragmas",
+            f"{JUDGE}/coveragerc-pragmas",
+            COVERAGE_HONOURED,
+            after="coverage",
         ),
     )
 
@@ -127,7 +159,9 @@ def _inputs(
         f"{JUDGE}/coveragerc": trusted.coveragerc(measured, honour_pragmas=False).encode(),
         f"{JUDGE}/coveragerc-pragmas": trusted.coveragerc(measured, honour_pragmas=True).encode(),
         f"{JUDGE}/pytest.ini": configuration.ini().encode(),
-        f"{JUDGE}/run.json": json.dumps(_run(configuration, where, environment, paths), sort_keys=True).encode(),
+        f"{JUDGE}/run.json": json.dumps(
+            _run(configuration, where, environment, paths), sort_keys=True
+        ).encode(),
     }
 
 

@@ -1,6 +1,7 @@
 """One stage's test run: exit code, event stream, session report, JUnit file and canary must tell one story.
 
-`TestRun.verdict` says whether the story holds: `passed` means that the outcomes can be believed, not that they are good.
+`TestRun.verdict` says whether the story holds: `passed` means that the outcomes can be believed,
+not that they are good.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,9 @@ from quality_gates.parsers.reading import ParseError, read
 from quality_gates.testplan import JUNIT, SESSION
 
 CANARY = ("test_vsc_canary_first", "test_vsc_canary_last")
-PLATFORM_ENDINGS = frozenset({"evicted", "preempted", "image_missing", "unschedulable", "quota", "lost"})
+PLATFORM_ENDINGS = frozenset(
+    {"evicted", "preempted", "image_missing", "unschedulable", "quota", "lost"}
+)
 _JUNIT_WORD = {
     "passed": "passed",
     "xpassed": "passed",
@@ -68,7 +71,10 @@ def stage_problem(stage: Stage, evidence: StageEvidence | None) -> tuple[Verdict
 
 
 def is_canary(nodeid: str) -> bool:
-    """One of our own two tests; pytest leaves out the path of a file that was asked for by itself and lies outside the root."""
+    """One of our own two tests.
+
+    Pytest leaves out the path of a file that was asked for by itself and lies outside the root.
+    """
     path, _, name = nodeid.rpartition("::")
     return name in CANARY and (not path or path.endswith(("vsc_canary.py", "vsc_canary")))
 
@@ -79,7 +85,9 @@ def read_test_run(
     base: TestRun | None = None,
     product: frozenset[str] = frozenset(),
 ) -> TestRun:
-    """Read and cross-check everything. What `base` shows in the same way is the project's habit, not tampering.
+    """Read and cross-check everything.
+
+    What `base` shows in the same way is the project's habit, not tampering.
 
     `product`: the files outside the tests that the patch leaves other than they were.
     """
@@ -91,12 +99,20 @@ def read_test_run(
     if tool is None:
         return TestRun(stage, Verdict.INCONCLUSIVE, (f"{stage}: nothing says how pytest ended",))
     if evidence.events is None:
-        return TestRun(stage, Verdict.INCONCLUSIVE, (f"{stage}: the stream of test events is broken",), tool=tool)
+        return TestRun(
+            stage,
+            Verdict.INCONCLUSIVE,
+            (f"{stage}: the stream of test events is broken",),
+            tool=tool,
+        )
     try:
         stream = events.parse(evidence.events)
     except ParseError as error:
         return TestRun(
-            stage, Verdict.INCONCLUSIVE, (f"{stage}: the stream of test events makes no sense: {error}",), tool=tool
+            stage,
+            Verdict.INCONCLUSIVE,
+            (f"{stage}: the stream of test events makes no sense: {error}",),
+            tool=tool,
         )
     early = _ended_early(stage, tool, stream)
     if early is not None:
@@ -104,21 +120,32 @@ def read_test_run(
     return _cross_checked(stage, evidence, tool, stream, base, product)
 
 
-def _ended_early(stage: Stage, tool: ToolEvidence, stream: events.Stream) -> tuple[Verdict, str] | None:
+def _ended_early(
+    stage: Stage, tool: ToolEvidence, stream: events.Stream
+) -> tuple[Verdict, str] | None:
     """The run has no proper end: which verdict, and why."""
     last = f"; running: {', '.join(stream.unfinished[-3:])}" if stream.unfinished else ""
     code, session_code = tool.exit_code, stream.session_exit_code
     if tool.timed_out:
         return Verdict.INCONCLUSIVE, f"{stage}: the tests did not end within their time{last}"
     if code is None:
-        return Verdict.INCONCLUSIVE, f"{stage}: the test process was killed ({tool.detail or 'no detail'}){last}"
+        return (
+            Verdict.INCONCLUSIVE,
+            f"{stage}: the test process was killed ({tool.detail or 'no detail'}){last}",
+        )
     if session_code is None and not (code in _CANNOT_START and not stream.outcomes):
-        return Verdict.INCONCLUSIVE, f"{stage}: the process exited with {code} and the session never ended{last}"
+        return (
+            Verdict.INCONCLUSIVE,
+            f"{stage}: the process exited with {code} and the session never ended{last}",
+        )
     if session_code not in (None, code):
         verdict = Verdict.TAMPERED if code == 0 else Verdict.INCONCLUSIVE
         return verdict, f"{stage}: the session ended with {session_code}, the process with {code}"
     if code in _CANNOT_START:
-        return Verdict.FAILED, f"{stage}: pytest was stopped (exit code {code}){_first(stream.errors)}"
+        return (
+            Verdict.FAILED,
+            f"{stage}: pytest was stopped (exit code {code}){_first(stream.errors)}",
+        )
     return None
 
 
@@ -152,7 +179,11 @@ def _cross_checked(
         verdict=verdict,
         reasons=tuple(f"{stage}: {reason}" for _, reason in complaints),
         outcomes=_stable_outcomes(stream.outcomes),
-        details={events.stable(nodeid): detail for nodeid, detail in stream.details.items() if not is_canary(nodeid)},
+        details={
+            events.stable(nodeid): detail
+            for nodeid, detail in stream.details.items()
+            if not is_canary(nodeid)
+        },
         errors=stream.errors,
         canary=canary,
         disagreements=report.disagreements if report else frozenset(),
@@ -179,7 +210,9 @@ def _session(
     try:
         report = session.parse(read(evidence.outputs.get(SESSION)))
     except ParseError as error:
-        complaints.append((Verdict.INCONCLUSIVE, f"the session's report is missing or broken: {error}"))
+        complaints.append(
+            (Verdict.INCONCLUSIVE, f"the session's report is missing or broken: {error}")
+        )
         return None
     differing = sorted(
         nodeid
@@ -188,12 +221,17 @@ def _session(
     )
     if differing or report.exit_code != stream.session_exit_code:
         complaints.append(
-            (Verdict.TAMPERED, f"the event stream and the session's report differ: {_some(differing) or 'exit code'}")
+            (
+                Verdict.TAMPERED,
+                f"the event stream and the session's report differ: {_some(differing) or 'exit code'}",
+            )
         )
     return report
 
 
-def _junit(evidence: StageEvidence, stream: events.Stream, complaints: list[tuple[Verdict, str]]) -> None:
+def _junit(
+    evidence: StageEvidence, stream: events.Stream, complaints: list[tuple[Verdict, str]]
+) -> None:
     try:
         cases = junit.parse(read(evidence.outputs.get(JUNIT)))
     except ParseError as error:
@@ -202,40 +240,79 @@ def _junit(evidence: StageEvidence, stream: events.Stream, complaints: list[tupl
     expected: dict[junit.Key, str] = {}
     for nodeid, outcome in stream.outcomes.items():
         key, word = junit.key_of(nodeid), _JUNIT_WORD[outcome]
-        expected[key] = max((expected.get(key, word), word), key=("passed", "skipped", "failed").index)
+        expected[key] = max(
+            (expected.get(key, word), word), key=("passed", "skipped", "failed").index
+        )
     missing = sorted("::".join(key) for key in expected if key not in cases)
-    differing = sorted("::".join(key) for key, word in expected.items() if key in cases and cases[key] != word)
+    differing = sorted(
+        "::".join(key) for key, word in expected.items() if key in cases and cases[key] != word
+    )
     if differing:
-        complaints.append((Verdict.TAMPERED, f"the event stream and the JUnit report differ: {_some(differing)}"))
+        complaints.append(
+            (Verdict.TAMPERED, f"the event stream and the JUnit report differ: {_some(differing)}")
+        )
     if missing:
-        verdict = Verdict.TAMPERED if any(is_canary(name) for name in missing) else Verdict.INCONCLUSIVE
-        complaints.append((verdict, f"tests that ran are not in the JUnit report: {_some(missing)}"))
+        verdict = (
+            Verdict.TAMPERED if any(is_canary(name) for name in missing) else Verdict.INCONCLUSIVE
+        )
+        complaints.append(
+            (verdict, f"tests that ran are not in the JUnit report: {_some(missing)}")
+        )
 
 
-def _canary(stream: events.Stream, outcomes: frozenset[str], base: TestRun | None) -> list[tuple[Verdict, str]]:
+def _canary(
+    stream: events.Stream, outcomes: frozenset[str], base: TestRun | None
+) -> list[tuple[Verdict, str]]:
     wrong = outcomes - {"failed", "error"}
     if wrong:
         habit = base is not None and wrong <= base.canary
         verdict = Verdict.INCONCLUSIVE if habit else Verdict.TAMPERED
-        return [(verdict, f"the canary must fail, and it {', '.join(sorted(wrong))}: failing was made impossible")]
+        return [
+            (
+                verdict,
+                f"the canary must fail, and it {', '.join(sorted(wrong))}: failing was made impossible",
+            )
+        ]
     ended = sum(is_canary(nodeid) for nodeid in stream.outcomes)
     if ended != 2:
         return [
-            (Verdict.INCONCLUSIVE, f"{ended} of 2 canary tests ran: the session was cut short{_first(stream.errors)}")
+            (
+                Verdict.INCONCLUSIVE,
+                f"{ended} of 2 canary tests ran: the session was cut short{_first(stream.errors)}",
+            )
         ]
     if stream.session_exit_code != 1:
-        return [(Verdict.TAMPERED, f"the canary failed, and the session says {stream.session_exit_code} instead of 1")]
+        return [
+            (
+                Verdict.TAMPERED,
+                f"the canary failed, and the session says {stream.session_exit_code} instead of 1",
+            )
+        ]
     return []
 
 
 def _equal_to_everything(
     stream: events.Stream, base: TestRun | None, product: frozenset[str]
 ) -> list[tuple[Verdict, str]]:
-    """Of what the patch touches in the product alone, and what no file holds; what was there before is the project's habit."""
+    """Of what the patch touches in the product alone, and what no file holds.
+
+    What was there before is the project's habit.
+    """
     new = stream.equals - (base.equals if base else frozenset())
-    names = sorted(f"{name} ({path or 'made while running'})" for path, name in new if not path or path in product)
+    names = sorted(
+        f"{name} ({path or 'made while running'})"
+        for path, name in new
+        if not path or path in product
+    )
     return (
-        [(Verdict.TAMPERED, f"objects that equal everything they are compared with: {_some(names)}")] if names else []
+        [
+            (
+                Verdict.TAMPERED,
+                f"objects that equal everything they are compared with: {_some(names)}",
+            )
+        ]
+        if names
+        else []
     )
 
 
@@ -243,20 +320,34 @@ def _claims(report: session.SessionReport, base: TestRun | None) -> list[tuple[V
     found = []
     rewritten = report.disagreements - (base.disagreements if base else frozenset())
     if rewritten:
-        found.append((Verdict.TAMPERED, f"reports say `passed` for tests that raised: {_some(sorted(rewritten))}"))
+        found.append(
+            (
+                Verdict.TAMPERED,
+                f"reports say `passed` for tests that raised: {_some(sorted(rewritten))}",
+            )
+        )
     overruled = _overruled(report, base)
     if overruled:
         found.append(
-            (Verdict.TAMPERED, f"tests `passed` whose function raised or was never called: {_some(overruled)}")
+            (
+                Verdict.TAMPERED,
+                f"tests `passed` whose function raised or was never called: {_some(overruled)}",
+            )
         )
     if report.foreign:
         modules = ", ".join(f"{name} from {origin}" for name, origin in report.foreign[:3])
-        found.append((Verdict.INCONCLUSIVE, f"the project was loaded from outside its repository: {modules}"))
+        found.append(
+            (Verdict.INCONCLUSIVE, f"the project was loaded from outside its repository: {modules}")
+        )
     return found
 
 
 def _overruled(report: session.SessionReport, base: TestRun | None) -> list[str]:
-    """New ones. Where base has the habit (a retry, a plugin that calls the tests), only tests that base calls plainly count."""
+    """New ones.
+
+    Where base has the habit (a retry, a plugin that calls the tests), only tests that base calls
+    plainly count.
+    """
     if base is None:
         return []
     new = frozenset(map(events.stable, report.overruled)) - base.overruled

@@ -1,11 +1,17 @@
-"""One command of a judge's plan. Standard library only: it is packed with the runner, which executes it."""
+"""One command of a judge's plan.
+
+Standard library only: it is packed with the runner, which executes it.
+"""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRun:
-    """One command of a plan. `argv[0]` is absolute and `environ` is the whole environment: nothing is inherited."""
+    """One command of a plan.
+
+    `argv[0]` is absolute and `environ` is the whole environment: nothing is inherited.
+    """
 
     name: str
     argv: tuple[str, ...]

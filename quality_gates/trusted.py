@@ -11,13 +11,22 @@ from quality_gates.rules import pack, pack_sha256
 
 BANDIT = "skips: []\n"
 BANDIT_INI = "[bandit]\n"
-PLUGIN_FILES = ("run_tests.py", "vsc_judge.py", "vsc_equals.py", "canary/vsc_canary.py", "never/vsc_never_imported.py")
+PLUGIN_FILES = (
+    "run_tests.py",
+    "vsc_judge.py",
+    "vsc_equals.py",
+    "canary/vsc_canary.py",
+    "never/vsc_never_imported.py",
+)
 NEVER_IMPORTED = "/vsc/judge/never/vsc_never_imported.py"
 """The file that must stay at 0 % coverage, as a stage sees it."""
 
 
 def coveragerc(include: tuple[str, ...], *, honour_pragmas: bool) -> str:
-    """Line coverage by `sys.monitoring`, of `include` alone; with empty exclusion lists no comment takes a line out."""
+    """Line coverage by `sys.monitoring`, of `include` alone.
+
+    With empty exclusion lists no comment takes a line out.
+    """
     included = "".join(f"\n    {pattern}" for pattern in include)
     exclusions = "" if honour_pragmas else "exclude_lines =\nexclude_also =\npartial_branches =\n"
     return (
@@ -53,7 +62,10 @@ def _code_sha256() -> str:
 
 
 def configuration_sha256(policy: GatePolicy) -> str:
-    """What identifies base evidence beside commit, environment and image. Of the policy, only the lint rules steer a tool."""
+    """What identifies base evidence beside commit, environment and image.
+
+    Of the policy, only the lint rules steer a tool.
+    """
     parts = (_code_sha256(), pack_sha256(), ruff_configuration(policy.linting_rules, None))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -1,4 +1,7 @@
-"""Which new files the base's own `.gitignore` files leave out, as a developer's `git add` would. The agent's edits of them do not count."""
+"""Which new files the base's own `.gitignore` files leave out, as a developer's `git add` would.
+
+The agent's edits of them do not count.
+"""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -14,7 +17,8 @@ _NAME = b".gitignore"
 def ignored_by_base(base: BaseTree, scratch: Path, paths: Collection[bytes]) -> set[bytes]:
     """Those of `paths` that the base ignores.
 
-    Git evaluates the rules in a work tree of ours that holds nothing but the base's `.gitignore` files.
+    Git evaluates the rules in a work tree of ours that holds nothing but the base's `.gitignore`
+    files.
     """
     rules = _rules_above(base, paths)
     if not rules:
@@ -22,7 +26,9 @@ def ignored_by_base(base: BaseTree, scratch: Path, paths: Collection[bytes]) -> 
     work_tree = scratch / "ignores" / "tree"
     work_tree.mkdir(parents=True)
     for path in rules:
-        target = Path(work_tree, *(part.decode("utf-8", "surrogateescape") for part in components(path)))
+        target = Path(
+            work_tree, *(part.decode("utf-8", "surrogateescape") for part in components(path))
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(base.contents(path))
     asked: dict[bytes, set[bytes]] = {}
@@ -30,7 +36,12 @@ def ignored_by_base(base: BaseTree, scratch: Path, paths: Collection[bytes]) -> 
         asked.setdefault(_question(path), set()).add(path)
     judge = PrivateGit(scratch / "ignores", work_tree=work_tree)
     found = judge.run(
-        "check-ignore", "--no-index", "-z", "--stdin", stdin=b"".join(path + b"\0" for path in asked), accept=(0, 1)
+        "check-ignore",
+        "--no-index",
+        "-z",
+        "--stdin",
+        stdin=b"".join(path + b"\0" for path in asked),
+        accept=(0, 1),
     )
     return set().union(*(asked[path] for path in found.split(b"\0")[:-1]))
 

@@ -1,4 +1,6 @@
-"""A tree object read directory by directory, as far as somebody asks; and the tree that a change makes of it.
+"""A tree object read directory by directory, as far as somebody asks.
+
+And the tree that a change makes of it.
 
 What it costs depends on what changed, not on how large the repository is.
 """
@@ -27,7 +29,10 @@ class ObjectReader:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._process.__exit__(kind, error, trace)
 
@@ -102,7 +107,9 @@ class NewTree:
         self._base = base
         self.touched: dict[bytes, Listing] = {}
         entries = list(entries)
-        for entry in entries:  # what goes first: a directory may take a file's place, and the other way round
+        for entry in (
+            entries
+        ):  # what goes first: a directory may take a file's place, and the other way round
             if entry.head_mode is None:
                 directory, _, name = entry.path.rpartition(b"/")
                 self._touch(directory).pop(name, None)
@@ -118,7 +125,10 @@ class NewTree:
             if directory:
                 parent, _, name = directory.rpartition(b"/")
                 if self.touched[parent].get(name, (_TREE,))[0] == _TREE and self.touched[directory]:
-                    self.touched[parent][name] = (_TREE, objects.store_tree(_render(self.touched[directory])))
+                    self.touched[parent][name] = (
+                        _TREE,
+                        objects.store_tree(_render(self.touched[directory])),
+                    )
         return objects.store_tree(_render(self.touched[b""])) if self.touched else self._base.root
 
     def _touch(self, directory: bytes) -> Listing:
@@ -154,5 +164,9 @@ def _parse(data: bytes) -> Listing:
 
 
 def _render(listing: Listing) -> bytes:
-    ordered = sorted(listing.items(), key=lambda item: item[0] + b"/" if item[1][0] == _TREE else item[0])
-    return b"".join(b"%s %s\0%s" % (mode.encode(), name, bytes.fromhex(blob)) for name, (mode, blob) in ordered)
+    ordered = sorted(
+        listing.items(), key=lambda item: item[0] + b"/" if item[1][0] == _TREE else item[0]
+    )
+    return b"".join(
+        b"%s %s\0%s" % (mode.encode(), name, bytes.fromhex(blob)) for name, (mode, blob) in ordered
+    )

@@ -16,7 +16,9 @@ class Shrunk(Exception):
 
 def blob_id(fd: int, size: int) -> str:
     """The id of a file's bytes, read from its start."""
-    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)  # git's name for it, not a proof of anything
+    digest = hashlib.sha1(
+        b"blob %d\0" % size, usedforsecurity=False
+    )  # git's name for it, not a proof of anything
     for data in _read(fd, size):
         digest.update(data)
     return digest.hexdigest()
@@ -24,7 +26,9 @@ def blob_id(fd: int, size: int) -> str:
 
 def blob_id_of(data: bytes) -> str:
     """The id of bytes."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()  # as above
+    return hashlib.sha1(
+        b"blob %d\0" % len(data) + data, usedforsecurity=False
+    ).hexdigest()  # as above
 
 
 class LooseObjects:

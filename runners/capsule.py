@@ -35,12 +35,21 @@ def read_capsule(path: Path) -> Capsule:
 
 
 def _check(capsule: Capsule) -> None:
-    _require(_positive(capsule.deadline_s), f"deadline_s is {capsule.deadline_s!r}, not a positive number")
+    _require(
+        _positive(capsule.deadline_s),
+        f"deadline_s is {capsule.deadline_s!r}, not a positive number",
+    )
     _require(_positive(capsule.grace_s), f"grace_s is {capsule.grace_s!r}, not a positive number")
-    _require(type(capsule.log_bytes) is int and capsule.log_bytes >= 0, f"log_bytes is {capsule.log_bytes!r}")
+    _require(
+        type(capsule.log_bytes) is int and capsule.log_bytes >= 0,
+        f"log_bytes is {capsule.log_bytes!r}",
+    )
     driver = capsule.driver
     _require(driver.kind in _KINDS, f"driver {driver.kind!r} is not one of {', '.join(_KINDS)}")
-    _require(_texts(driver.argv) and _environ(driver.environ), "the driver's argv or environ is not plain text")
+    _require(
+        _texts(driver.argv) and _environ(driver.environ),
+        "the driver's argv or environ is not plain text",
+    )
     if driver.kind == "command":
         _require(bool(driver.argv), "a command driver needs an argv")
     if driver.kind in ("verify", "prepare"):
@@ -56,13 +65,23 @@ def _check_tools(tools: tuple[ToolRun, ...]) -> None:
     for tool in tools:
         where = f"tool {tool.name!r}: "
         _require(
-            bool(tool.argv) and _texts(tool.argv) and tool.argv[0].startswith("/"), where + "argv[0] is not absolute"
+            bool(tool.argv) and _texts(tool.argv) and tool.argv[0].startswith("/"),
+            where + "argv[0] is not absolute",
         )
         _require(_environ(tool.environ), where + "environ is not plain text")
         _require(_positive(tool.timeout_s), where + f"timeout_s is {tool.timeout_s!r}")
-        _require(type(tool.max_output_bytes) is int and tool.max_output_bytes >= 0, where + "max_output_bytes")
-        _require(_output_name(tool.stdout), where + f"stdout {tool.stdout!r} is not a plain file name of ours")
-        _require(set(tool.after) <= names, where + f"after names {sorted(set(tool.after) - names)}, which nobody runs")
+        _require(
+            type(tool.max_output_bytes) is int and tool.max_output_bytes >= 0,
+            where + "max_output_bytes",
+        )
+        _require(
+            _output_name(tool.stdout),
+            where + f"stdout {tool.stdout!r} is not a plain file name of ours",
+        )
+        _require(
+            set(tool.after) <= names,
+            where + f"after names {sorted(set(tool.after) - names)}, which nobody runs",
+        )
     try:
         TopologicalSorter({tool.name: tool.after for tool in tools}).prepare()
     except CycleError as error:
@@ -85,8 +104,12 @@ def _texts(values: tuple[str, ...]) -> bool:
 
 
 def _environ(environ: dict[str, str]) -> bool:
-    return _texts((*environ, *environ.values())) and not any("=" in name or not name for name in environ)
+    return _texts((*environ, *environ.values())) and not any(
+        "=" in name or not name for name in environ
+    )
 
 
 def _output_name(name: str | None) -> bool:
-    return name is None or (name not in ("", ".", "..", RESULT) and "/" not in name and "\0" not in name)
+    return name is None or (
+        name not in ("", ".", "..", RESULT) and "/" not in name and "\0" not in name
+    )

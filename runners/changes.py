@@ -42,11 +42,18 @@ class Changes:
     """Tracked paths whose bytes or mode differ, or that are gone."""
 
     def to_json(self) -> str:
-        """Sorted, and the same for the same changes. A path that is not UTF-8 is written `{"base64": ...}`."""
+        """Sorted, and the same for the same changes.
+
+        A path that is not UTF-8 is written `{"base64": ...}`.
+        """
         document = {
             "tree": self.tree,
-            "entries": [{**asdict(entry), "path": path_to_json(entry.path)} for entry in self.entries],
-            "refused": [{"path": path_to_json(entry.path), "reason": entry.reason} for entry in self.refused],
+            "entries": [
+                {**asdict(entry), "path": path_to_json(entry.path)} for entry in self.entries
+            ],
+            "refused": [
+                {"path": path_to_json(entry.path), "reason": entry.reason} for entry in self.refused
+            ],
             "notes": list(self.notes),
             "altered_tracked": [path_to_json(path) for path in self.altered_tracked],
         }
@@ -58,8 +65,14 @@ def read_changes(path: Path) -> Changes:
     document = json.loads(path.read_text(encoding="utf-8"))
     return Changes(
         document["tree"],
-        tuple(ChangedEntry(**{**entry, "path": path_from_json(entry["path"])}) for entry in document["entries"]),
-        tuple(RefusedEntry(path_from_json(entry["path"]), entry["reason"]) for entry in document["refused"]),
+        tuple(
+            ChangedEntry(**{**entry, "path": path_from_json(entry["path"])})
+            for entry in document["entries"]
+        ),
+        tuple(
+            RefusedEntry(path_from_json(entry["path"]), entry["reason"])
+            for entry in document["refused"]
+        ),
         tuple(document["notes"]),
         tuple(path_from_json(path) for path in document["altered_tracked"]),
     )

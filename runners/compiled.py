@@ -12,12 +12,18 @@ _UNCHECKED_HASH = (1).to_bytes(4, "little")
 
 
 def with_bytecode(packed: bytes, place: str) -> bytes:
-    """`packed` with a `.pyc` after each `.py`, for the interpreter that runs this; `place` is where tracebacks look for it.
+    """`packed` with a `.pyc` after each `.py`, for the interpreter that runs this.
 
-    Another interpreter passes over the bytecode, as its magic number is another, and takes the source.
+    `place` is where tracebacks look for it.
+
+    Another interpreter passes over the bytecode, as its magic number is another, and takes the
+    source.
     """
     compiled = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(packed)) as given, zipfile.ZipFile(compiled, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        zipfile.ZipFile(io.BytesIO(packed)) as given,
+        zipfile.ZipFile(compiled, "w", zipfile.ZIP_STORED) as archive,
+    ):
         for member in given.infolist():
             source = given.read(member)
             archive.writestr(member, source)
@@ -30,7 +36,9 @@ def with_bytecode(packed: bytes, place: str) -> bytes:
 def sources(packed: bytes) -> dict[str, bytes]:
     """What of an archive is not bytecode. Raises zipfile.BadZipFile."""
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if not name.endswith(".pyc")}
+        return {
+            name: archive.read(name) for name in archive.namelist() if not name.endswith(".pyc")
+        }
 
 
 def _pyc(source: bytes, path: str) -> bytes:

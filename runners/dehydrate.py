@@ -1,7 +1,8 @@
 """The trusted patch: a dead agent's tree compared with a base of ours, byte by byte.
 
-The tree is hostile and git never sees it: we read the files, write the blobs, and let git, in a directory of our own, join
-them into a tree and print the difference. Nothing that lies in the tree (`.git`, attributes, ignore files, links) decides.
+The tree is hostile and git never sees it: we read the files, write the blobs, and let git, in a
+directory of our own, join them into a tree and print the difference. Nothing that lies in the tree
+(`.git`, attributes, ignore files, links) decides.
 """
 
 import tempfile
@@ -42,12 +43,17 @@ _DIFF = (
 
 
 def collect(
-    git_dir: Path, against: str, tree: Path, changed: Collection[bytes] | None, into: Path, limits: PatchLimits
+    git_dir: Path,
+    against: str,
+    tree: Path,
+    changed: Collection[bytes] | None,
+    into: Path,
+    limits: PatchLimits,
 ) -> None:
     """Write `change.patch` and `changes.json` into `into`: how `tree` differs from the tree object `against` of `git_dir`.
 
-    `changed` holds the paths that can differ, parents of deleted ones included; None: everything is looked at. If anything
-    is refused, the patch is empty and the document says why.
+    `changed` holds the paths that can differ, parents of deleted ones included; None: everything is
+    looked at. If anything is refused, the patch is empty and the document says why.
     """
     if not (len(against) == 40 and set(against) <= set("0123456789abcdef")):
         raise ValueError(f"{against!r} is not the id of a tree")
@@ -84,7 +90,10 @@ class _Search:
     _bytes: int = 0
 
     def run(self, changed: Collection[bytes] | None) -> str | None:
-        """Fill `entries`, `refused` and `notes`; the id of the new tree, or None if anything is refused."""
+        """Fill `entries`, `refused` and `notes`.
+
+        The id of the new tree, or None if anything is refused.
+        """
         try:
             if changed is None:
                 self._walk(b"")
@@ -96,7 +105,9 @@ class _Search:
         except TreeLimit as limit:
             self._refuse(b"", str(limit))
         except Shrunk:
-            self._refuse(b"", "a file changed while it was read: something still writes to this tree")
+            self._refuse(
+                b"", "a file changed while it was read: something still writes to this tree"
+            )
         self.entries.sort(key=lambda entry: entry.path)
         new = NewTree(self.base, self.entries)
         added = [entry.path for entry in self.entries if entry.base_mode is None]
@@ -143,7 +154,9 @@ class _Search:
         else:
             for name in listing.keys() - self._names(path):
                 gone = path + b"/" + name if path else name
-                self._candidates.update((gone,) if self.base.file(gone) else self.base.files_below(gone))
+                self._candidates.update(
+                    (gone,) if self.base.file(gone) else self.base.files_below(gone)
+                )
 
     def _walk(self, top: bytes) -> None:
         queue = [top]
@@ -170,7 +183,9 @@ class _Search:
         names = path.split(b"/")
         for index, name in enumerate(names):
             if is_dot_git(name) and self.base.file(path) is None:
-                self._odd[b"/".join(names[: index + 1])] = "a git directory inside the repository hides what lies in it"
+                self._odd[b"/".join(names[: index + 1])] = (
+                    "a git directory inside the repository hides what lies in it"
+                )
                 return
         self._candidates.add(path)
 
@@ -208,7 +223,11 @@ class _Search:
 
     def _take_new(self, paths: list[bytes]) -> None:
         """Paths that the base does not have, and what cannot be taken: without litter and what the base's rules ignore."""
-        wanted = [path for path in (*paths, *self._odd) if not is_litter(path) and len(path) <= self.limits.path_bytes]
+        wanted = [
+            path
+            for path in (*paths, *self._odd)
+            if not is_litter(path) and len(path) <= self.limits.path_bytes
+        ]
         ignored = ignored_by_base(self.base, self.scratch, wanted)
         left_out = ignored | {path for path in (*paths, *self._odd) if is_litter(path)}
         if left_out:
@@ -241,7 +260,11 @@ class _Search:
     def _blob(self, path: bytes, entry: Entry, *, known: str | None) -> str | None:
         """The id of what lies at `path`, stored unless it is `known`; None: it was refused."""
         try:
-            return self._link(path, known) if entry.git_mode == "120000" else self._file(path, entry, known)
+            return (
+                self._link(path, known)
+                if entry.git_mode == "120000"
+                else self._file(path, entry, known)
+            )
         except Unreadable as error:
             self._refuse(path, str(error))
             return None

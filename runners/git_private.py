@@ -29,15 +29,21 @@ class GitFailed(Exception):
 class PrivateGit:
     """Runs git with `scratch` as its only home. `objects` is read, never written."""
 
-    def __init__(self, scratch: Path, objects: Path | None = None, work_tree: Path | None = None) -> None:
+    def __init__(
+        self, scratch: Path, objects: Path | None = None, work_tree: Path | None = None
+    ) -> None:
         self.directory = scratch / "git"
         for name in ("objects/info", "refs", "info"):
             (self.directory / name).mkdir(parents=True)
         (self.directory / "HEAD").write_text("ref: refs/heads/none\n")
-        (self.directory / "config").write_text(_CONFIG.format(bare="false" if work_tree else "true"))
+        (self.directory / "config").write_text(
+            _CONFIG.format(bare="false" if work_tree else "true")
+        )
         (self.directory / "info/attributes").write_text(_ATTRIBUTES)
         if objects is not None:
-            (self.directory / "objects/info/alternates").write_bytes(os.fsencode(objects.resolve()) + b"\n")
+            (self.directory / "objects/info/alternates").write_bytes(
+                os.fsencode(objects.resolve()) + b"\n"
+            )
         self._environ = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.directory),
@@ -79,7 +85,11 @@ class PrivateGit:
     def open(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """Git as a process to talk to."""
         return subprocess.Popen(
-            ("git", *arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._cwd, env=self._environ
+            ("git", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=self._cwd,
+            env=self._environ,
         )
 
     def write_to(self, path: Path, *arguments: str) -> None:

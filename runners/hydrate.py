@@ -1,8 +1,9 @@
 """Turns a base tree into the tree wanted: the delta's bytes, their writer and their reader.
 
-Layout: the line `vsc-delta 1`, then for each path in ascending order one record: kind (1 byte), length of the path (4 bytes),
-length of the contents (8 bytes), path, contents; then `E`, the number of records (8 bytes) and the sha256 of all before it.
-Numbers are big-endian. The same entries give the same bytes.
+Layout: the line `vsc-delta 1`, then for each path in ascending order one record: kind (1 byte),
+length of the path (4 bytes), length of the contents (8 bytes), path, contents; then `E`, the number
+of records (8 bytes) and the sha256 of all before it. Numbers are big-endian. The same entries give
+the same bytes.
 """
 
 import contextlib
@@ -31,7 +32,10 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class DeltaEntry:
-    """One path as it shall be. `mode` is git's (`100644`, `100755`, `120000`); None: the path shall not be there."""
+    """One path as it shall be.
+
+    `mode` is git's (`100644`, `100755`, `120000`); None: the path shall not be there.
+    """
 
     path: bytes
     mode: str | None
@@ -39,7 +43,10 @@ class DeltaEntry:
 
 
 def write_delta(entries: Iterable[DeltaEntry], into: BinaryIO) -> None:
-    """Write `entries`, sorted. Raises ValueError for a path that no tree can hold, an unknown mode, or a path given twice."""
+    """Write `entries`, sorted.
+
+    Raises ValueError for a path that no tree can hold, an unknown mode, or a path given twice.
+    """
     writer = _Hashing(into)
     writer.write(_MAGIC)
     count, last = 0, b""
@@ -63,10 +70,13 @@ def apply_delta(delta: BinaryIO, tree: Path, owner: int) -> None:
     The whole delta is checked before the first change. No link of the tree is ever followed.
 
     Raises:
-        ValueError: the delta is malformed, or does not fit the tree (a file where it needs a directory, a path to delete
+        ValueError: the delta is malformed, or does not fit the tree (a file where it needs a
+            directory, a path to delete
             that is not there).
     """
-    with tempfile.TemporaryFile() as spool:  # so that what was checked is what is applied, whatever `delta` reads from
+    with (
+        tempfile.TemporaryFile() as spool
+    ):  # so that what was checked is what is applied, whatever `delta` reads from
         shutil.copyfileobj(delta, spool, _COPY_BYTES)
         records = list(_read(spool))
         root = os.open(tree, _DIRECTORY)
@@ -131,7 +141,9 @@ def _read_record(spool: BinaryIO, end: int) -> _Record:
         raise ValueError("the delta is cut short")
     letter, path_length, length = _HEAD.unpack(head)
     if letter not in _KINDS or path_length > _MAX_PATH_BYTES or (letter == b"D" and length):
-        raise ValueError(f"an entry of the delta makes no sense: {letter!r}, {path_length}, {length}")
+        raise ValueError(
+            f"an entry of the delta makes no sense: {letter!r}, {path_length}, {length}"
+        )
     path = spool.read(path_length)
     if spool.tell() + length > end:
         raise ValueError(f"{path!r}: its contents reach past the delta's end")
@@ -160,7 +172,10 @@ class _Writer:
         self._root, self._owner = root, owner
 
     def delete(self, path: bytes) -> None:
-        """Remove a file or link, and the directories that it leaves empty. Raises ValueError if it is not there."""
+        """Remove a file or link, and the directories that it leaves empty.
+
+        Raises ValueError if it is not there.
+        """
         parts = components(path)
         while parts:
             try:
@@ -172,7 +187,9 @@ class _Writer:
             except FileNotFoundError as error:
                 raise ValueError(f"{path!r} is to be deleted and is not there") from error
             except IsADirectoryError as error:
-                raise ValueError(f"{path!r} is to be deleted as a file and is a directory") from error
+                raise ValueError(
+                    f"{path!r} is to be deleted as a file and is a directory"
+                ) from error
             except OSError:
                 if len(parts) == path.count(b"/") + 1:
                     raise
@@ -203,7 +220,10 @@ class _Writer:
 
     @contextlib.contextmanager
     def _parent(self, parts: tuple[bytes, ...], path: bytes, *, make: bool) -> Iterator[int]:
-        """The descriptor of the directory that holds the last of `parts`. Raises ValueError if something else is in the way."""
+        """The descriptor of the directory that holds the last of `parts`.
+
+        Raises ValueError if something else is in the way.
+        """
         fd = os.dup(self._root)
         try:
             for part in parts[:-1]:
@@ -242,4 +262,6 @@ def _clear(parent: int, name: bytes, path: bytes) -> None:
     try:
         os.rmdir(name, dir_fd=parent)
     except OSError as error:
-        raise ValueError(f"{path!r} is to become a file and is a directory that still holds something") from error
+        raise ValueError(
+            f"{path!r} is to become a file and is a directory that still holds something"
+        ) from error

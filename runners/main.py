@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code of one verb. Each verb's code is imported when it is asked for: every sandbox pays for a start."""
+    """The exit code of one verb.
+
+    Each verb's code is imported when it is asked for: every sandbox pays for a start.
+    """
     if list(arguments) == ["supervise"]:
         from runners.supervisor import Places, supervise  # noqa: PLC0415 -- see the docstring
 
@@ -19,7 +22,9 @@ def main(arguments: Sequence[str]) -> int:
     verbs.add_parser("supervise", help="be PID 1 of a sandbox")
     hydrate = verbs.add_parser("hydrate", help="apply a delta (standard input) to a tree")
     hydrate.add_argument("--tree", type=Path, required=True)
-    hydrate.add_argument("--owner", type=int, default=os.getuid(), help="user and group of new files")
+    hydrate.add_argument(
+        "--owner", type=int, default=os.getuid(), help="user and group of new files"
+    )
     dehydrate = verbs.add_parser("dehydrate", help="make the patch of a dead sandbox's tree")
     dehydrate.add_argument("--git-dir", type=Path, required=True)
     dehydrate.add_argument("--against", required=True, help="the tree object to compare with")

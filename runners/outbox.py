@@ -12,7 +12,10 @@ _BALLAST_BYTES = 256 * 2**10
 
 
 class Outbox:
-    """Opened before the driver starts; keeps an unlinked file's room, so that a full disk still takes the result."""
+    """Opened before the driver starts.
+
+    Keeps an unlinked file's room, so that a full disk still takes the result.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -23,7 +26,10 @@ class Outbox:
             os.posix_fallocate(self._ballast, 0, _BALLAST_BYTES)
 
     def write_result(self, result: Result) -> None:
-        """Put `result.json` there whole or not at all, in place of whatever has taken its name. Raises OSError."""
+        """Put `result.json` there whole or not at all, in place of whatever has taken its name.
+
+        Raises OSError.
+        """
         self._make_room()
         temporary = f".{RESULT}-{os.urandom(8).hex()}"
         fd = self._new_file(temporary)
@@ -42,7 +48,9 @@ class Outbox:
         if self._ballast is not None:
             os.close(self._ballast)
             self._ballast = None
-        with contextlib.suppress(OSError):  # not ours to change: then nobody of our uid has locked it either
+        with contextlib.suppress(
+            OSError
+        ):  # not ours to change: then nobody of our uid has locked it either
             os.fchmod(self._directory, os.fstat(self._directory).st_mode & 0o7777 | 0o700)
 
     def _new_file(self, name: str) -> int:

@@ -17,7 +17,8 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 def runner_pyz() -> bytes:
     """The zipapp: `python -I runner.pyz supervise|hydrate|dehydrate`.
 
-    Stored, not compressed: the bytes must not depend on a zlib's version, and every start reads them.
+    Stored, not compressed: the bytes must not depend on a zlib's version, and every start reads
+    them.
     """
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:

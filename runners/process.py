@@ -1,6 +1,7 @@
 """The process tree of a sandbox, as PID 1 sees it: hide from it, reap it, end all of it.
 
-Outside a PID namespace (tests, a developer's shell) the same verbs act on the caller's descendants only.
+Outside a PID namespace (tests, a developer's shell) the same verbs act on the caller's descendants
+only.
 """
 
 import contextlib
@@ -36,7 +37,10 @@ def volunteer_for_oom() -> None:
 
 
 def reap() -> tuple[dict[int, int], bool]:
-    """Collect the children that have ended: pid -> wait status; and whether no child is left at all."""
+    """Collect the children that have ended: pid -> wait status.
+
+    And whether no child is left at all.
+    """
     ended: dict[int, int] = {}
     while True:
         try:
@@ -49,7 +53,10 @@ def reap() -> tuple[dict[int, int], bool]:
 
 
 def signal_all(number: signal.Signals) -> None:
-    """Signal every process of the sandbox but this one; outside a PID namespace, every descendant."""
+    """Signal every process of the sandbox but this one.
+
+    Outside a PID namespace, every descendant.
+    """
     if os.getpid() == 1:
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, number)
@@ -59,8 +66,12 @@ def signal_all(number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def kill_until_alone(until: float, on_end: Callable[[dict[int, int]], None] = lambda _: None) -> bool:
-    """Kill and reap until no child is left; False if the kernel still holds one at `until` (monotonic seconds).
+def kill_until_alone(
+    until: float, on_end: Callable[[dict[int, int]], None] = lambda _: None
+) -> bool:
+    """Kill and reap until no child is left.
+
+    False if the kernel still holds one at `until` (monotonic seconds).
 
     SIGCHLD should be blocked, so that an end wakes this at once.
     """
@@ -92,7 +103,9 @@ def _parent(pid: str) -> int:
         stat = Path("/proc", pid, "stat").read_bytes()
     except OSError:  # it has ended meanwhile
         return -1
-    return int(stat[stat.rindex(b")") + 1 :].split()[1])  # the name before it may hold spaces and brackets
+    return int(
+        stat[stat.rindex(b")") + 1 :].split()[1]
+    )  # the name before it may hold spaces and brackets
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,6 +1,7 @@
 """The words between the control plane and the runner: paths, the capsule, the result, and what goes through the door.
 
-The runner shares the uid of the code it runs, so a reader of `Result` or of events trusts none of it (DESIGN section 5).
+The runner shares the uid of the code it runs, so a reader of `Result` or of events trusts none of
+it (DESIGN section 5).
 """
 
 from dataclasses import asdict, dataclass, field
@@ -23,10 +24,16 @@ GATEWAY_PORT = 8377
 """The relay listens on 127.0.0.1 at this port; `VSC_GATEWAY_PORT` carries it to the driver."""
 
 COMMAND = ("/opt/vsc/bin/python", "-I", "-S", RUNNER, "supervise")
-"""What every sandbox runs as PID 1. `-S`: no site-packages are wanted, and looking for them is a tenth of its start."""
+"""What every sandbox runs as PID 1.
+
+`-S`: no site-packages are wanted, and looking for them is a tenth of its start.
+"""
 
 RESULT = "result.json"
-"""The output in which the supervisor says how the driver ended; missing or invalid: the control plane makes one."""
+"""The output in which the supervisor says how the driver ended.
+
+Missing or invalid: the control plane makes one.
+"""
 
 Stream = Literal["stdout", "stderr", "tests"]
 """`tests` carries one JSON test event a line."""
@@ -39,7 +46,8 @@ class Driver:
     - `command`: `argv` in the workspace, output to the log.
     - `patch`: apply the file `GIVEN_PATCH` to the workspace with git.
     - `verify`: the tools, as far as `after` allows side by side; results are reported tool by tool.
-    - `prepare`: the tools one after another, then `/out/env.tar` from the directory that the environ's
+    - `prepare`: the tools one after another, then `/out/env.tar` from the directory that the
+    environ's
       `VSC_ENV_DIR` names (`/env` if unset), in canonical form.
     """
 
@@ -70,9 +78,14 @@ class Capsule:
 
 
 def capsule_from_json(document: dict[str, Any]) -> Capsule:
-    """Read a capsule. Raises ValueError for another protocol version, TypeError or KeyError for another shape."""
+    """Read a capsule.
+
+    Raises ValueError for another protocol version, TypeError or KeyError for another shape.
+    """
     if document.get("protocol") != PROTOCOL_VERSION:
-        raise ValueError(f"capsule protocol {document.get('protocol')!r}; this runner speaks {PROTOCOL_VERSION}")
+        raise ValueError(
+            f"capsule protocol {document.get('protocol')!r}; this runner speaks {PROTOCOL_VERSION}"
+        )
     driver = dict(document["driver"])
     driver["argv"] = tuple(driver.get("argv", ()))
     driver["tools"] = tuple(
@@ -115,11 +128,11 @@ class Result:
 
 # Through the door, HTTP/1.1 on the Unix socket; JSON bodies of at most 1 MiB:
 #   GET  /capsule                the capsule's bytes
-#   POST /chunks                 {"chunks": [{"stream": Stream, "seq": int, "data": base64}]} -> {"next": {stream: int}}
-#                                chunks of a stream are numbered from 0 without gaps; one already known is answered and
-#                                dropped (so the runner resends what it is not sure of), one that leaves a gap is a 409
-#   PUT  /outputs/{name}         the bytes of a declared output -> {"sha256": ..., "size_bytes": ...}; 413 past its limit
-#   CONNECT host:port            egress by the run's allowlist; 403 otherwise, and an audit line either way
+# POST /chunks {"chunks": [{"stream": Stream, "seq": int, "data": base64}]} -> {"next": {stream:
+# int}} chunks of a stream are numbered from 0 without gaps; one already known is answered and
+# dropped (so the runner resends what it is not sure of), one that leaves a gap is a 409 PUT
+# /outputs/{name} the bytes of a declared output -> {"sha256": ..., "size_bytes": ...}; 413 past its
+# limit CONNECT host:port egress by the run's allowlist; 403 otherwise, and an audit line either way
 MAX_CHUNK_BYTES = 64 * 2**10
 
 
@@ -127,8 +140,8 @@ MAX_CHUNK_BYTES = 64 * 2**10
 class TestEvent:
     """One line of the `tests` stream, written by our pytest plugin the moment it happens.
 
-    `collected`: the ids, in batches of at most 200. `started`, `finished`: one test. `session`: pytest's end, with its
-    exit code.
+    `collected`: the ids, in batches of at most 200. `started`, `finished`: one test. `session`:
+    pytest's end, with its exit code.
     """
 
     __test__ = False  # pytest: this is not a test class

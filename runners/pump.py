@@ -1,4 +1,7 @@
-"""Drains the driver's pipes for as long as anybody holds them, so that no writer ever waits; keeps what the caps allow."""
+"""Drains the driver's pipes for as long as anybody holds them, so that no writer ever waits.
+
+Keeps what the caps allow.
+"""
 
 import os
 import selectors
@@ -35,12 +38,17 @@ class CappedLog:
 
 
 class CappedLines:
-    """Keeps whole lines up to `cap` bytes; a reader sees either everything or, as the last line, the words of `marker`.
+    """Keeps whole lines up to `cap` bytes.
 
-    What is kept passes on as it comes, also in the middle of a line: a slow writer's event is not held back.
+    A reader sees either everything or, as the last line, the words of `marker`.
+
+    What is kept passes on as it comes, also in the middle of a line: a slow writer's event is not
+    held back.
     """
 
-    def __init__(self, cap: int, keep: Callable[[bytes], None], marker: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, cap: int, keep: Callable[[bytes], None], marker: Callable[[int], bytes]
+    ) -> None:
         self._room, self._keep, self._marker = max(0, cap - _MARKER_BYTES), keep, marker
         self._line_open = False
         self.dropped = 0

@@ -1,7 +1,8 @@
 """A port of the sandbox's own localhost, byte for byte to the door's Unix socket and back.
 
-One thread of the supervisor, so that the code in the sandbox can neither stop nor replace it: a child process of the same uid
-could be killed, and PID 1 cannot. Connections and buffers are bounded; whoever comes above the bound waits in the backlog.
+One thread of the supervisor, so that the code in the sandbox can neither stop nor replace it: a
+child process of the same uid could be killed, and PID 1 cannot. Connections and buffers are
+bounded; whoever comes above the bound waits in the backlog.
 """
 
 import contextlib
@@ -44,7 +45,9 @@ class Relay(threading.Thread):
             self._selector.register(self._listener, selectors.EVENT_READ)
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the caller has gone, or we are out of descriptors: it may come again
+        with contextlib.suppress(
+            OSError
+        ):  # the caller has gone, or we are out of descriptors: it may come again
             caller, _ = self._listener.accept()
             caller.setblocking(False)
             door = socket.socket(socket.AF_UNIX)
@@ -63,10 +66,17 @@ class Relay(threading.Thread):
 
 
 class _Pair:
-    """Two sockets, each with the bytes that wait for it. A half that is closed for writing stays open for reading."""
+    """Two sockets, each with the bytes that wait for it.
+
+    A half that is closed for writing stays open for reading.
+    """
 
     def __init__(
-        self, relay: Relay, selector: selectors.BaseSelector, caller: socket.socket, door: socket.socket
+        self,
+        relay: Relay,
+        selector: selectors.BaseSelector,
+        caller: socket.socket,
+        door: socket.socket,
     ) -> None:
         self._relay, self._selector = relay, selector
         self._other = {caller: door, door: caller}
@@ -79,7 +89,9 @@ class _Pair:
 
     def ready(self, side: object, events: int) -> None:
         """Move what can be moved."""
-        if self._closed or not isinstance(side, socket.socket):  # closed by an earlier event of the same round
+        if self._closed or not isinstance(
+            side, socket.socket
+        ):  # closed by an earlier event of the same round
             return
         if events & selectors.EVENT_READ and side in self._reading:
             self._read(side)
@@ -107,13 +119,18 @@ class _Pair:
                 del waiting[: side.send(waiting)]
         except BlockingIOError:
             return
-        except OSError:  # it takes no more, yet its last words may still be on their way to the other side
+        except (
+            OSError
+        ):  # it takes no more, yet its last words may still be on their way to the other side
             waiting.clear()
             self._shut.add(side)
             self._reading.discard(self._other[side])
 
     def _watch(self) -> None:
-        """Ask for the events that can lead on; shut what is through; end when both directions are."""
+        """Ask for the events that can lead on; shut what is through.
+
+        End when both directions are.
+        """
         for side, other in self._other.items():
             if other not in self._reading and not self._waiting[side] and side not in self._shut:
                 with contextlib.suppress(OSError):

@@ -24,9 +24,18 @@ from runners.uplink import Echo, Uplink
 if TYPE_CHECKING:
     from runners.relay import Relay
 
-_EXIT_CODE: dict[Outcome, int] = {"exited": 0, "signaled": 0, "deadline": 124, "refused": 125, "terminated": 143}
+_EXIT_CODE: dict[Outcome, int] = {
+    "exited": 0,
+    "signaled": 0,
+    "deadline": 124,
+    "refused": 125,
+    "terminated": 143,
+}
 _TERM_SHARE = 0.6
-"""Part of the grace that the driver gets between TERM and KILL; the rest is for the log's last bytes and the result."""
+"""Part of the grace that the driver gets between TERM and KILL.
+
+The rest is for the log's last bytes and the result.
+"""
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 _REPORT_BYTES = 2**20
 
@@ -92,10 +101,16 @@ class _Supervision:
             raise OSError(f"a relay is asked for and there is no door at {places.door}")
         self._relay = _relay(places) if capsule.relay else None
         self._logs: dict[Stream, CappedLog | CappedLines] = {
-            "stdout": CappedLog(capsule.log_bytes, lambda data: self._carrier.offer("stdout", data)),
-            "stderr": CappedLog(capsule.log_bytes, lambda data: self._carrier.offer("stderr", data)),
+            "stdout": CappedLog(
+                capsule.log_bytes, lambda data: self._carrier.offer("stdout", data)
+            ),
+            "stderr": CappedLog(
+                capsule.log_bytes, lambda data: self._carrier.offer("stderr", data)
+            ),
         }
-        self._tests = CappedLines(capsule.log_bytes, lambda data: self._carrier.offer("tests", data), _missing_events)
+        self._tests = CappedLines(
+            capsule.log_bytes, lambda data: self._carrier.offer("tests", data), _missing_events
+        )
         self._logs["tests"] = self._tests
         self._report = Capture(_REPORT_BYTES)
         self._pump, self._go = self._fork(places)
@@ -120,7 +135,12 @@ class _Supervision:
         if unsent:
             dropped = {f"{stream}.unsent": len(data) for stream, data in unsent.items()}
             _write(
-                outbox, replace(result, dropped_bytes=result.dropped_bytes | dropped, detail=self._with_trouble(result))
+                outbox,
+                replace(
+                    result,
+                    dropped_bytes=result.dropped_bytes | dropped,
+                    detail=self._with_trouble(result),
+                ),
             )
             _last_words(unsent)
         return _EXIT_CODE[result.outcome]
@@ -134,9 +154,20 @@ class _Supervision:
                 os.close(write if name == "go" else read)
             writers = {name: write for name, (_, write) in pipes.items()}
             surroundings = Surroundings(
-                places.workspace, places.patch, places.out, writers["tests"], writers["report"], self._gateway()
+                places.workspace,
+                places.patch,
+                places.out,
+                writers["tests"],
+                writers["report"],
+                self._gateway(),
             )
-            drive(self._capsule.driver, surroundings, writers["stdout"], writers["stderr"], pipes["go"][0])
+            drive(
+                self._capsule.driver,
+                surroundings,
+                writers["stdout"],
+                writers["stderr"],
+                pipes["go"][0],
+            )
         for name, (read, write) in pipes.items():
             os.close(read if name == "go" else write)
         takers = {pipes[name][0]: log for name, log in self._logs.items()}
@@ -151,13 +182,18 @@ class _Supervision:
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
-                return _Ending("deadline", detail=f"the driver did not end within {self._capsule.deadline_s:g} s")
+                return _Ending(
+                    "deadline",
+                    detail=f"the driver did not end within {self._capsule.deadline_s:g} s",
+                )
             caught = signal.sigtimedwait(_WATCHED, left)
             ended, _ = process.reap()
             if self._driver in ended:
                 return _how(ended[self._driver])
             if caught is not None and caught.si_signo != signal.SIGCHLD and _from_outside(caught):
-                return _Ending("terminated", detail=f"asked to end by {signal.Signals(caught.si_signo).name}")
+                return _Ending(
+                    "terminated", detail=f"asked to end by {signal.Signals(caught.si_signo).name}"
+                )
 
     def _end(self, ending: _Ending) -> bool:
         """End every process; those that outlive the driver by their own wish get no grace."""
@@ -166,12 +202,16 @@ class _Supervision:
             term_until = time.monotonic() + self._capsule.grace_s * _TERM_SHARE
             while not process.reap()[1] and (left := term_until - time.monotonic()) > 0:
                 signal.sigtimedwait({signal.SIGCHLD}, left)
-        return process.kill_until_alone(time.monotonic() + max(1.0, self._capsule.grace_s * (1 - _TERM_SHARE)))
+        return process.kill_until_alone(
+            time.monotonic() + max(1.0, self._capsule.grace_s * (1 - _TERM_SHARE))
+        )
 
     def _result(self, ending: _Ending, duration_s: float, *, alone: bool) -> Result:
         tools, words = _read_report(self._report.lines())
         refused = words.get("refused")
-        outcome: Outcome = "refused" if refused is not None and ending.outcome == "exited" else ending.outcome
+        outcome: Outcome = (
+            "refused" if refused is not None and ending.outcome == "exited" else ending.outcome
+        )
         details = [refused, ending.detail or None, words.get("detail")]
         if not alone:
             details.append("a process did not die of SIGKILL in time")

@@ -1,4 +1,7 @@
-"""What a patch may bring into a repository: names, links, sizes. Pure; the rules bind new entries, never what the base has."""
+"""What a patch may bring into a repository: names, links, sizes.
+
+Pure; the rules bind new entries, never what the base has.
+"""
 
 import re
 import unicodedata
@@ -26,17 +29,28 @@ _IGNORABLE = dict.fromkeys(  # code points that HFS+ leaves out when it compares
 )
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _RESERVED = re.compile(
-    r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *([.:].*)?", re.IGNORECASE | re.DOTALL
+    r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *([.:].*)?",
+    re.IGNORECASE | re.DOTALL,
 )
 _NTFS_DOT_GIT = re.compile(r"(\.git|git~[0-9]+)[ .]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
 
-_LITTER_DIRECTORIES = {b"__pycache__", b".pytest_cache", b".mypy_cache", b".ruff_cache", b".hypothesis", b"htmlcov"}
+_LITTER_DIRECTORIES = {
+    b"__pycache__",
+    b".pytest_cache",
+    b".mypy_cache",
+    b".ruff_cache",
+    b".hypothesis",
+    b"htmlcov",
+}
 _LITTER_FILES = re.compile(rb".*\.py[co]|\.coverage(\..*)?|\.DS_Store", re.DOTALL)
 _EGG_INFO = re.compile(rb".*\.egg-info", re.DOTALL)
 
 
 def components(path: bytes) -> tuple[bytes, ...]:
-    """The names that make up a relative path. Raises ValueError for a path that no tree of ours can hold."""
+    """The names that make up a relative path.
+
+    Raises ValueError for a path that no tree of ours can hold.
+    """
     names = tuple(path.split(b"/"))
     if not path or b"\0" in path or any(name in (b"", b".", b"..") for name in names):
         raise ValueError(f"{path!r} is not a plain relative path")
@@ -61,7 +75,10 @@ def is_dot_git(name: bytes) -> bool:
 
 
 def is_litter(path: bytes) -> bool:
-    """Whether tools leave this behind in any repository; never taken as new (what the base tracks is always looked at)."""
+    """Whether tools leave this behind in any repository.
+
+    Never taken as new (what the base tracks is always looked at).
+    """
     *directories, name = path.split(b"/")
     if any(part in _LITTER_DIRECTORIES or _EGG_INFO.fullmatch(part) for part in directories):
         return True
@@ -74,7 +91,10 @@ def is_litter_directory(name: bytes) -> bool:
 
 
 def refused_name(path: bytes, limits: PatchLimits) -> str | None:
-    """Why a new path may not be; None: it may. Newlines, quotes, backslashes, leading dashes and bad UTF-8 may."""
+    """Why a new path may not be; None: it may.
+
+    Newlines, quotes, backslashes, leading dashes and bad UTF-8 may.
+    """
     try:
         names = components(path)
     except ValueError as error:
@@ -95,7 +115,8 @@ def refused_name(path: bytes, limits: PatchLimits) -> str | None:
 def refused_link(path: bytes, target: bytes) -> str | None:
     """Why a new symbolic link may not be; None: it may.
 
-    `..` is allowed at the target's start only, so that each step is known: behind another link it could lead anywhere.
+    `..` is allowed at the target's start only, so that each step is known: behind another link it
+    could lead anywhere.
     """
     names = [name for name in target.split(b"/") if name not in (b"", b".")]
     ups = next((index for index, name in enumerate(names) if name != b".."), len(names))
@@ -120,10 +141,13 @@ def fold(path: bytes) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
-def twins(directories: Mapping[bytes, Collection[bytes]], added: Iterable[bytes]) -> dict[bytes, bytes]:
+def twins(
+    directories: Mapping[bytes, Collection[bytes]], added: Iterable[bytes]
+) -> dict[bytes, bytes]:
     """New paths that some file system cannot tell from another path: new path -> the other one.
 
-    `directories` holds, for each directory above an added path, the names that the new tree has there.
+    `directories` holds, for each directory above an added path, the names that the new tree has
+    there.
     """
     spellings: dict[bytes, dict[str, list[bytes]]] = {}
     found: dict[bytes, bytes] = {}

@@ -1,6 +1,7 @@
 """Log chunks and test events through the door: numbered, acknowledged, sent again until the door has them.
 
-Memory is bounded by the callers' caps: what is offered was counted before. Nothing here can delay the end past `close(until)`.
+Memory is bounded by the callers' caps: what is offered was counted before. Nothing here can delay
+the end past `close(until)`.
 """
 
 import base64
@@ -34,7 +35,10 @@ class Chunk:
 
 
 class DoorAway(Exception):
-    """Nobody answered, or not sensibly; the control plane may be starting again. Send again later."""
+    """Nobody answered, or not sensibly; the control plane may be starting again.
+
+    Send again later.
+    """
 
 
 class StreamFull(Exception):
@@ -70,7 +74,10 @@ class Uplink(threading.Thread):
             self._changed.notify()
 
     def close(self, until: float) -> dict[Stream, bytes]:
-        """Send the rest, at the latest until `until` (monotonic seconds); what could not be sent comes back."""
+        """Send the rest, at the latest until `until` (monotonic seconds).
+
+        What could not be sent comes back.
+        """
         with self._changed:
             self._closing, self._gives_up = True, until
             self._changed.notify()
@@ -106,14 +113,21 @@ class Uplink(threading.Thread):
     def _batch(self) -> list[Chunk]:
         """The next chunks to send, the oldest first; empty when closed and all is sent."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or self._unacknowledged or any(self._waiting.values()))
+            self._changed.wait_for(
+                lambda: self._closing or self._unacknowledged or any(self._waiting.values())
+            )
             if not self._closing and not self._unacknowledged:
-                self._changed.wait_for(lambda: self._closing, _GATHER_S)  # let a line or two more come along
+                self._changed.wait_for(
+                    lambda: self._closing, _GATHER_S
+                )  # let a line or two more come along
             self._cut()
             return list(self._unacknowledged)[: self._batch_chunks]
 
     def _cut(self) -> None:
-        """Number what waits, as far as the next batch needs it; a number once given is never given to other bytes."""
+        """Number what waits, as far as the next batch needs it.
+
+        A number once given is never given to other bytes.
+        """
         for stream, data in self._waiting.items():
             while data and len(self._unacknowledged) < _BATCH_CHUNKS:
                 seq = self._next_seq.get(stream, 0)
@@ -128,7 +142,9 @@ class Uplink(threading.Thread):
             return
         full = batch[0].stream
         with self._changed:
-            self._given_up[full] = bytearray().join(c.data for c in self._unacknowledged if c.stream == full)
+            self._given_up[full] = bytearray().join(
+                c.data for c in self._unacknowledged if c.stream == full
+            )
             self._given_up[full] += self._waiting.pop(full, b"")
             self._unacknowledged = deque(c for c in self._unacknowledged if c.stream != full)
         self._batch_chunks = _BATCH_CHUNKS
@@ -143,14 +159,19 @@ class Uplink(threading.Thread):
                     raise DoorRefuses(
                         f"the door lost chunks of {stream}: it awaits {awaited[stream]}, {seq} is the oldest kept"
                     )
-            kept = deque(chunk for chunk in self._unacknowledged if chunk.seq >= awaited.get(chunk.stream, 0))
+            kept = deque(
+                chunk for chunk in self._unacknowledged if chunk.seq >= awaited.get(chunk.stream, 0)
+            )
             if len(kept) == len(self._unacknowledged):
                 raise DoorAway  # an answer that acknowledges nothing: later, not in a tight loop
             self._unacknowledged = kept
 
 
 class Echo(threading.Thread):
-    """The way without a door: the driver's output goes to our own, for the engine's log to keep. Test events have no place there."""
+    """The way without a door: the driver's output goes to our own, for the engine's log to keep.
+
+    Test events have no place there.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="echo", daemon=True)
@@ -194,8 +215,13 @@ class Echo(threading.Thread):
 
 
 def _post(door: str, batch: list[Chunk]) -> dict[str, int]:
-    """Send one batch; the numbers that the door awaits next. Raises DoorAway, StreamFull or DoorRefuses."""
-    chunks = [{"stream": c.stream, "seq": c.seq, "data": base64.b64encode(c.data).decode()} for c in batch]
+    """Send one batch; the numbers that the door awaits next.
+
+    Raises DoorAway, StreamFull or DoorRefuses.
+    """
+    chunks = [
+        {"stream": c.stream, "seq": c.seq, "data": base64.b64encode(c.data).decode()} for c in batch
+    ]
     status, body = _exchange(door, json.dumps({"chunks": chunks}).encode())
     if status >= 500 or status in _RETRY:
         raise DoorAway
@@ -208,7 +234,10 @@ def _post(door: str, batch: list[Chunk]) -> dict[str, int]:
 
 
 def _exchange(door: str, body: bytes) -> tuple[int, bytes]:
-    """One request, one connection. By hand: the library's HTTP client brings TLS and mail along, a third of a sandbox's start."""
+    """One request, one connection.
+
+    By hand: the library's HTTP client brings TLS and mail along, a third of a sandbox's start.
+    """
     head = (
         "POST /chunks HTTP/1.1\r\nHost: door\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -218,7 +247,9 @@ def _exchange(door: str, body: bytes) -> tuple[int, bytes]:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_ANSWER_S)
             connection.connect(door)
-            with contextlib.suppress(BrokenPipeError):  # it may have answered before it has read everything
+            with contextlib.suppress(
+                BrokenPipeError
+            ):  # it may have answered before it has read everything
                 connection.sendall(head.encode() + body)
             while len(answer) < _ANSWER_BYTES and (data := connection.recv(_ANSWER_BYTES)):
                 answer += data
@@ -231,7 +262,9 @@ def _parse(answer: bytes) -> tuple[int, bytes]:
     """Status and body. Raises DoorAway for an answer that is cut short or not one."""
     head, _, body = answer.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
     try:
         version, status = first.split(" ")[:2]
         length = int(headers["content-length"])

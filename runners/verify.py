@@ -25,14 +25,18 @@ _READ_BYTES = 256 * 2**10
 
 
 def verify(tools: Sequence[ToolRun], surroundings: Surroundings) -> int:
-    """Run all of `tools`, whatever their exit codes: they are evidence, and judged elsewhere. 0 when the plan was executed."""
+    """Run all of `tools`, whatever their exit codes: they are evidence, and judged elsewhere.
+
+    0 when the plan was executed.
+    """
     run_plan(tools, surroundings)
     return 0
 
 
 def run_plan(tools: Sequence[ToolRun], surroundings: Surroundings) -> list[ToolResult]:
     """How each tool ended, in the order of their ends; each is reported the moment it ends."""
-    process.adopt_orphans()  # so that what a tool leaves behind is found below us, and ended with it
+    # so that what a tool leaves behind is found below us, and ended with it
+    process.adopt_orphans()
     return list(_Plan(tools, surroundings).execute())
 
 
@@ -63,7 +67,8 @@ class _Running:
             view = memoryview(kept)
             while view:
                 view = view[os.write(self.file, view) :]
-        except OSError as error:  # the disk is full: the tool still runs to its end, and its output counts as cut
+        # the disk is full: the tool still runs to its end, and its output counts as cut
+        except OSError as error:
             self.detail, self.truncated = f"cannot write {self.tool.stdout}: {error.strerror}", True
             os.close(self.file)
             self.file = None
@@ -77,7 +82,15 @@ class _Running:
         if self.timed_out:
             detail, code = f"did not end within {self.tool.timeout_s:g} s", None
         duration_s = round(self.ended - self.started, 3)
-        return ToolResult(self.tool.name, code, self.timed_out, duration_s, self.output_bytes, self.truncated, detail)
+        return ToolResult(
+            self.tool.name,
+            code,
+            self.timed_out,
+            duration_s,
+            self.output_bytes,
+            self.truncated,
+            detail,
+        )
 
 
 class _Plan:
@@ -118,7 +131,9 @@ class _Plan:
         for run in self._running:
             if run.process is not None and run.status is None and run.process.pid in ended:
                 run.status, run.ended = ended[run.process.pid], time.monotonic()
-                run.process.returncode = os.waitstatus_to_exitcode(run.status)  # we have waited for it
+                run.process.returncode = os.waitstatus_to_exitcode(
+                    run.status
+                )  # we have waited for it
                 _signal_group(run, signal.SIGKILL)
             self._hurry(run)
 
@@ -161,7 +176,9 @@ class _Plan:
             return True
         if run.status is None:
             return False
-        if len(self._running) == 1:  # nobody else's: what still lives below us is what this tool left behind
+        if (
+            len(self._running) == 1
+        ):  # nobody else's: what still lives below us is what this tool left behind
             _kill_strays()
         return run.pipe is None or time.monotonic() >= run.ended + _LINGER_S
 

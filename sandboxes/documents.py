@@ -5,7 +5,17 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sandboxes.spec import Artifact, Ended, Input, Limits, Output, SandboxOutcome, SandboxSpec, Usage, Workspace
+from sandboxes.spec import (
+    Artifact,
+    Ended,
+    Input,
+    Limits,
+    Output,
+    SandboxOutcome,
+    SandboxSpec,
+    Usage,
+    Workspace,
+)
 
 
 def spec_to_json(spec: SandboxSpec) -> dict[str, Any]:

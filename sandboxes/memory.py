@@ -1,10 +1,11 @@
 """Sandboxes as plain processes, for tests and demos: the same contract without an engine, and **without isolation**.
 
-The command runs as the user of this process, on this machine's files, network and clock. The paths `/workspace`, `/out`,
-`/vsc`, `/env` and `/run/vsc` are directories of the sandbox's own; they are written into arguments and environment in
-place of the names, and nothing stops a command from going elsewhere. What is held: the deadline, the end of every process,
-outputs and their limits, names. What is not: memory, CPU, processes, disk, read-only mounts, users, the network, and
-adoption, since a sandbox ends with the process that launched it.
+The command runs as the user of this process, on this machine's files, network and clock. The paths
+`/workspace`, `/out`, `/vsc`, `/env` and `/run/vsc` are directories of the sandbox's own; they are
+written into arguments and environment in place of the names, and nothing stops a command from going
+elsewhere. What is held: the deadline, the end of every process, outputs and their limits, names.
+What is not: memory, CPU, processes, disk, read-only mounts, users, the network, and adoption, since
+a sandbox ends with the process that launched it.
 """
 
 import asyncio
@@ -43,7 +44,10 @@ class _Sandbox:
 
 
 class MemoryProvider:
-    """Sandboxes of one installation, in this process only. `images` are the identities that it pretends to have."""
+    """Sandboxes of one installation, in this process only.
+
+    `images` are the identities that it pretends to have.
+    """
 
     def __init__(
         self,
@@ -64,7 +68,9 @@ class MemoryProvider:
         """Start the process, or find it started (`SandboxProvider.launch`)."""
         name = SandboxName.parse(spec.name)
         if name is None or name.install != self._install:
-            raise SandboxStartFailed(spec.image, f"{spec.name!r} is no sandbox name of installation {self._install!r}")
+            raise SandboxStartFailed(
+                spec.image, f"{spec.name!r} is no sandbox name of installation {self._install!r}"
+            )
         async with self._launching:
             if known := self._by_name.get(spec.name):
                 if known.spec.fingerprint() != spec.fingerprint():
@@ -87,7 +93,9 @@ class MemoryProvider:
         """Wait for the end, then take what is left (`SandboxProvider.wait`)."""
         found = self._find(sandbox)
         if found is None or found.end is None:
-            return SandboxOutcome(ended=Ended.LOST, exit_code=None, detail="no sandbox of this process has this id")
+            return SandboxOutcome(
+                ended=Ended.LOST, exit_code=None, detail="no sandbox of this process has this id"
+            )
         return await asyncio.shield(found.end)
 
     async def terminate(self, sandbox: SandboxId, grace_s: float) -> None:
@@ -95,7 +103,10 @@ class MemoryProvider:
         found = self._find(sandbox)
         if found is None or found.process.returncode is not None:
             return
-        found.ending = found.ending or (Ended.TERMINATED, f"asked to stop, with {grace_s:g} s of grace")
+        found.ending = found.ending or (
+            Ended.TERMINATED,
+            f"asked to stop, with {grace_s:g} s of grace",
+        )
         _signal(found, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(found.process.wait()), grace_s)
@@ -110,14 +121,17 @@ class MemoryProvider:
         await asyncio.to_thread(_kill_all, found.spec.name)
         if found.end is not None:
             await asyncio.wait({found.end})
-            found.end.cancelled() or found.end.exception()  # its failure is the waiter's, if there is one
+            # its failure is the waiter's, if there is one
+            found.end.cancelled() or found.end.exception()
         await asyncio.to_thread(_remove, found.root)
         self._by_name.pop(found.spec.name, None)
 
     async def owned(self) -> AsyncIterator[SandboxSummary]:
         """Every sandbox that was launched and not destroyed."""
         for one in list(self._by_name.values()):
-            yield SandboxSummary(one.id, one.spec.name, one.spec.fingerprint(), one.process.returncode is None)
+            yield SandboxSummary(
+                one.id, one.spec.name, one.spec.fingerprint(), one.process.returncode is None
+            )
 
     def door(self, name: str) -> Path:
         """The directory that the sandbox of that name has for `/run/vsc`, made if need be."""
@@ -133,13 +147,17 @@ class MemoryProvider:
         (root / "vsc").mkdir()
         (root / "collected").mkdir()
         if spec.workspace:
-            shutil.copytree(self._depot.tree(spec.workspace.base), root / "workspace", symlinks=True)
+            shutil.copytree(
+                self._depot.tree(spec.workspace.base), root / "workspace", symlinks=True
+            )
             if spec.workspace.delta:
                 with self._depot.open(spec.workspace.delta) as delta:
                     try:
                         self._apply(delta, root / "workspace", os.getuid())
                     except ValueError as error:
-                        raise SandboxStartFailed(spec.image, f"the delta does not fit its base: {error}") from error
+                        raise SandboxStartFailed(
+                            spec.image, f"the delta does not fit its base: {error}"
+                        ) from error
         if spec.environment:
             (root / "env").symlink_to(self._depot.tree(spec.environment))
         if spec.door:
@@ -161,7 +179,11 @@ class MemoryProvider:
 
     async def _start(self, root: Path, spec: SandboxSpec) -> _Sandbox:
         (root / "tmp").mkdir()
-        fixed = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(root / "tmp"), "LANG": "C.UTF-8"}
+        fixed = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(root / "tmp"),
+            "LANG": "C.UTF-8",
+        }
         environ: Mapping[str, str] = {
             **fixed,
             **{name: _outside(value, root) for name, value in spec.environ.items()},
@@ -179,17 +201,28 @@ class MemoryProvider:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise SandboxStartFailed(spec.image, f"the command does not start: {error}") from error
-        identity = hashlib.sha256(f"{spec.name} {process.pid} {time.monotonic_ns()}".encode()).hexdigest()
+                raise SandboxStartFailed(
+                    spec.image, f"the command does not start: {error}"
+                ) from error
+        identity = hashlib.sha256(
+            f"{spec.name} {process.pid} {time.monotonic_ns()}".encode()
+        ).hexdigest()
         return _Sandbox(SandboxId(identity), spec, root, process, datetime.now(UTC))
 
     async def _until_end(self, sandbox: _Sandbox) -> SandboxOutcome:
         try:
-            await asyncio.wait_for(asyncio.shield(sandbox.process.wait()), sandbox.spec.limits.backstop_s)
+            await asyncio.wait_for(
+                asyncio.shield(sandbox.process.wait()), sandbox.spec.limits.backstop_s
+            )
         except TimeoutError:
             backstop_s = sandbox.spec.limits.backstop_s
-            sandbox.ending = sandbox.ending or (Ended.DEADLINE, f"alive {backstop_s:g} s after its start")
-        await asyncio.to_thread(_kill_all, sandbox.spec.name)  # a daemon in a session of its own, too
+            sandbox.ending = sandbox.ending or (
+                Ended.DEADLINE,
+                f"alive {backstop_s:g} s after its start",
+            )
+        await asyncio.to_thread(
+            _kill_all, sandbox.spec.name
+        )  # a daemon in a session of its own, too
         code = await sandbox.process.wait()
         finished_at = datetime.now(UTC)
         remains = await asyncio.to_thread(self._remains, sandbox)
@@ -235,7 +268,9 @@ def _kill_all(name: str) -> None:
     mark = f"{_MARK}={name}".encode()
     ends_at = time.monotonic() + _KILL_WITHIN_S
     while time.monotonic() < ends_at:
-        alive = [pid for pid in Path("/proc").iterdir() if pid.name.isdigit() and _is_marked(pid, mark)]
+        alive = [
+            pid for pid in Path("/proc").iterdir() if pid.name.isdigit() and _is_marked(pid, mark)
+        ]
         if not alive:
             return
         for pid in alive:

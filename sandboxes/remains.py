@@ -12,7 +12,10 @@ from sandboxes.ports import Collect, Depot
 from sandboxes.spec import Artifact, Output
 
 COLLECT = "(collect)"
-"""Under this name a failed collection stands among the refused outputs; it is no file name that an output may have."""
+"""Under this name a failed collection stands among the refused outputs.
+
+It is no file name that an output may have.
+"""
 
 _KINDS = {
     stat.S_IFLNK: "a link",
@@ -34,7 +37,9 @@ class Remains:
 
 
 def take_outputs(out: Path, wanted: Iterable[Output], depot: Depot, remains: Remains) -> None:
-    """Put the wanted files of `out` into the depot. Only plain files, never through a link, never more than the limit.
+    """Put the wanted files of `out` into the depot.
+
+    Only plain files, never through a link, never more than the limit.
 
     A file that is not there is in neither list. The sandbox must be dead.
     """
@@ -59,8 +64,8 @@ def collect_tree(
 ) -> None:
     """Run the collector and put the files it made into the depot.
 
-    A tree so hostile that the collector gives up is the sandbox's doing and goes on record; a collector that lacks a blob is
-    the platform's trouble and is raised, to be tried again.
+    A tree so hostile that the collector gives up is the sandbox's doing and goes on record; a
+    collector that lacks a blob is the platform's trouble and is raised, to be tried again.
     """
     into.mkdir(exist_ok=True)
     try:
@@ -83,7 +88,9 @@ def collect_tree(
 def _take(out: int, output: Output, depot: Depot, remains: Remains) -> None:
     try:
         # O_NONBLOCK: opening a fifo must not wait for a writer.
-        handle = os.open(output.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=out)
+        handle = os.open(
+            output.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=out
+        )
     except FileNotFoundError:
         return
     except OSError as error:

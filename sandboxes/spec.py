@@ -9,7 +9,10 @@ from enum import StrEnum
 from typing import NewType
 
 SandboxId = NewType("SandboxId", str)
-"""The engine's own name for one sandbox (a container id, a Job's UID); never reused, so acting on it fences."""
+"""The engine's own name for one sandbox (a container id, a Job's UID).
+
+Never reused, so acting on it fences.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,9 @@ class Input:
 class Workspace:
     """The repository: a shared read-only tree, a delta over it, and what its remains are compared with.
 
-    `base` names a tree of the depot; `delta` is the blob that turns it into the tree wanted (none: as it is). `against`
-    is handed to the injected collector when the sandbox is dead; None means that nobody wants the remains.
+    `base` names a tree of the depot; `delta` is the blob that turns it into the tree wanted (none:
+    as it is). `against` is handed to the injected collector when the sandbox is dead; None means
+    that nobody wants the remains.
     """
 
     base: str
@@ -58,7 +62,10 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file that the command may leave in `/out`. Larger than `max_bytes`, or not a plain file: refused, with the reason."""
+    """A file that the command may leave in `/out`.
+
+    Larger than `max_bytes`, or not a plain file: refused, with the reason.
+    """
 
     name: str
     max_bytes: int
@@ -83,11 +90,17 @@ class SandboxSpec:
     door: bool = False
     """Whether the sandbox has its socket at `/run/vsc/door.sock`."""
     egress: tuple[str, ...] = ()
-    """`host:port` that whoever serves the door lets through; no provider opens any other way out."""
+    """`host:port` that whoever serves the door lets through.
+
+    No provider opens any other way out.
+    """
     runtime_class: str | None = None
 
     def fingerprint(self) -> str:
-        """sha256 of every field; a sandbox of the same name and another fingerprint is never adopted."""
+        """sha256 of every field.
+
+        A sandbox of the same name and another fingerprint is never adopted.
+        """
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
@@ -124,7 +137,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class SandboxOutcome:
-    """How a sandbox ended, and what it left. `collected` are the files that the injected collector made."""
+    """How a sandbox ended, and what it left.
+
+    `collected` are the files that the injected collector made.
+    """
 
     ended: Ended
     exit_code: int | None

@@ -43,8 +43,12 @@ def _renamed(url: str, database: str) -> str:
 
 @pytest.fixture(scope="session")
 async def postgres_url():
-    """A throw-away server of this worker alone; its database `vsc` is migrated and stays empty: the template of others."""
-    # Not pytest's own directory: root's is closed, and the server runs as another user. And a socket's path is short.
+    """A throw-away server of this worker alone.
+
+    Its database `vsc` is migrated and stays empty: the template of others.
+    """
+    # Not pytest's own directory: root's is closed, and the server runs as another user. And a
+    # socket's path is short.
     home = _home()
     try:
         async with embedded(home, durable=False) as url:
@@ -58,7 +62,9 @@ async def postgres_url():
 async def database(postgres_url):
     """The URL of a fresh database with the newest schema, for tests that commit."""
     name = f"t_{os.getpid()}_{secrets.token_hex(6)}"
-    await asyncio.to_thread(_administer, postgres_url, f"CREATE DATABASE {name} TEMPLATE vsc STRATEGY file_copy")
+    await asyncio.to_thread(
+        _administer, postgres_url, f"CREATE DATABASE {name} TEMPLATE vsc STRATEGY file_copy"
+    )
     yield _renamed(postgres_url, name)
     await asyncio.to_thread(_administer, postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -82,7 +88,10 @@ async def _shared_engine(postgres_url):
 
 @pytest.fixture
 async def session(_shared_engine):
-    """A session whose transaction is rolled back after the test; a commit inside ends a savepoint only."""
+    """A session whose transaction is rolled back after the test.
+
+    A commit inside ends a savepoint only.
+    """
     async with _shared_engine.connect() as connection:
         transaction = await connection.begin()
         async with AsyncSession(

@@ -25,9 +25,13 @@ class Agent(Base):
     key: Mapped[str] = mapped_column(unique=True)
     role: Mapped[Role] = mapped_column(enum_of(Role, "role"))
     specialization: Mapped[str | None]
-    status: Mapped[AgentStatus] = mapped_column(enum_of(AgentStatus, "status"), default=AgentStatus.IDLE)
+    status: Mapped[AgentStatus] = mapped_column(
+        enum_of(AgentStatus, "status"), default=AgentStatus.IDLE
+    )
     model_config: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    total_cost_incurred: Mapped[Decimal] = mapped_column(Numeric(14, 6), default=Decimal(0), server_default="0")
+    total_cost_incurred: Mapped[Decimal] = mapped_column(
+        Numeric(14, 6), default=Decimal(0), server_default="0"
+    )
     intervention_count: Mapped[int] = mapped_column(default=0, server_default="0")
     reports_to: Mapped[UUID | None] = mapped_column(ForeignKey("agents.id"), index=True)
     created_at: Mapped[CreatedAt]

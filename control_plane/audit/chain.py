@@ -37,7 +37,10 @@ def line_sha256(
 
 
 def broken_at(lines: Iterable[AuditLine]) -> int | None:
-    """The number of the first line, in order from 1, that does not follow from those before it; None: all do."""
+    """The number of the first line, in order from 1, that does not follow from those before it.
+
+    None: all do.
+    """
     previous: str | None = None
     for n, line in enumerate(lines, start=1):
         expected = line_sha256(

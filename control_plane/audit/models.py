@@ -13,7 +13,8 @@ from control_plane.db.base import Base, Key, sha256_check
 class AuditLine(Base):
     """One decision. `chain` is the task (of a shared run: the run).
 
-    `sha256` covers every other field and `previous_sha256`, so a line cannot be changed, dropped or slipped in unseen.
+    `sha256` covers every other field and `previous_sha256`, so a line cannot be changed, dropped or
+    slipped in unseen.
     """
 
     __tablename__ = "audit_log"

@@ -14,19 +14,29 @@ from control_plane.db.storable import storable_facts, storable_text
 
 
 async def append_line(
-    session: AsyncSession, *, chain: UUID, actor: str, action: str, subject: str, facts: Mapping[str, Any] | None = None
+    session: AsyncSession,
+    *,
+    chain: UUID,
+    actor: str,
+    action: str,
+    subject: str,
+    facts: Mapping[str, Any] | None = None,
 ) -> AuditLine:
     """Add the next line of `chain`.
 
-    The chain is locked until the transaction ends. Lock rows before it (runs, then tasks), never after: one order, no
-    deadlock.
+    The chain is locked until the transaction ends. Lock rows before it (runs, then tasks), never
+    after: one order, no deadlock.
     """
     await session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:chain, 0))"), {"chain": f"audit:{chain}"}
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:chain, 0))"),
+        {"chain": f"audit:{chain}"},
     )
     last = (
         await session.execute(
-            select(AuditLine.n, AuditLine.sha256).where(AuditLine.chain == chain).order_by(AuditLine.n.desc()).limit(1)
+            select(AuditLine.n, AuditLine.sha256)
+            .where(AuditLine.chain == chain)
+            .order_by(AuditLine.n.desc())
+            .limit(1)
         )
     ).one_or_none()
     at: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
@@ -55,6 +65,11 @@ async def broken_chains(session: AsyncSession, newest: int) -> dict[UUID, int]:
 
 
 async def first_broken_line(session: AsyncSession, chain: UUID) -> int | None:
-    """The number of the first line of `chain` that does not follow from those before it; None: the chain is whole."""
-    lines = await session.scalars(select(AuditLine).where(AuditLine.chain == chain).order_by(AuditLine.n))
+    """The number of the first line of `chain` that does not follow from those before it.
+
+    None: the chain is whole.
+    """
+    lines = await session.scalars(
+        select(AuditLine).where(AuditLine.chain == chain).order_by(AuditLine.n)
+    )
     return broken_at(lines.all())

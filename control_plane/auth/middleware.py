@@ -39,6 +39,11 @@ def _bearer(scope: Scope) -> str | None:
     if len(fields) != 1:
         return None
     scheme, _, token = fields[0].partition(b" ")
-    if scheme.lower() != b"bearer" or not token.isascii() or not 16 <= len(token) <= 200 or b"\x00" in token:
+    if (
+        scheme.lower() != b"bearer"
+        or not token.isascii()
+        or not 16 <= len(token) <= 200
+        or b"\x00" in token
+    ):
         return None
     return str(token.decode("ascii"))

@@ -18,7 +18,9 @@ from control_plane.db.base import new_id
 
 LOCAL_NAME = "local"
 _PREFIX = "vsc_"
-_USED_EVERY = timedelta(minutes=1)  # `last_used_at` is for people; a write per request would be for nobody
+_USED_EVERY = timedelta(
+    minutes=1
+)  # `last_used_at` is for people; a write per request would be for nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,16 @@ async def issue(session: AsyncSession, name: str, expires_at: datetime | None = 
     """A new token for `name`; an older one of that name stops working."""
     token = _PREFIX + secrets.token_urlsafe(32)
     row = {"id": new_id(), "name": name, "token_sha256": hash_of(token), "expires_at": expires_at}
-    fresh = {"token_sha256": hash_of(token), "expires_at": expires_at, "revoked_at": None, "created_at": func.now()}
+    fresh = {
+        "token_sha256": hash_of(token),
+        "expires_at": expires_at,
+        "revoked_at": None,
+        "created_at": func.now(),
+    }
     await session.execute(
-        insert(ApiToken).values(row).on_conflict_do_update(index_elements=[ApiToken.name], set_=fresh)
+        insert(ApiToken)
+        .values(row)
+        .on_conflict_do_update(index_elements=[ApiToken.name], set_=fresh)
     )
     return token
 
@@ -61,12 +70,17 @@ async def authenticate(session: AsyncSession, token: str) -> Operator | None:
     if row is None:
         return None
     stale = or_(ApiToken.last_used_at.is_(None), ApiToken.last_used_at < func.now() - _USED_EVERY)
-    await session.execute(update(ApiToken).where(ApiToken.id == row.id, stale).values(last_used_at=func.now()))
+    await session.execute(
+        update(ApiToken).where(ApiToken.id == row.id, stale).values(last_used_at=func.now())
+    )
     return Operator(row.name)
 
 
 async def ensure_local_token(session: AsyncSession, home: Path) -> Path:
-    """The file with a token that works, mode 0600; a token that was revoked or lost is made anew."""
+    """The file with a token that works, mode 0600.
+
+    A token that was revoked or lost is made anew.
+    """
     path = token_file(home)
     with contextlib.suppress(OSError):
         known = (await asyncio.to_thread(path.read_text)).strip()

@@ -31,7 +31,9 @@ class LocalDepot:
         found = _KEY.fullmatch(key)
         root = self._trees.get(found[1]) if found else None
         if found is None or root is None:
-            raise BlobMissing(f"{key!r} is not the key of a tree; known kinds: {', '.join(sorted(self._trees))}")
+            raise BlobMissing(
+                f"{key!r} is not the key of a tree; known kinds: {', '.join(sorted(self._trees))}"
+            )
         path = root / found[2][1:]
         if not path.is_dir():
             raise BlobMissing(f"no tree {key}")

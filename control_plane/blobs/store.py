@@ -16,7 +16,10 @@ _CHUNK_BYTES = 1 << 20
 
 
 class BlobDamaged(BlobMissing):
-    """The bytes under this name are not the ones that were put there; whoever names them must make them again."""
+    """The bytes under this name are not the ones that were put there.
+
+    Whoever names them must make them again.
+    """
 
 
 class BlobStore:
@@ -28,7 +31,9 @@ class BlobStore:
 
     def put(self, source: BinaryIO, max_bytes: int) -> Artifact:
         """Keep the bytes of `source`. Raises TooLarge past `max_bytes`, with nothing kept."""
-        with tempfile.NamedTemporaryFile(dir=self._root, prefix=".new-", delete=False) as file:  # mode 0600
+        with tempfile.NamedTemporaryFile(
+            dir=self._root, prefix=".new-", delete=False
+        ) as file:  # mode 0600
             partial = Path(file.name)
             try:
                 sha256, size_bytes = _copy(source, file, max_bytes)
@@ -59,7 +64,9 @@ class BlobStore:
         """All the bytes, checked. Raises BlobMissing, or TooLarge past `max_bytes`."""
         size_bytes = self.path(sha256).stat().st_size
         if size_bytes > max_bytes:
-            raise TooLarge(f"blob {sha256} has {size_bytes} bytes, more than the {max_bytes} asked for")
+            raise TooLarge(
+                f"blob {sha256} has {size_bytes} bytes, more than the {max_bytes} asked for"
+            )
         with self.open(sha256) as file:
             return file.read()
 
@@ -86,7 +93,9 @@ class _Checked(io.RawIOBase):
         if count:
             self._hash.update(memoryview(buffer)[:count])
         elif self._hash.hexdigest() != self._expected:
-            raise BlobDamaged(f"blob {self._expected} holds other bytes than its name says; put it there again")
+            raise BlobDamaged(
+                f"blob {self._expected} holds other bytes than its name says; put it there again"
+            )
         return count
 
     def close(self) -> None:

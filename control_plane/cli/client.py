@@ -1,4 +1,7 @@
-"""The operator API as calls; the same for a server on a port and for an application in this process."""
+"""The operator API as calls.
+
+The same for a server on a port and for an application in this process.
+"""
 
 import asyncio
 import json
@@ -33,7 +36,9 @@ class Client:
         """The bytes as they are. Raises ServerError."""
         return (await self._send("GET", path)).content
 
-    async def post(self, path: str, document: Mapping[str, Any] | None = None, **headers: str) -> Document:
+    async def post(
+        self, path: str, document: Mapping[str, Any] | None = None, **headers: str
+    ) -> Document:
         """Send a document and get one. Raises ServerError."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self._call("POST", path, json=document, headers=named)
@@ -43,11 +48,16 @@ class Client:
         return str((await self._call("POST", "/v1/blobs", content=data))["sha256"])
 
     async def events(self, run_id: str) -> AsyncIterator[Document]:
-        """A run's events from the first to the last. A control plane that starts again meanwhile is waited for."""
+        """A run's events from the first to the last.
+
+        A control plane that starts again meanwhile is waited for.
+        """
         after, failures = 0, 0
         while True:
             try:
-                page = await self.get(f"/v1/runs/{run_id}/events", after=after, wait_s=_EVENT_WAIT_S)
+                page = await self.get(
+                    f"/v1/runs/{run_id}/events", after=after, wait_s=_EVENT_WAIT_S
+                )
             except ServerError as error:
                 failures += 1
                 if error.kind not in ("unreachable", "database_unavailable") or failures > _RETRIES:
@@ -65,7 +75,9 @@ class Client:
         """Records of a run's log; the last one says `"end": true`."""
         path = f"/v1/runs/{run_id}/logs"
         try:
-            async with self._http.stream("GET", path, params=_given(query), timeout=None) as response:
+            async with self._http.stream(
+                "GET", path, params=_given(query), timeout=None
+            ) as response:
                 if response.status_code != httpx.codes.OK:
                     await response.aread()
                     raise _refusal(response)
@@ -109,4 +121,7 @@ def _refusal(response: httpx.Response) -> ServerError:
 
 def _unreachable(http: httpx.AsyncClient, error: httpx.HTTPError) -> ServerError:
     why = str(error) or type(error).__name__
-    return ServerError("unreachable", f"no control plane answers at {http.base_url} ({why}); start one with `vsc up`")
+    return ServerError(
+        "unreachable",
+        f"no control plane answers at {http.base_url} ({why}); start one with `vsc up`",
+    )

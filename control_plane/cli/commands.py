@@ -1,4 +1,7 @@
-"""What the commands do. `main.py` names them and their options; this module is imported when one of them runs."""
+"""What the commands do.
+
+`main.py` names them and their options; this module is imported when one of them runs.
+"""
 
 import asyncio
 import contextlib
@@ -21,8 +24,22 @@ from rich.text import Text
 from control_plane.auth.service import ensure_local_token
 from control_plane.cli import doctor, papers, worktree
 from control_plane.cli.client import Client
-from control_plane.cli.connect import Connection, address_file, connected, make_home, platform_errors, running
-from control_plane.cli.errors import USAGE_OR_PLATFORM, CliError, ServerError, UsageError, exit_code, unforeseen
+from control_plane.cli.connect import (
+    Connection,
+    address_file,
+    connected,
+    make_home,
+    platform_errors,
+    running,
+)
+from control_plane.cli.errors import (
+    USAGE_OR_PLATFORM,
+    CliError,
+    ServerError,
+    UsageError,
+    exit_code,
+    unforeseen,
+)
 from control_plane.cli.judging import Order, judge
 from control_plane.cli.output import Output, records
 from control_plane.cli.show import plain, rows_table
@@ -61,7 +78,10 @@ class JudgeOptions:
 
 
 def run(command: Coroutine[Any, Any, int], output: Output, *, verbose: bool = False) -> int:
-    """Run a command to its exit code; an error of ours becomes one sentence on stderr (and a document with `--json`)."""
+    """Run a command to its exit code.
+
+    An error of ours becomes one sentence on stderr (and a document with `--json`).
+    """
     _configure_logs(verbose)
     try:
         return asyncio.run(_terminable(command))
@@ -95,11 +115,15 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(f"VSC_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        wrong = "; ".join(
+            f"VSC_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()
+        )
         raise UsageError(f"a setting cannot be used: {wrong}") from error
 
 
-async def check(where: Where, options: JudgeOptions, output: Output, *, patch: Path | None, head: str | None) -> int:
+async def check(
+    where: Where, options: JudgeOptions, output: Output, *, patch: Path | None, head: str | None
+) -> int:
     """Judge a change."""
     if patch is not None and head is not None:
         raise UsageError("--patch and --head are two ways to name the change; give one of them")
@@ -112,7 +136,9 @@ async def check(where: Where, options: JudgeOptions, output: Output, *, patch: P
 async def run_command(where: Where, options: JudgeOptions, output: Output, argv: list[str]) -> int:
     """Run a command as the agent, and judge what it did."""
     top, commit = await worktree.base_of(options.repo, options.base)
-    return await _judge(where, options, Order(repository=top, base_commit=commit, argv=tuple(argv)), output)
+    return await _judge(
+        where, options, Order(repository=top, base_commit=commit, argv=tuple(argv)), output
+    )
 
 
 async def _judge(where: Where, options: JudgeOptions, order: Order, output: Output) -> int:
@@ -142,7 +168,9 @@ async def up(port: int, output: Output) -> int:
     own = settings()
     await asyncio.to_thread(make_home, own.home)
     if (already := await running(own.home)) is not None:
-        raise UsageError(f"a control plane of {own.home} answers at {already} already; use that one, or end it first")
+        raise UsageError(
+            f"a control plane of {own.home} answers at {already} already; use that one, or end it first"
+        )
     listener = _listener(port)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with platform_errors():
@@ -162,7 +190,10 @@ async def up(port: int, output: Output) -> int:
             try:
                 if output.as_json:
                     output.document({"address": address, "token_file": str(token)})
-                output.people.print(f"the control plane answers at {address}; its token is in {token}", soft_wrap=True)
+                output.people.print(
+                    f"the control plane answers at {address}; its token is in {token}",
+                    soft_wrap=True,
+                )
                 await _Server(config).serve(sockets=[listener])
             finally:
                 await asyncio.to_thread(address_file(own.home).unlink, missing_ok=True)
@@ -188,7 +219,11 @@ async def show_task(where: Where, output: Output, task: str) -> int:
     if output.as_json:
         output.document(document)
     else:
-        rows = [{"field": name, "value": value} for name, value in document.items() if name != "context_packet"]
+        rows = [
+            {"field": name, "value": value}
+            for name, value in document.items()
+            if name != "context_packet"
+        ]
         output.result.print(rows_table(("field", "value"), rows))
     return 0
 
@@ -202,13 +237,18 @@ async def submit_task(
     packet: Path | None = None,
     key: str | None = None,
 ) -> int:
-    """Queue the task that `document` describes, for a repository that the control plane knows; `key` makes it once only."""
+    """Queue the task that `document` describes, for a repository that the control plane knows.
+
+    `key` makes it once only.
+    """
     content = await asyncio.to_thread(_read_patch, patch) if patch is not None else None
     if packet is not None:
         document = document | {"packet": await asyncio.to_thread(_read_packet, packet)}
     async with _server(where) as connection:
         if content is not None:
-            document = document | {"driver": {"kind": "patch", "sha256": await connection.client.upload(content)}}
+            document = document | {
+                "driver": {"kind": "patch", "sha256": await connection.client.upload(content)}
+            }
         headers = {"idempotency_key": key} if key else {}
         task = await connection.client.post("/v1/tasks", document, **headers)
     if output.as_json:
@@ -233,13 +273,24 @@ async def cancel_task(where: Where, output: Output, task: str) -> int:
     return 0
 
 
-async def logs(where: Where, output: Output, which: str, *, follow: bool, stage: str | None, stream: str | None) -> int:
-    """The log of a run, or of a task's newest one. Without a control plane nothing goes on that could be followed."""
+async def logs(
+    where: Where, output: Output, which: str, *, follow: bool, stage: str | None, stream: str | None
+) -> int:
+    """The log of a run, or of a task's newest one.
+
+    Without a control plane nothing goes on that could be followed.
+    """
     end: dict[str, Any] | None = None
     async with _server(where, in_process=None if follow else "read") as connection:
         kind, named = await _meant(connection.client, which)
-        run_id = named if kind == "runs" else str((await connection.client.get(f"/v1/tasks/{named}"))["run_id"])
-        async for record in connection.client.log(run_id, follow=follow, stage=stage, stream=stream):
+        run_id = (
+            named
+            if kind == "runs"
+            else str((await connection.client.get(f"/v1/tasks/{named}"))["run_id"])
+        )
+        async for record in connection.client.log(
+            run_id, follow=follow, stage=stage, stream=stream
+        ):
             if record.get("end"):
                 end = record
             if output.as_json:
@@ -250,7 +301,9 @@ async def logs(where: Where, output: Output, which: str, *, follow: bool, stage:
     if end is None:
         raise CliError("the log broke off before its end; ask for it again")
     if follow:
-        output.tell(f"run {end['state']}, verdict {end['verdict'] or 'none'} {end['cause']}".rstrip())
+        output.tell(
+            f"run {end['state']}, verdict {end['verdict'] or 'none'} {end['cause']}".rstrip()
+        )
     return 0
 
 
@@ -280,10 +333,13 @@ async def examine(output: Output) -> int:
         for finding in findings:
             line = Text(f"{finding.state:4} ", style=styles[finding.state])
             output.result.print(
-                line.append(f"{finding.name}: {plain(finding.detail)}", style="default"), soft_wrap=True
+                line.append(f"{finding.name}: {plain(finding.detail)}", style="default"),
+                soft_wrap=True,
             )
             if finding.advice:
-                output.result.print(Text(f"       {plain(finding.advice)}", style="dim"), soft_wrap=True)
+                output.result.print(
+                    Text(f"       {plain(finding.advice)}", style="dim"), soft_wrap=True
+                )
     return 2 if worst else 0
 
 
@@ -292,7 +348,10 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """The first signal ends serving, and then everything in turn; the second one does not wait for open requests."""
+        """The first signal ends serving, and then everything in turn.
+
+        The second one does not wait for open requests.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -310,11 +369,19 @@ def _server(
 
 
 def _tell_where(connection: Connection, output: Output) -> None:
-    output.tell(f"through the control plane at {connection.address}" if connection.address else "in this process")
+    output.tell(
+        f"through the control plane at {connection.address}"
+        if connection.address
+        else "in this process"
+    )
 
 
 def _read_patch(path: Path) -> bytes:
-    content = sys.stdin.buffer.read(_PATCH_BYTES + 1) if str(path) == "-" else _read(path, _PATCH_BYTES, "the patch")
+    content = (
+        sys.stdin.buffer.read(_PATCH_BYTES + 1)
+        if str(path) == "-"
+        else _read(path, _PATCH_BYTES, "the patch")
+    )
     if len(content) > _PATCH_BYTES:
         raise UsageError(f"the patch has more than {_PATCH_BYTES} bytes; split the change")
     return content
@@ -343,12 +410,17 @@ def _listener(port: int) -> socket.socket:
         listener.bind(("127.0.0.1", port))
     except OSError as error:
         listener.close()
-        raise UsageError(f"port {port} cannot be used ({error.strerror}); choose another one with --port") from error
+        raise UsageError(
+            f"port {port} cannot be used ({error.strerror}); choose another one with --port"
+        ) from error
     return listener
 
 
 async def _meant(client: Client, which: str) -> tuple[Literal["runs", "tasks"], str]:
-    """A run by its id or the beginning of it, else a task by key or id. Raises UsageError, ServerError."""
+    """A run by its id or the beginning of it, else a task by key or id.
+
+    Raises UsageError, ServerError.
+    """
     if not _ID.fullmatch(which):
         return "tasks", which
     if len(which) == _ID_CHARACTERS:
@@ -361,7 +433,9 @@ async def _meant(client: Client, which: str) -> tuple[Literal["runs", "tasks"], 
     newest = (await client.get("/v1/runs", limit=200))["items"]
     found = [str(run["id"]) for run in newest if run["id"].startswith(which)]
     if len(found) > 1:
-        raise UsageError(f"{which} is the beginning of {len(found)} runs; give more of it, or the key of the task")
+        raise UsageError(
+            f"{which} is the beginning of {len(found)} runs; give more of it, or the key of the task"
+        )
     return ("runs", found[0]) if found else ("tasks", which)
 
 

@@ -48,12 +48,18 @@ def make_home(home: Path) -> None:
             f"{home} cannot be made ({error.strerror}); name a directory that you may write with VSC_HOME"
         ) from error
     if not os.access(home, os.W_OK | os.X_OK):
-        raise UsageError(f"{home} cannot be written; name a directory that you may write with VSC_HOME")
+        raise UsageError(
+            f"{home} cannot be written; name a directory that you may write with VSC_HOME"
+        )
 
 
 @asynccontextmanager
 async def connected(
-    settings: Settings, server: str | None, token_path: Path | None, *, in_process: Literal["act", "read"] | None
+    settings: Settings,
+    server: str | None,
+    token_path: Path | None,
+    *,
+    in_process: Literal["act", "read"] | None,
 ) -> AsyncIterator[Connection]:
     """A connection to `server`, or to a `vsc up` of this home that answers, or to one made in this process for this command.
 
@@ -68,12 +74,15 @@ async def connected(
     if address is not None:
         async with _http(address, await _token(settings.home, token_path)) as http:
             yield Connection(Client(http), address)
-    elif in_process == "act" or (in_process == "read" and await asyncio.to_thread(settings.home.is_dir)):
+    elif in_process == "act" or (
+        in_process == "read" and await asyncio.to_thread(settings.home.is_dir)
+    ):
         async with _own(settings, acts=in_process == "act") as client:
             yield Connection(client, None)
     else:
         raise ServerError(
-            "unreachable", "no control plane runs here; start one with `vsc up`, or name one with --server"
+            "unreachable",
+            "no control plane runs here; start one with `vsc up`, or name one with --server",
         )
 
 
@@ -92,7 +101,9 @@ async def _own(settings: Settings, *, acts: bool) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def _application(settings: Settings, *, acts: bool) -> AsyncIterator[tuple[FastAPI, Services]]:
+async def _application(
+    settings: Settings, *, acts: bool
+) -> AsyncIterator[tuple[FastAPI, Services]]:
     if acts:
         async with open_company(settings) as company:
             yield company.app, company.services
@@ -148,7 +159,9 @@ async def _token(home: Path, path: Path | None) -> str:
         ) from error
 
 
-def _http(address: str, token: str, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+def _http(
+    address: str, token: str, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
     # trust_env: a proxy of the environment has no business between an operator and the own machine
     return httpx.AsyncClient(
         base_url=address,

@@ -20,8 +20,9 @@ from sandboxes.errors import SandboxError
 _FREE_BYTES = 10 * 2**30
 _AUDIT_LINES = 2000
 _GIT = (2, 39)
-# CVE-2024-21626 (leaked descriptors, all before 1.1.12); CVE-2025-31133, -52565, -52881 (masked paths and the console:
-# fixed in 1.2.8, 1.3.3 and 1.4.0-rc.3). https://github.com/opencontainers/runc/security/advisories
+# CVE-2024-21626 (leaked descriptors, all before 1.1.12); CVE-2025-31133, -52565, -52881 (masked
+# paths and the console: fixed in 1.2.8, 1.3.3 and 1.4.0-rc.3).
+# https://github.com/opencontainers/runc/security/advisories
 _RUNC_LEAK_FIXED = (1, 1, 12)
 _RUNC_MASK_FIXED = {(1, 2): (1, 2, 8), (1, 3): (1, 3, 3)}
 
@@ -48,7 +49,12 @@ def runc_finding(version: str) -> Finding:
     """What is known of this runc."""
     found = re.search(r"(\d+)\.(\d+)\.(\d+)", version)
     if found is None:
-        return Finding("runc", "warn", f"version {version!r} cannot be read", "see that runc is 1.2.8, 1.3.3 or later")
+        return Finding(
+            "runc",
+            "warn",
+            f"version {version!r} cannot be read",
+            "see that runc is 1.2.8, 1.3.3 or later",
+        )
     parts = (int(found[1]), int(found[2]), int(found[3]))
     said = f"version {found[0]}"
     if parts < _RUNC_LEAK_FIXED:
@@ -73,7 +79,12 @@ def git_finding(version: str) -> Finding:
     """Whether this git can be hardened as we do it."""
     found = re.search(r"(\d+)\.(\d+)", version)
     if found is None or (int(found[1]), int(found[2])) < _GIT:
-        return Finding("git", "fail", version.strip() or "not found", f"install git {_GIT[0]}.{_GIT[1]} or later")
+        return Finding(
+            "git",
+            "fail",
+            version.strip() or "not found",
+            f"install git {_GIT[0]}.{_GIT[1]} or later",
+        )
     return Finding("git", "ok", version.strip().removeprefix("git version "))
 
 
@@ -86,7 +97,12 @@ async def _docker(_: Settings) -> Finding:
     if facts.os != "linux":
         return Finding("docker engine", "fail", said, "a Linux engine on this machine is needed")
     if not facts.seccomp:
-        return Finding("docker engine", "fail", f"{said}, no seccomp", "use an engine and a kernel with seccomp")
+        return Finding(
+            "docker engine",
+            "fail",
+            f"{said}, no seccomp",
+            "use an engine and a kernel with seccomp",
+        )
     return Finding("docker engine", "ok", said)
 
 
@@ -111,7 +127,9 @@ async def _images(_: Settings) -> Finding:
 
 async def _disks(settings: Settings) -> Finding:
     found = await asyncio.to_thread(local.disks, settings.home / "docker")
-    return Finding("disk limits", "warn" if found.lacking else "ok", found.held_by, "; ".join(found.lacking))
+    return Finding(
+        "disk limits", "warn" if found.lacking else "ok", found.held_by, "; ".join(found.lacking)
+    )
 
 
 async def _overlay(_: Settings) -> Finding:
@@ -119,14 +137,19 @@ async def _overlay(_: Settings) -> Finding:
     if re.search(r"\boverlay$", known, re.MULTILINE):
         return Finding("overlay", "ok", "the kernel has it")
     return Finding(
-        "overlay", "warn", "the kernel has not loaded it; root's workspaces need it", "load it: modprobe overlay"
+        "overlay",
+        "warn",
+        "the kernel has not loaded it; root's workspaces need it",
+        "load it: modprobe overlay",
     )
 
 
 async def _database(settings: Settings) -> Finding:
     try:
         if settings.database_url is not None:
-            return await database_finding(settings.database_url.get_secret_value(), "the server of VSC_DATABASE_URL")
+            return await database_finding(
+                settings.database_url.get_secret_value(), "the server of VSC_DATABASE_URL"
+            )
         async with embedded(settings.home.absolute()) as url:
             return await database_finding(url, f"embedded, under {settings.home}")
     except (DatabaseUnavailable, MigrationFailed, OSError) as error:
@@ -148,16 +171,32 @@ async def database_finding(url: str, place: str) -> Finding:
         await engine.dispose()
     if broken:
         where = ", ".join(f"{chain} at line {n}" for chain, n in broken.items())
-        return Finding("database", "fail", f"{place}: the audit log was changed ({where})", "compare it with a backup")
-    return Finding("database", "ok", f"{place}; the schema is current, the newest audit chains are whole")
+        return Finding(
+            "database",
+            "fail",
+            f"{place}: the audit log was changed ({where})",
+            "compare it with a backup",
+        )
+    return Finding(
+        "database", "ok", f"{place}; the schema is current, the newest audit chains are whole"
+    )
 
 
 async def _space(settings: Settings) -> Finding:
-    place = next(parent for parent in (settings.home.absolute(), *settings.home.absolute().parents) if parent.exists())
+    place = next(
+        parent
+        for parent in (settings.home.absolute(), *settings.home.absolute().parents)
+        if parent.exists()
+    )
     free_bytes = (await asyncio.to_thread(shutil.disk_usage, place)).free
     said = f"{free_bytes / 2**30:.1f} GiB free at {place}"
     if free_bytes < _FREE_BYTES:
-        return Finding("disk", "warn", said, "images, environments and slots want 10 GiB; make room or set VSC_HOME")
+        return Finding(
+            "disk",
+            "warn",
+            said,
+            "images, environments and slots want 10 GiB; make room or set VSC_HOME",
+        )
     return Finding("disk", "ok", said)
 
 

@@ -1,4 +1,7 @@
-"""How a command ends: exit codes, and the errors that lead to 2. No heavy imports: every command loads this."""
+"""How a command ends: exit codes, and the errors that lead to 2.
+
+No heavy imports: every command loads this.
+"""
 
 from quality_gates.model import Verdict
 
@@ -30,11 +33,16 @@ def unforeseen(error: BaseException) -> CliError:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     what = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
-    return CliError(f"nothing was judged: {what}; try again with --verbose, which shows where it came from")
+    return CliError(
+        f"nothing was judged: {what}; try again with --verbose, which shows where it came from"
+    )
 
 
 def exit_code(verdict: str | None) -> int:
-    """0 passed, 1 failed, 3 any other verdict; a run that ended without one is a failure of the platform."""
+    """0 passed, 1 failed, 3 any other verdict.
+
+    A run that ended without one is a failure of the platform.
+    """
     if verdict is None:
         return USAGE_OR_PLATFORM
     return {Verdict.PASSED: PASSED, Verdict.FAILED: FAILED}.get(Verdict(verdict), OTHER_VERDICT)

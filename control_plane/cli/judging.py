@@ -73,12 +73,19 @@ class Judged:
 
 def repository_key(repository: Path) -> str:
     """The key under which a directory of this machine is imported: the same one every time."""
-    name = "".join(character if character.isascii() and character.isalnum() else "-" for character in repository.name)
+    name = "".join(
+        character if character.isascii() and character.isalnum() else "-"
+        for character in repository.name
+    )
     return f"local-{name[:40]}-{hashlib.sha256(str(repository).encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
 
-async def judge(client: Client, order: Order, timeline: Timeline, tell: Callable[[str], None]) -> Judged:
-    """Submit the order and follow its run to the end. A cancelled wait cancels the task, and then says so in the answer.
+async def judge(
+    client: Client, order: Order, timeline: Timeline, tell: Callable[[str], None]
+) -> Judged:
+    """Submit the order and follow its run to the end.
+
+    A cancelled wait cancels the task, and then says so in the answer.
 
     Raises:
         ServerError: the control plane refuses the order or does not answer.
@@ -97,11 +104,14 @@ async def judge(client: Client, order: Order, timeline: Timeline, tell: Callable
         with contextlib.suppress(ServerError, TimeoutError):
             async with asyncio.timeout(_CANCEL_S):
                 await client.post(f"/v1/tasks/{task['id']}/cancel")
-                await _follow(client, run_id, Timeline())  # in this process: who leaves now, leaves the sandbox running
+                await _follow(
+                    client, run_id, Timeline()
+                )  # in this process: who leaves now, leaves the sandbox running
         with contextlib.suppress(ServerError):
             judged = await _judged(client, task, order, timeline, interrupted=True)
             if (ours := asyncio.current_task()) is not None:
-                ours.uncancel()  # it is answered; what still closes down is not to be taken for cancelled
+                # it is answered; what still closes down is not to be taken for cancelled
+                ours.uncancel()
             return judged
         raise
     return await _judged(client, task, order, timeline)

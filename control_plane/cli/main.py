@@ -1,4 +1,7 @@
-"""`vsc`: the commands and their options. What they do is in `commands.py`, which is imported when one runs."""
+"""`vsc`: the commands and their options.
+
+What they do is in `commands.py`, which is imported when one runs.
+"""
 
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -17,32 +20,57 @@ app = typer.Typer(
 task_app = typer.Typer(help="Tasks of a running control plane.", no_args_is_help=True)
 app.add_typer(task_app, name="task")
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what the control plane does, on stderr.")]
-Server = Annotated[
-    str | None, typer.Option(help="Address of a control plane; without it the `vsc up` of this machine, if one runs.")
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")
 ]
-TokenFile = Annotated[Path | None, typer.Option(help="File with the operator token; or set VSC_TOKEN.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Log what the control plane does, on stderr.")
+]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a control plane; without it the `vsc up` of this machine, if one runs."
+    ),
+]
+TokenFile = Annotated[
+    Path | None, typer.Option(help="File with the operator token; or set VSC_TOKEN.")
+]
 Repo = Annotated[Path, typer.Option(help="A git repository.")]
-Base = Annotated[str | None, typer.Option(help="The revision that the change starts from. Default: HEAD.")]
-Packet = Annotated[Path | None, typer.Option(help="A ContextPacket; without it FEATURE, coverage 0.8, MEDIUM.")]
+Base = Annotated[
+    str | None, typer.Option(help="The revision that the change starts from. Default: HEAD.")
+]
+Packet = Annotated[
+    Path | None, typer.Option(help="A ContextPacket; without it FEATURE, coverage 0.8, MEDIUM.")
+]
 TestChanges = Annotated[
-    bool, typer.Option("--allow-test-changes", help="The change may edit tests that exist, and their settings.")
+    bool,
+    typer.Option(
+        "--allow-test-changes", help="The change may edit tests that exist, and their settings."
+    ),
 ]
 DependencyChanges = Annotated[
-    bool, typer.Option("--allow-dependency-changes", help="The change may add or change requirements.")
+    bool,
+    typer.Option("--allow-dependency-changes", help="The change may add or change requirements."),
 ]
 Type = Annotated[
     TaskType | None,
-    typer.Option("--type", case_sensitive=False, help="What the change is, without a packet. Default: FEATURE."),
+    typer.Option(
+        "--type",
+        case_sensitive=False,
+        help="What the change is, without a packet. Default: FEATURE.",
+    ),
 ]
 DEADLINE_S = 900.0
-Deadline = Annotated[float, typer.Option("--deadline", min=1, max=86_400, help="Seconds that the command may run.")]
+Deadline = Annotated[
+    float, typer.Option("--deadline", min=1, max=86_400, help="Seconds that the command may run.")
+]
 
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="On 127.0.0.1; 0: any free one.")] = 8420,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="On 127.0.0.1; 0: any free one.")
+    ] = 8420,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> NoReturn:
@@ -57,10 +85,15 @@ def up(
 def check(
     repo: Repo = Path(),
     base: Annotated[
-        str | None, typer.Option(help="Default: HEAD; with --head, where that left the main branch.")
+        str | None,
+        typer.Option(help="Default: HEAD; with --head, where that left the main branch."),
     ] = None,
-    patch: Annotated[Path | None, typer.Option(help="A patch that applies to the base; - reads stdin.")] = None,
-    head: Annotated[str | None, typer.Option(help="A revision; the change is what leads there from the base.")] = None,
+    patch: Annotated[
+        Path | None, typer.Option(help="A patch that applies to the base; - reads stdin.")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="A revision; the change is what leads there from the base.")
+    ] = None,
     packet: Packet = None,
     task_type: Type = None,
     allow_test_changes: TestChanges = False,
@@ -82,13 +115,17 @@ def check(
     )
     where = commands.Where(server, token_file)
     raise typer.Exit(
-        commands.run(commands.check(where, options, output, patch=patch, head=head), output, verbose=verbose)
+        commands.run(
+            commands.check(where, options, output, patch=patch, head=head), output, verbose=verbose
+        )
     )
 
 
 @app.command()
 def run(
-    command: Annotated[list[str], typer.Argument(help="What the agent's sandbox runs, after `--`.")],
+    command: Annotated[
+        list[str], typer.Argument(help="What the agent's sandbox runs, after `--`.")
+    ],
     repo: Repo = Path(),
     base: Base = None,
     packet: Packet = None,
@@ -101,7 +138,10 @@ def run(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> NoReturn:
-    """Run a command as the agent in a sandbox, and judge the patch that it leaves. Exit codes as `check`."""
+    """Run a command as the agent in a sandbox, and judge the patch that it leaves.
+
+    Exit codes as `check`.
+    """
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)
@@ -109,7 +149,9 @@ def run(
         repo, base, packet, task_type, allow_test_changes, allow_dependency_changes, deadline
     )
     where = commands.Where(server, token_file)
-    raise typer.Exit(commands.run(commands.run_command(where, options, output, command), output, verbose=verbose))
+    raise typer.Exit(
+        commands.run(commands.run_command(where, options, output, command), output, verbose=verbose)
+    )
 
 
 @task_app.command("list")
@@ -125,23 +167,31 @@ def task_list(
 
     output = Output(as_json=as_json)
     raise typer.Exit(
-        commands.run(commands.list_tasks(commands.Where(server, token_file), output, status, limit), output)
+        commands.run(
+            commands.list_tasks(commands.Where(server, token_file), output, status, limit), output
+        )
     )
 
 
 @task_app.command("show")
-def task_show(task: str, server: Server = None, token_file: TokenFile = None, as_json: Json = False) -> NoReturn:
+def task_show(
+    task: str, server: Server = None, token_file: TokenFile = None, as_json: Json = False
+) -> NoReturn:
     """One task, by key or id."""
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)
-    raise typer.Exit(commands.run(commands.show_task(commands.Where(server, token_file), output, task), output))
+    raise typer.Exit(
+        commands.run(commands.show_task(commands.Where(server, token_file), output, task), output)
+    )
 
 
 @task_app.command("submit")
 def task_submit(
     repository: Annotated[str, typer.Argument(help="Key of an imported repository.")],
-    command: Annotated[list[str] | None, typer.Argument(help="What the agent runs, after `--`.")] = None,
+    command: Annotated[
+        list[str] | None, typer.Argument(help="What the agent runs, after `--`.")
+    ] = None,
     patch: Annotated[Path | None, typer.Option(help="Or: a patch; - reads stdin.")] = None,
     base: Annotated[str, typer.Option(help="The revision to start from.")] = "HEAD",
     module: Annotated[str | None, typer.Option(help="Key of a module.")] = None,
@@ -150,7 +200,9 @@ def task_submit(
     allow_test_changes: TestChanges = False,
     allow_dependency_changes: DependencyChanges = False,
     deadline: Deadline = DEADLINE_S,
-    idempotency_key: Annotated[str | None, typer.Option(help="The same key and request make one task.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key and request make one task.")
+    ] = None,
     server: Server = None,
     token_file: TokenFile = None,
     as_json: Json = False,
@@ -172,25 +224,40 @@ def task_submit(
     }
     output = Output(as_json=as_json)
     where = commands.Where(server, token_file)
-    submitting = commands.submit_task(where, output, document, patch=patch, packet=packet, key=idempotency_key)
+    submitting = commands.submit_task(
+        where, output, document, patch=patch, packet=packet, key=idempotency_key
+    )
     raise typer.Exit(commands.run(submitting, output))
 
 
 @task_app.command("cancel")
-def task_cancel(task: str, server: Server = None, token_file: TokenFile = None, as_json: Json = False) -> NoReturn:
+def task_cancel(
+    task: str, server: Server = None, token_file: TokenFile = None, as_json: Json = False
+) -> NoReturn:
     """Ask for the end of a task; what it had done is kept as a patch."""
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)
-    raise typer.Exit(commands.run(commands.cancel_task(commands.Where(server, token_file), output, task), output))
+    raise typer.Exit(
+        commands.run(commands.cancel_task(commands.Where(server, token_file), output, task), output)
+    )
 
 
 @app.command()
 def logs(
-    which: Annotated[str, typer.Argument(metavar="TASK|RUN", help="A key, an id, or the beginning of a run's id.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
-    stage: Annotated[str | None, typer.Option(help="Only this stage: execute, static, head...")] = None,
-    stream: Annotated[str | None, typer.Option(help="stdout, stderr or tests; default: the first two.")] = None,
+    which: Annotated[
+        str,
+        typer.Argument(metavar="TASK|RUN", help="A key, an id, or the beginning of a run's id."),
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends.")
+    ] = False,
+    stage: Annotated[
+        str | None, typer.Option(help="Only this stage: execute, static, head...")
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option(help="stdout, stderr or tests; default: the first two.")
+    ] = None,
     server: Server = None,
     token_file: TokenFile = None,
     as_json: Json = False,
@@ -201,13 +268,18 @@ def logs(
     output = Output(as_json=as_json)
     where = commands.Where(server, token_file)
     raise typer.Exit(
-        commands.run(commands.logs(where, output, which, follow=follow, stage=stage, stream=stream), output)
+        commands.run(
+            commands.logs(where, output, which, follow=follow, stage=stage, stream=stream), output
+        )
     )
 
 
 @app.command()
 def report(
-    which: Annotated[str, typer.Argument(metavar="TASK|RUN", help="A key, an id, or the beginning of a run's id.")],
+    which: Annotated[
+        str,
+        typer.Argument(metavar="TASK|RUN", help="A key, an id, or the beginning of a run's id."),
+    ],
     form: Annotated[str | None, typer.Option("--format", help="md or json.")] = None,
     into: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.")] = None,
     server: Server = None,
@@ -227,7 +299,10 @@ def report(
 
 @app.command()
 def doctor(as_json: Json = False) -> NoReturn:
-    """Look at this machine: engine, runc, images, mounts, database, disk, git. Exit code 2 if something must be done."""
+    """Look at this machine: engine, runc, images, mounts, database, disk, git.
+
+    Exit code 2 if something must be done.
+    """
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)

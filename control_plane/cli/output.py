@@ -1,4 +1,7 @@
-"""Where output goes: with `--json` one document on stdout and nothing else there; everything for people on stderr otherwise."""
+"""Where output goes: with `--json` one document on stdout and nothing else there.
+
+Everything for people on stderr otherwise.
+"""
 
 import asyncio
 import contextlib

@@ -38,7 +38,10 @@ def keep(home: Path, judged: Judged) -> Kept:
 
 def show(judged: Judged, kept: Kept, output: Output) -> None:
     """How it ended, for people or as the one document."""
-    paths = {name: str(path) if path else None for name, path in (("report", kept.report), ("patch", kept.patch))}
+    paths = {
+        name: str(path) if path else None
+        for name, path in (("report", kept.report), ("patch", kept.patch))
+    }
     if output.as_json:
         output.document(judged.to_json() | paths)
     else:
@@ -63,7 +66,11 @@ def _show_people(judged: Judged, kept: Kept, output: Output) -> None:
         line(f"note: {note}")
     output.result.print(Text("verdict: ").append(verdict_text(judged.verdict)))
     if judged.verdict is None:
-        line(f"the run ended as {judged.state}: {judged.cause}" if judged.cause else f"the run is {judged.state}")
+        line(
+            f"the run ended as {judged.state}: {judged.cause}"
+            if judged.cause
+            else f"the run is {judged.state}"
+        )
     if kept.patch:
         line(f"patch: {kept.patch}")
     if kept.report and kept.markdown:

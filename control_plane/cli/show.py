@@ -1,4 +1,7 @@
-"""What a person sees: progress, verdicts, tables. Text from repositories is shown as text, never as markup or control codes."""
+"""What a person sees: progress, verdicts, tables.
+
+Text from repositories is shown as text, never as markup or control codes.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +16,13 @@ from rich.text import Text
 from control_plane.cli.timeline import Timeline
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_STYLES = {"passed": "green", "failed": "red", "tampered": "bold red", "flaky": "yellow", "not_applicable": "dim"}
+_STYLES = {
+    "passed": "green",
+    "failed": "red",
+    "tampered": "bold red",
+    "flaky": "yellow",
+    "not_applicable": "dim",
+}
 
 
 def plain(text: object) -> str:
@@ -33,9 +42,14 @@ class Progress:
         table = Table.grid(padding=(0, 2))
         for line in self._timeline.lines:
             running = line.ended_at is None
-            mark = Text("…" if running else "✓" if not line.note else "!", style="cyan" if running else "dim")
+            mark = Text(
+                "…" if running else "✓" if not line.note else "!",
+                style="cyan" if running else "dim",
+            )
             name = Text("  " * line.depth + plain(line.name), style="bold" if running else "")
-            table.add_row(mark, name, Text(f"{line.seconds(now):6.1f} s", style="dim"), Text(plain(line.note)))
+            table.add_row(
+                mark, name, Text(f"{line.seconds(now):6.1f} s", style="dim"), Text(plain(line.note))
+            )
         yield table
 
 
@@ -58,7 +72,14 @@ def rows_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Tab
     """A plain table of some fields of documents."""
     table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, overflow="fold")  # the first one is there to be copied
+        table.add_column(
+            column, no_wrap=number == 0, overflow="fold"
+        )  # the first one is there to be copied
     for row in rows:
-        table.add_row(*(Text(plain(row.get(column) if row.get(column) is not None else "")) for column in columns))
+        table.add_row(
+            *(
+                Text(plain(row.get(column) if row.get(column) is not None else ""))
+                for column in columns
+            )
+        )
     return table

@@ -1,4 +1,7 @@
-"""What a run's events say so far, as lines to show: one for each state, one for each sandbox. Pure."""
+"""What a run's events say so far, as lines to show: one for each state, one for each sandbox.
+
+Pure.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,13 +65,19 @@ class Timeline:
             self._begin("state", Line(_STATES[state], 0, at))
 
     def _stage(self, kind: str, payload: Mapping[str, Any], at: datetime, prefix: str) -> None:
-        name = f"{prefix}{payload['stage']}" + (f" (launch {payload['n'] + 1})" if payload["n"] else "")
+        name = f"{prefix}{payload['stage']}" + (
+            f" (launch {payload['n'] + 1})" if payload["n"] else ""
+        )
         line = self._open.get(name)
         if kind == "stage.ended":
             line = self._open.pop(name, None)
             if line is not None:
                 line.ended_at = at
-                line.note = "" if payload["ended"] == "completed" else f"{payload['ended']} {payload['detail']}".strip()
+                line.note = (
+                    ""
+                    if payload["ended"] == "completed"
+                    else f"{payload['ended']} {payload['detail']}".strip()
+                )
         elif line is None:
             self._begin(name, Line(name, 1, at))
         else:
@@ -84,4 +93,6 @@ def _remark(kind: str, payload: Mapping[str, Any]) -> str:
         return f"judged {payload['verdict']}; judging the same patch again"
     if kind == "cancel.requested":
         return "cancel requested"
-    return f"the platform failed and tries again: {payload.get('error', payload.get('cause', ''))}"[:300]
+    return f"the platform failed and tries again: {payload.get('error', payload.get('cause', ''))}"[
+        :300
+    ]

@@ -1,6 +1,7 @@
 """The user's own repository: which commit is the base, and what the change is as a patch.
 
-This is git as the user runs it, with the user's configuration, on the user's own files. Nothing of the repository is
+This is git as the user runs it, with the user's configuration, on the user's own files. Nothing of
+the repository is
 changed: indexes and objects that are made on the way lie in a temporary directory.
 """
 
@@ -16,7 +17,14 @@ from control_plane.cli.errors import UsageError
 
 _DIFF = ("--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
 
-_SETTINGS = ("-c", "core.quotePath=true", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+_SETTINGS = (
+    "-c",
+    "core.quotePath=true",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+)
 """Reading a repository starts none of its programs: only its clean filters still run, without which its bytes are others."""
 
 
@@ -34,9 +42,9 @@ async def change_of(
 ) -> Change:
     """The change that the options of `vsc check` describe.
 
-    With `patch`: that patch, on `base` (HEAD). With `head`: from `base` to `head`; without a base, from where `head` left the
-    main branch (its parent, if it is on it). With neither: what is uncommitted, untracked files included, against `base`
-    (HEAD).
+    With `patch`: that patch, on `base` (HEAD). With `head`: from `base` to `head`; without a base,
+    from where `head` left the main branch (its parent, if it is on it). With neither: what is
+    uncommitted, untracked files included, against `base` (HEAD).
 
     Raises:
         UsageError: no repository, no such revision, an empty patch, a patch that does not apply.
@@ -59,7 +67,10 @@ async def change_of(
 
 
 async def base_of(repository: Path, base: str | None) -> tuple[Path, str]:
-    """The top of the repository, and the commit that a command is to start from. Raises UsageError."""
+    """The top of the repository, and the commit that a command is to start from.
+
+    Raises UsageError.
+    """
     git = await _Git.at(repository)
     return git.top, await git.commit(base or "HEAD")
 
@@ -91,12 +102,21 @@ class _Git:
 
     async def commit(self, revision: str) -> str:
         code, out, _ = await _git(
-            self.top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+            self.top,
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            f"{revision}^{{commit}}",
         )
         if code != 0 and revision == "HEAD":
-            raise UsageError(f"{self.top} has no commit yet; commit something that a change can be compared with.")
+            raise UsageError(
+                f"{self.top} has no commit yet; commit something that a change can be compared with."
+            )
         if code != 0:
-            raise UsageError(f"{revision!r} is no commit of {self.top}; `git log` shows what there is.")
+            raise UsageError(
+                f"{revision!r} is no commit of {self.top}; `git log` shows what there is."
+            )
         return out.decode().strip()
 
     async def left_main_at(self, head_commit: str, name: str) -> str:
@@ -106,12 +126,18 @@ class _Git:
             if code == 0:
                 found = out.decode().strip()
                 return found if found != head_commit else await self.commit(f"{head_commit}^")
-        raise UsageError(f"where {name} left the main branch cannot be told; name the commit with --base.")
+        raise UsageError(
+            f"where {name} left the main branch cannot be told; name the commit with --base."
+        )
 
     async def uncommitted(self, base_commit: str) -> bytes:
         """Tracked and untracked files as they are now (ignored ones are not taken), against `base_commit`."""
         with tempfile.TemporaryDirectory(prefix="vsc-index-") as scratch:
-            objects = (await self.run("rev-parse", "--path-format=absolute", "--git-path", "objects")).decode().strip()
+            objects = (
+                (await self.run("rev-parse", "--path-format=absolute", "--git-path", "objects"))
+                .decode()
+                .strip()
+            )
             await asyncio.to_thread(Path(scratch, "objects").mkdir)
             private = {
                 "GIT_INDEX_FILE": str(Path(scratch, "index")),
@@ -128,7 +154,9 @@ class _Git:
         with tempfile.TemporaryDirectory(prefix="vsc-index-") as scratch:
             private = {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
             await self.run("read-tree", base_commit, environ=private)
-            code, _, err = await _git(self.top, "apply", "--cached", "--check", "-", environ=private, stdin=patch)
+            code, _, err = await _git(
+                self.top, "apply", "--cached", "--check", "-", environ=private, stdin=patch
+            )
         if code != 0:
             why = err.decode(errors="replace").strip().splitlines()
             raise UsageError(
@@ -138,12 +166,17 @@ class _Git:
     async def run(self, *arguments: str, environ: Mapping[str, str] | None = None) -> bytes:
         code, out, err = await _git(self.top, *arguments, environ=environ)
         if code != 0:
-            raise UsageError(f"git {arguments[0]} failed in {self.top}: {err.decode(errors='replace').strip()[:500]}")
+            raise UsageError(
+                f"git {arguments[0]} failed in {self.top}: {err.decode(errors='replace').strip()[:500]}"
+            )
         return out
 
 
 async def _git(
-    where: Path, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes | None = None
+    where: Path,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
 ) -> tuple[int, bytes, bytes]:
     command: Sequence[str] = ("git", "-C", str(where), *_SETTINGS, *arguments)
     try:

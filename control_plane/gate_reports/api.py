@@ -14,7 +14,10 @@ from control_plane.web.strict import StrictRoute
 router = APIRouter(route_class=StrictRoute, tags=["reports"])
 Format = Annotated[Literal["json", "md"], Query(alias="format")]
 # What a report quotes is hostile text: it is never to be taken for a page.
-_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'; sandbox"}
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; sandbox",
+}
 
 
 @router.get("/runs/{run}/report")
@@ -37,6 +40,8 @@ async def _answer(services: Services, sha256: str, form: str) -> Response:
     report = await service.read_report(services.blobs, sha256)
     if form == "md":
         return PlainTextResponse(
-            services.markdown(service.report_of(report)), media_type="text/markdown", headers=_HEADERS
+            services.markdown(service.report_of(report)),
+            media_type="text/markdown",
+            headers=_HEADERS,
         )
     return JSONResponse(report, headers=_HEADERS)

@@ -11,7 +11,10 @@ from quality_gates.model import Severity, Verdict
 
 
 class GateReportRow(Base):
-    """What one gate found in one judging of one run; a run that is judged again has one per attempt."""
+    """What one gate found in one judging of one run.
+
+    A run that is judged again has one per attempt.
+    """
 
     __tablename__ = "gate_reports"
     __table_args__ = (UniqueConstraint("run_id", "judge_attempt", "gate"),)
@@ -34,7 +37,9 @@ class FindingRow(Base):
     __tablename__ = "findings"
 
     id: Mapped[Key]
-    gate_report_id: Mapped[UUID] = mapped_column(ForeignKey("gate_reports.id", ondelete="CASCADE"), index=True)
+    gate_report_id: Mapped[UUID] = mapped_column(
+        ForeignKey("gate_reports.id", ondelete="CASCADE"), index=True
+    )
     rule: Mapped[str]
     severity: Mapped[Severity] = mapped_column(enum_of(Severity, "severity"))
     path: Mapped[str]

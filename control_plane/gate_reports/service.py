@@ -22,10 +22,15 @@ _REPORT = TypeAdapter(TaskReport)
 
 
 async def report_sha256_of_run(session: AsyncSession, run_id: UUID) -> str:
-    """The blob that holds the run's report. Raises NotFound, also for a run that ended without one."""
+    """The blob that holds the run's report.
+
+    Raises NotFound, also for a run that ended without one.
+    """
     run = await find_run(session, run_id)
     if run.report_sha256 is None:
-        raise NotFound("report of run", f"{run_id} ({run.state.value}{': ' + run.cause if run.cause else ''})")
+        raise NotFound(
+            "report of run", f"{run_id} ({run.state.value}{': ' + run.cause if run.cause else ''})"
+        )
     return run.report_sha256
 
 
@@ -51,6 +56,9 @@ async def read_report(blobs: BlobStore, sha256: str) -> dict[str, Any]:
 
 def report_of(document: Mapping[str, Any]) -> TaskReport:
     """The report that `quality_gates.report.to_json` wrote down."""
-    gates = [gate if gate["applicable"] else {**gate, "verdict": Verdict.PASSED} for gate in document["gates"]]
+    gates = [
+        gate if gate["applicable"] else {**gate, "verdict": Verdict.PASSED}
+        for gate in document["gates"]
+    ]
     known = {name: value for name, value in document.items() if name != "format"}
     return _REPORT.validate_json(json.dumps({**known, "gates": gates}))

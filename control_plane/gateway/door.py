@@ -1,7 +1,7 @@
 """The door of a sandbox: one Unix socket in a directory of its own, and the directory *is* the identity.
 
-Whoever can connect is that sandbox; nothing in a request says who speaks. CONNECT goes to our own proxy (uvicorn cannot),
-everything else to uvicorn's HTTP/1.1 parser.
+Whoever can connect is that sandbox; nothing in a request says who speaks. CONNECT goes to our own
+proxy (uvicorn cannot), everything else to uvicorn's HTTP/1.1 parser.
 """
 
 import asyncio
@@ -45,8 +45,8 @@ class Doors:
     async def open(self, name: str, directory: Path, access: DoorAccess) -> None:
         """Listen in `directory`, which only we may write; it is made if it is not there.
 
-        A socket that a dead control plane left is replaced; opening an open door again gives it the new access. Log
-        streams go on where the sink says that they stand.
+        A socket that a dead control plane left is replaced; opening an open door again gives it the
+        new access. Log streams go on where the sink says that they stand.
 
         Raises:
             ValueError: the directory is not safe to listen in, or the access makes no sense.
@@ -55,7 +55,9 @@ class Doors:
         await self.close(name)
         positions = await self._chunks.positions(access.sandbox_id)
         verbs = Verbs(access, self._caps, self._chunks, self._outputs, positions)
-        door = _Door(verbs, Egress(access, self._audit, self._caps, self._resolver), self._config, self._caps)
+        door = _Door(
+            verbs, Egress(access, self._audit, self._caps, self._resolver), self._config, self._caps
+        )
         await asyncio.to_thread(directory.mkdir, mode=0o755, parents=True, exist_ok=True)
         await door.listen(directory)
         self._doors[name] = door
@@ -67,7 +69,10 @@ class Doors:
             await door.close()
 
     async def close_all(self) -> None:
-        """End everything, as at shutdown. Sandboxes that live on find a new socket when the control plane is back."""
+        """End everything, as at shutdown.
+
+        Sandboxes that live on find a new socket when the control plane is back.
+        """
         await asyncio.gather(*(self.close(name) for name in list(self._doors)))
 
 
@@ -120,7 +125,9 @@ class _Greeter(asyncio.Protocol):
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a Unix stream socket is read and written")
         if len(self._door.connections) >= self._door.caps.connections:
-            transport.write(b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            transport.write(
+                b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            )
             transport.close()
             return
         self._transport = transport
@@ -160,7 +167,9 @@ class _Greeter(asyncio.Protocol):
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         protocol.data_received(self._seen)
-        task = loop.create_task(self._tunnel(reader, asyncio.StreamWriter(transport, protocol, reader, loop)))
+        task = loop.create_task(
+            self._tunnel(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        )
         self._door.tunnels.add(task)
         task.add_done_callback(self._door.tunnels.discard)
 
@@ -197,7 +206,9 @@ class _DoorHttp(H11Protocol):
 
     def __init__(self, door: _Door) -> None:
         super().__init__(door.config, door.state, {"door": door.verbs})
-        self.access_log = False  # paths are hostile text, and a line per chunk tells nobody anything
+        self.access_log = (
+            False  # paths are hostile text, and a line per chunk tells nobody anything
+        )
         self._door = door
         self._patience: asyncio.TimerHandle | None = None
         self._in_head = False
@@ -238,8 +249,9 @@ class _DoorHttp(H11Protocol):
 def bind_in(directory: Path) -> tuple[socket.socket, int]:
     """A listening socket at `door.sock` in `directory`, and its inode.
 
-    It is bound through `/proc/self/fd`: a Unix address has 108 bytes, a directory's path has no such limit. Mode 0666 lets
-    the sandbox's uid connect; other users of the machine are kept out by the directory's parent.
+    It is bound through `/proc/self/fd`: a Unix address has 108 bytes, a directory's path has no
+    such limit. Mode 0666 lets the sandbox's uid connect; other users of the machine are kept out by
+    the directory's parent.
     """
     with _opened(directory) as descriptor:
         facts = os.fstat(descriptor)
@@ -247,7 +259,9 @@ def bind_in(directory: Path) -> tuple[socket.socket, int]:
             raise ValueError(
                 f"{directory} belongs to uid {facts.st_uid}; a door's directory is the control plane's own"
             )
-        os.fchmod(descriptor, 0o755)  # the sandbox enters it and cannot put a socket of its own there
+        os.fchmod(
+            descriptor, 0o755
+        )  # the sandbox enters it and cannot put a socket of its own there
         _unlink_socket(descriptor, None)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -261,8 +275,14 @@ def bind_in(directory: Path) -> tuple[socket.socket, int]:
 
 
 def unlink_from(directory: Path, inode: int) -> None:
-    """Remove our socket; one that another control plane has put there since is not ours to remove."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), _opened(directory) as descriptor:
+    """Remove our socket.
+
+    One that another control plane has put there since is not ours to remove.
+    """
+    with (
+        contextlib.suppress(FileNotFoundError, NotADirectoryError),
+        _opened(directory) as descriptor,
+    ):
         _unlink_socket(descriptor, inode)
 
 

@@ -1,7 +1,8 @@
 """May this sandbox reach that place? One canonical value is compared, resolved and dialled (faults.md E04).
 
-An allowlist entry is `host:port`, or `host:port,private` for a place inside the operator's own network: without the word, a
-name that resolves to a private, loopback, link-local or otherwise special address is refused.
+An allowlist entry is `host:port`, or `host:port,private` for a place inside the operator's own
+network: without the word, a name that resolves to a private, loopback, link-local or otherwise
+special address is refused.
 """
 
 import ipaddress
@@ -17,12 +18,17 @@ _HEAD = re.compile(
 _FIELD = re.compile(rb"(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(?P<value>[^\r\n]*?)[ \t]*")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]+):(?P<port>[1-9][0-9]{0,4})")
 _LABEL = re.compile(r"[0-9a-z](?:[0-9a-z-]{0,61}[0-9a-z])?")
-_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")  # what resolvers read as a number: 2130706433, 127.1, 0x7f.1, 0177.0.0.1
+_NUMERIC = re.compile(
+    r"[0-9]+|0x[0-9a-f]*"
+)  # what resolvers read as a number: 2130706433, 127.1, 0x7f.1, 0177.0.0.1
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Malformed(Exception):
-    """These bytes are not a CONNECT request as we read it; nothing was decided about any destination."""
+    """These bytes are not a CONNECT request as we read it.
+
+    Nothing was decided about any destination.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,10 @@ class Target:
 
     @classmethod
     def parse(cls, authority: str) -> "Target":
-        """Read `host:port`. Raises Malformed for everything that two parsers could read in two ways."""
+        """Read `host:port`.
+
+        Raises Malformed for everything that two parsers could read in two ways.
+        """
         found = _AUTHORITY.fullmatch(authority)
         if found is None or int(found["port"]) > 65535:
             raise Malformed("the destination is not host:port in plain ASCII")
@@ -53,10 +62,15 @@ class Allowed:
 
     @classmethod
     def parse(cls, entry: str) -> "Allowed":
-        """Read `host:port` or `host:port,private`. Raises Malformed: a bad entry must not become a wider one."""
+        """Read `host:port` or `host:port,private`.
+
+        Raises Malformed: a bad entry must not become a wider one.
+        """
         authority, comma, word = entry.partition(",")
         if comma and word != "private":
-            raise Malformed(f"allowlist entry {entry!r}: only the word `private` may follow the comma")
+            raise Malformed(
+                f"allowlist entry {entry!r}: only the word `private` may follow the comma"
+            )
         return cls(Target.parse(authority), bool(comma))
 
     def __str__(self) -> str:
@@ -67,7 +81,8 @@ def parse_connect(head: bytes) -> Target:
     """The destination of a CONNECT request, from its first byte to the empty line.
 
     Raises:
-        Malformed: control characters, bare LF, folded lines, a body, or a Host that names another place than the target.
+        Malformed: control characters, bare LF, folded lines, a body, or a Host that names another
+            place than the target.
     """
     found = _HEAD.fullmatch(head)
     if found is None:
@@ -84,7 +99,10 @@ def rule_for(target: Target, allowlist: Iterable[Allowed]) -> Allowed | None:
 
 
 def refusal(rule: Allowed, addresses: Sequence[IPAddress]) -> str | None:
-    """Why the addresses behind an allowed name may not be dialled; None: they may. One bad address spoils the name."""
+    """Why the addresses behind an allowed name may not be dialled; None: they may.
+
+    One bad address spoils the name.
+    """
     if not addresses:
         return "the name has no address"
     if rule.private:

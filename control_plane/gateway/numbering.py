@@ -7,7 +7,10 @@ from runners.protocol import Stream
 
 
 class Gap(Exception):
-    """A chunk skips numbers. The runner must send what is missing first; nothing of the request was kept."""
+    """A chunk skips numbers.
+
+    The runner must send what is missing first; nothing of the request was kept.
+    """
 
 
 class StreamFull(Exception):
@@ -33,7 +36,9 @@ def fresh(
             continue
         size_bytes = at.size_bytes + len(chunk.data)
         if size_bytes > caps_bytes.get(chunk.stream, 0):
-            raise StreamFull(f"{chunk.stream}: no more than {caps_bytes.get(chunk.stream, 0)} bytes are kept")
+            raise StreamFull(
+                f"{chunk.stream}: no more than {caps_bytes.get(chunk.stream, 0)} bytes are kept"
+            )
         new.append(chunk)
         after[chunk.stream] = Position(at.next + 1, size_bytes)
     return new, after

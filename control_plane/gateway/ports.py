@@ -8,7 +8,11 @@ from uuid import UUID
 from runners.protocol import Stream
 from sandboxes.spec import Artifact
 
-_STREAM_CAPS_BYTES: Mapping[Stream, int] = {"stdout": 16 * 2**20, "stderr": 16 * 2**20, "tests": 64 * 2**20}
+_STREAM_CAPS_BYTES: Mapping[Stream, int] = {
+    "stdout": 16 * 2**20,
+    "stderr": 16 * 2**20,
+    "tests": 64 * 2**20,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,16 @@ class Position:
 
 
 class ChunkSink(Protocol):
-    """Where log chunks are kept. When `append` returns, they have been committed: only then is a chunk acknowledged."""
+    """Where log chunks are kept.
+
+    When `append` returns, they have been committed: only then is a chunk acknowledged.
+    """
 
     async def positions(self, sandbox_id: UUID) -> Mapping[Stream, Position]:
-        """What is kept of each stream already; a door that opens again after a restart goes on from here."""
+        """What is kept of each stream already.
+
+        A door that opens again after a restart goes on from here.
+        """
 
     async def append(self, sandbox_id: UUID, chunks: Sequence[Chunk]) -> None:
         """Keep chunks that the door has checked and numbered: all of them, or (an exception) none."""
@@ -62,12 +72,19 @@ class ChunkSink(Protocol):
 class OutputSink(Protocol):
     """Where the bytes of a declared output go."""
 
-    async def put(self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int) -> Artifact:
-        """Keep the bytes, whole or not at all. Raises `sandboxes.errors.TooLarge` past `max_bytes`."""
+    async def put(
+        self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int
+    ) -> Artifact:
+        """Keep the bytes, whole or not at all.
+
+        Raises `sandboxes.errors.TooLarge` past `max_bytes`.
+        """
 
 
 class AuditSink(Protocol):
     """The record of what a sandbox tried to reach. It is written before the door answers."""
 
-    async def egress(self, run_id: UUID, sandbox_id: UUID, destination: str, *, allowed: bool, rule: str) -> None:
+    async def egress(
+        self, run_id: UUID, sandbox_id: UUID, destination: str, *, allowed: bool, rule: str
+    ) -> None:
         """One attempt: where to, whether it was let through, and the rule that said so."""

@@ -36,12 +36,20 @@ class PostgresChunks:
         )
         async with self._sessions() as session:
             rows = (await session.execute(wanted)).all()
-        return {cast("Stream", stream): Position(last + 1, int(size_bytes)) for stream, last, size_bytes in rows}
+        return {
+            cast("Stream", stream): Position(last + 1, int(size_bytes))
+            for stream, last, size_bytes in rows
+        }
 
     async def append(self, sandbox_id: UUID, chunks: Sequence[Chunk]) -> None:
-        """All or none. A number that a second control plane has kept meanwhile is the same bytes of the same runner."""
+        """All or none.
+
+        A number that a second control plane has kept meanwhile is the same bytes of the same
+        runner.
+        """
         rows = [
-            {"sandbox_id": sandbox_id, "stream": chunk.stream, "seq": chunk.seq, "data": chunk.data} for chunk in chunks
+            {"sandbox_id": sandbox_id, "stream": chunk.stream, "seq": chunk.seq, "data": chunk.data}
+            for chunk in chunks
         ]
         async with self._sessions.begin() as session:
             await session.execute(insert(LogChunk).on_conflict_do_nothing(), rows)
@@ -53,9 +61,13 @@ class DepotOutputs:
     def __init__(self, depot: Depot) -> None:
         self._depot = depot
 
-    async def put(self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int) -> Artifact:
+    async def put(
+        self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int
+    ) -> Artifact:
         """What arrives is counted before anything is kept. Raises TooLarge."""
-        del sandbox_id  # a blob has no owner: the sandbox's row names it when the provider says how it ended
+        del (
+            sandbox_id
+        )  # a blob has no owner: the sandbox's row names it when the provider says how it ended
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
             size_bytes = 0
             async for block in source:
@@ -73,7 +85,9 @@ class AuditLog:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    async def egress(self, run_id: UUID, sandbox_id: UUID, destination: str, *, allowed: bool, rule: str) -> None:
+    async def egress(
+        self, run_id: UUID, sandbox_id: UUID, destination: str, *, allowed: bool, rule: str
+    ) -> None:
         """One line, committed when this returns."""
         async with self._sessions.begin() as session:
             task_id = await session.scalar(select(Run.task_id).where(Run.id == run_id))

@@ -34,7 +34,9 @@ async def resolve(host: str, port: int) -> list[IPAddress]:
     """Every address of `host`, once; the tunnel dials these and never asks again."""
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        found = await loop.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )
     except OSError:
         return []
     return list(dict.fromkeys(ipaddress.ip_address(sockaddr[0]) for *_, sockaddr in found))
@@ -43,7 +45,9 @@ async def resolve(host: str, port: int) -> list[IPAddress]:
 class Egress:
     """The CONNECT verb of one door."""
 
-    def __init__(self, access: DoorAccess, audit: AuditSink, caps: DoorCaps, resolver: Resolve = resolve) -> None:
+    def __init__(
+        self, access: DoorAccess, audit: AuditSink, caps: DoorCaps, resolver: Resolve = resolve
+    ) -> None:
         self._access, self._audit, self._caps, self._resolve = access, audit, caps, resolver
         self._allowlist = tuple(Allowed.parse(entry) for entry in access.egress)
         self._attempts = 0
@@ -59,7 +63,9 @@ class Egress:
         try:
             target = parse_connect(head)
         except Malformed as problem:
-            if await self._audited(_printable(head), allowed=False, rule=f"malformed: {problem}", writer=writer):
+            if await self._audited(
+                _printable(head), allowed=False, rule=f"malformed: {problem}", writer=writer
+            ):
                 await _answer(writer, 400, str(problem))
             return
         upstream = await self._admit(target, writer)
@@ -71,7 +77,9 @@ class Egress:
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         rule = rule_for(target, self._allowlist)
         if rule is None:
-            if await self._audited(str(target), allowed=False, rule="not in the allowlist", writer=writer):
+            if await self._audited(
+                str(target), allowed=False, rule="not in the allowlist", writer=writer
+            ):
                 await _answer(writer, 403, f"{target} is not in this run's egress allowlist")
             return None
         addresses = await self._resolve(target.host, target.port)
@@ -90,7 +98,9 @@ class Egress:
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         return upstream
 
-    async def _audited(self, destination: str, *, allowed: bool, rule: str, writer: asyncio.StreamWriter) -> bool:
+    async def _audited(
+        self, destination: str, *, allowed: bool, rule: str, writer: asyncio.StreamWriter
+    ) -> bool:
         """Put the attempt on record; what cannot be recorded is not let through."""
         self._attempts += 1
         if self._attempts > self._caps.egress_attempts:
@@ -98,7 +108,11 @@ class Egress:
             return False
         try:
             await self._audit.egress(
-                self._access.run_id, self._access.sandbox_id, destination, allowed=allowed, rule=rule
+                self._access.run_id,
+                self._access.sandbox_id,
+                destination,
+                allowed=allowed,
+                rule=rule,
             )
         except Exception:  # noqa: BLE001 -- whatever kept the record from being made, the answer is no
             _log.exception("egress.audit_failed", sandbox=str(self._access.sandbox_id))
@@ -126,10 +140,18 @@ class Egress:
         try:
             async with asyncio.timeout(caps.tunnel_total_s), asyncio.TaskGroup() as both:
                 activity = _Activity(asyncio.get_running_loop())
-                both.create_task(_copy(reader, far_writer, caps.tunnel_up_bytes, caps.tunnel_idle_s, activity))
-                both.create_task(_copy(far_reader, writer, caps.tunnel_down_bytes, caps.tunnel_idle_s, activity))
+                both.create_task(
+                    _copy(reader, far_writer, caps.tunnel_up_bytes, caps.tunnel_idle_s, activity)
+                )
+                both.create_task(
+                    _copy(far_reader, writer, caps.tunnel_down_bytes, caps.tunnel_idle_s, activity)
+                )
         except* (CapReached, TimeoutError) as reasons:
-            _log.warning("egress.cut", sandbox=str(self._access.sandbox_id), reason=str(reasons.exceptions[0]))
+            _log.warning(
+                "egress.cut",
+                sandbox=str(self._access.sandbox_id),
+                reason=str(reasons.exceptions[0]),
+            )
             writer.transport.abort()
         except* OSError:
             writer.transport.abort()
@@ -152,7 +174,11 @@ class _Activity:
 
 
 async def _copy(
-    source: asyncio.StreamReader, sink: asyncio.StreamWriter, max_bytes: int, idle_s: float, activity: _Activity
+    source: asyncio.StreamReader,
+    sink: asyncio.StreamWriter,
+    max_bytes: int,
+    idle_s: float,
+    activity: _Activity,
 ) -> None:
     """Pass bytes on until the end, then pass the end on (half-close)."""
     copied = 0
@@ -179,7 +205,13 @@ async def _read(source: asyncio.StreamReader, idle_s: float, activity: _Activity
 
 
 async def _answer(writer: asyncio.StreamWriter, status: int, reason: str) -> None:
-    phrases = {400: "Bad Request", 403: "Forbidden", 429: "Too Many Requests", 502: "Bad Gateway", 503: "Unavailable"}
+    phrases = {
+        400: "Bad Request",
+        403: "Forbidden",
+        429: "Too Many Requests",
+        502: "Bad Gateway",
+        503: "Unavailable",
+    }
     body = f"{reason}\n".encode("ascii", "backslashreplace")
     writer.write(
         f"HTTP/1.1 {status} {phrases[status]}\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\n"
@@ -193,4 +225,9 @@ async def _answer(writer: asyncio.StreamWriter, status: int, reason: str) -> Non
 
 def _printable(head: bytes) -> str:
     """The request line of hostile bytes, short and harmless enough for an audit row."""
-    return head.split(b"\n", 1)[0][:200].decode("ascii", "backslashreplace").encode("unicode_escape").decode("ascii")
+    return (
+        head.split(b"\n", 1)[0][:200]
+        .decode("ascii", "backslashreplace")
+        .encode("unicode_escape")
+        .decode("ascii")
+    )

@@ -1,6 +1,9 @@
-"""The HTTP verbs of a door (`runners.protocol`): capsule, log chunks, outputs. One small ASGI application for all doors.
+"""The HTTP verbs of a door (`runners.protocol`): capsule, log chunks, outputs.
 
-Which sandbox speaks is not in the request: the socket it came through carries the answer (`request.state.door`).
+One small ASGI application for all doors.
+
+Which sandbox speaks is not in the request: the socket it came through carries the answer
+(`request.state.door`).
 """
 
 import asyncio
@@ -40,7 +43,9 @@ class Verbs:
     ) -> None:
         self.access, self.caps = access, caps
         self._chunks, self._outputs = chunks, outputs
-        self._positions = {stream: positions.get(stream, Position()) for stream in access.stream_caps}
+        self._positions = {
+            stream: positions.get(stream, Position()) for stream in access.stream_caps
+        }
         self._appending = asyncio.Lock()  # two requests at once must not both believe to be next
 
     async def append(self, chunks: list[Chunk]) -> Response:
@@ -66,7 +71,9 @@ class Verbs:
         return JSONResponse({"sha256": kept.sha256, "size_bytes": kept.size_bytes})
 
     def _numbers(self, status: int, error: str | None = None) -> Response:
-        document: dict[str, Any] = {"next": {stream: at.next for stream, at in self._positions.items()}}
+        document: dict[str, Any] = {
+            "next": {stream: at.next for stream, at in self._positions.items()}
+        }
         return JSONResponse(document if error is None else document | {"error": error}, status)
 
 

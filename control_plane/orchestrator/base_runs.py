@@ -44,25 +44,32 @@ class BaseRuns:
         self._sessions, self._stages, self._judging = sessions, stages, judging
         self._environments, self._changes = environments, changes
 
-    async def find(self, run: Run, prepared: Prepared, child: UUID | None = None) -> Evidence | Wanted:
+    async def find(
+        self, run: Run, prepared: Prepared, child: UUID | None = None
+    ) -> Evidence | Wanted:
         """The base results for `run`, or the run that makes them.
 
-        `child` is one that `run` has waited for: when it has ended, its evidence is taken even if it is too poor to be kept
-        for others, and none at all if it was lost.
+        `child` is one that `run` has waited for: when it has ended, its evidence is taken even if
+        it is too poor to be kept for others, and none at all if it was lost.
         """
         wanted = self._wanted(run, prepared)
         async with self._sessions() as session:
             ended = select(Run).where(
                 Run.kind == RunKind.BASE, Run.cache_key == wanted.cache_key, Run.state.in_(TERMINAL)
             )
-            kept = ended.where(Run.facts["cacheable"].as_boolean()).order_by(Run.created_at.desc()).limit(1)
+            kept = (
+                ended.where(Run.facts["cacheable"].as_boolean())
+                .order_by(Run.created_at.desc())
+                .limit(1)
+            )
             found = await session.scalar(kept)
             if found is None and child is not None:
                 found = await session.scalar(ended.where(Run.id == child))
             if found is None:
                 return wanted
             query = select(Sandbox).where(
-                Sandbox.run_id == found.id, Sandbox.state.in_((SandboxState.ENDED, SandboxState.DESTROYED))
+                Sandbox.run_id == found.id,
+                Sandbox.state.in_((SandboxState.ENDED, SandboxState.DESTROYED)),
             )
             rows = list(await session.scalars(query.order_by(Sandbox.n)))
         if found.state is not RunState.FINISHED:
@@ -91,7 +98,9 @@ class BaseRuns:
         change = await self._changes.change(run.repo_id.hex, run.base_commit, run.base_commit, "")
         return base_plan(change, policy_from_json(run.policy), prepared.facts)
 
-    def _read(self, plans: tuple[StagePlan, ...], rows: list[Sandbox]) -> dict[Stage, StageEvidence]:
+    def _read(
+        self, plans: tuple[StagePlan, ...], rows: list[Sandbox]
+    ) -> dict[Stage, StageEvidence]:
         newest = {row.stage: row for row in rows}  # the highest n of each stage
         return {
             plan.stage: self._judging.read(plan, stage_end(newest[plan.stage.value]))
@@ -117,11 +126,15 @@ class BaseRuns:
             )
         except SandboxStartFailed as refusal:
             async with self._sessions.begin() as session:
-                return await lose(session, run, epoch=lease.epoch, cause=f"base could not be judged: {refusal}")
+                return await lose(
+                    session, run, epoch=lease.epoch, cause=f"base could not be judged: {refusal}"
+                )
         facts: dict[str, Any] = {**run.facts, "cacheable": ended_well(evidence)}
         return await self._move(run, lease, RunState.FINISHED, changes={"facts": facts})
 
-    async def _move(self, run: Run, lease: Lease, to: RunState, *, changes: Mapping[str, Any] | None = None) -> Run:
+    async def _move(
+        self, run: Run, lease: Lease, to: RunState, *, changes: Mapping[str, Any] | None = None
+    ) -> Run:
         async with self._sessions.begin() as session:
             moved = await move_run(session, run.id, to, epoch=lease.epoch, changes=changes)
             if to in TERMINAL:

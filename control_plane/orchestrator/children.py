@@ -33,7 +33,9 @@ class Wanted:
 
 async def ensure_child(session: AsyncSession, wanted: Wanted) -> UUID:
     """The live run for this key, made if there is none. Two callers at once get the same one."""
-    live = select(Run.id).where(Run.kind == wanted.kind, Run.cache_key == wanted.cache_key, Run.state.not_in(TERMINAL))
+    live = select(Run.id).where(
+        Run.kind == wanted.kind, Run.cache_key == wanted.cache_key, Run.state.not_in(TERMINAL)
+    )
     new = (
         insert(Run)
         .values(
@@ -52,10 +54,16 @@ async def ensure_child(session: AsyncSession, wanted: Wanted) -> UUID:
         .on_conflict_do_nothing(index_elements=["kind", "cache_key"], index_where=text(IS_LIVE))
         .returning(Run.id)
     )
-    return await session.scalar(live) or await session.scalar(new) or (await session.scalars(live)).one()
+    return (
+        await session.scalar(live)
+        or await session.scalar(new)
+        or (await session.scalars(live)).one()
+    )
 
 
 async def wake_parents(session: AsyncSession, child: UUID) -> None:
     """Runs that wait for `child` may be looked at now. Called in the transaction that ends it."""
-    waiting = update(Run).where(Run.facts[WAITING_FOR].astext == str(child), Run.state.not_in(TERMINAL))
+    waiting = update(Run).where(
+        Run.facts[WAITING_FOR].astext == str(child), Run.state.not_in(TERMINAL)
+    )
     await session.execute(waiting.values(next_action_at=func.now()))

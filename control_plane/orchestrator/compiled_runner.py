@@ -26,9 +26,12 @@ _LIMITS = Limits(deadline_s=60.0)
 async def compiled_runner(
     provider: SandboxProvider, blobs: BlobStore, kept: Path, install: str, image: str, pyz: bytes
 ) -> str:
-    """The blob that every sandbox of `image` starts from; `kept` is a directory that remembers which it is.
+    """The blob that every sandbox of `image` starts from.
 
-    It may speed a start up, never fail one: where there is no compiled runner, the sources are the runner.
+    `kept` is a directory that remembers which it is.
+
+    It may speed a start up, never fail one: where there is no compiled runner, the sources are the
+    runner.
     """
     source = (await asyncio.to_thread(blobs.put_bytes, pyz)).sha256
     note = kept / f"{source}-{image.removeprefix('sha256:')}"
@@ -49,19 +52,31 @@ async def _compiled(provider: SandboxProvider, install: str, image: str, source:
     spec = SandboxSpec(
         name=str(SandboxName(install, uuid4(), STAGE)),
         image=image,
-        command=(interpreter, *flags, STAGE, "--pyz", protocol.RUNNER, "--into", f"{protocol.OUT}/{COMPILED}"),
+        command=(
+            interpreter,
+            *flags,
+            STAGE,
+            "--pyz",
+            protocol.RUNNER,
+            "--into",
+            f"{protocol.OUT}/{COMPILED}",
+        ),
         limits=_LIMITS,
         inputs=(Input(protocol.RUNNER, source),),
         outputs=(Output(COMPILED, COMPILED_BYTES),),
     )
-    sandbox = await provider.launch(spec)  # without a row: if we die now, the reaper finds a sandbox that nobody wants
+    sandbox = await provider.launch(
+        spec
+    )  # without a row: if we die now, the reaper finds a sandbox that nobody wants
     try:
         outcome = await provider.wait(sandbox)
     finally:
         await provider.destroy(sandbox)
     made = outcome.outputs.get(COMPILED)
     if outcome.ended is not Ended.COMPLETED or outcome.exit_code != 0 or made is None:
-        raise ValueError(f"ended as {outcome.ended.value}, exit code {outcome.exit_code}: {outcome.detail}")
+        raise ValueError(
+            f"ended as {outcome.ended.value}, exit code {outcome.exit_code}: {outcome.detail}"
+        )
     return made.sha256
 
 

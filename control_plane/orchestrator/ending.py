@@ -14,10 +14,17 @@ from control_plane.tasks.rules import TaskStatus
 
 
 async def lose(
-    session: AsyncSession, run: Run, *, epoch: int, cause: str, changes: Mapping[str, Any] | None = None
+    session: AsyncSession,
+    run: Run,
+    *,
+    epoch: int,
+    cause: str,
+    changes: Mapping[str, Any] | None = None,
 ) -> Run:
     """Mark the run LOST with its cause, in the caller's transaction. It counts against no agent."""
-    moved = await move_run(session, run.id, RunState.LOST, epoch=epoch, cause=cause, changes=changes)
+    moved = await move_run(
+        session, run.id, RunState.LOST, epoch=epoch, cause=cause, changes=changes
+    )
     if run.task_id is not None:
         started = run.state is not RunState.QUEUED
         if started:

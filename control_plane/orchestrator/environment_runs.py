@@ -21,7 +21,13 @@ from control_plane.repos.environments import facts, index
 from control_plane.repos.environments.archive import EnvironmentRefused, Environments, tree_key
 from control_plane.repos.environments.declared import is_dependency_file
 from control_plane.repos.environments.detect import EnvironmentRecipe, detect
-from control_plane.repos.environments.prepare import ARCHIVE, NOTES, PROGRAM, Preparation, preparation
+from control_plane.repos.environments.prepare import (
+    ARCHIVE,
+    NOTES,
+    PROGRAM,
+    Preparation,
+    preparation,
+)
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.models import EnvironmentRow
 from control_plane.repos.snapshots import Snapshots
@@ -77,13 +83,17 @@ class EnvironmentRuns:
         recipe = await self._recipe(run, judged)
         key = recipe.key(self._stages.image, PROGRAM.read_bytes())
         async with self._sessions() as session:
-            row = await session.scalar(select(EnvironmentRow).where(EnvironmentRow.cache_key == key))
+            row = await session.scalar(
+                select(EnvironmentRow).where(EnvironmentRow.cache_key == key)
+            )
             if row is not None:
                 return _prepared(row)
             if (waited := run.facts.get(WAITING_FOR)) is not None:
                 child = await session.get(Run, UUID(waited))
                 if child is not None and child.cache_key == key and child.state in TERMINAL:
-                    return Unpreparable(f"the environment could not be prepared (run {child.id}): {child.cause}")
+                    return Unpreparable(
+                        f"the environment could not be prepared (run {child.id}): {child.cause}"
+                    )
         return Wanted(
             kind=RunKind.PREPARE,
             cache_key=key,
@@ -183,11 +193,17 @@ class EnvironmentRuns:
         judged_files, _ = await self._dependency_files(run.repo_id.hex, judged)
         return detect(base_files, judged_files, tree)
 
-    async def _dependency_files(self, repo: str, tree: str) -> tuple[dict[str, bytes], dict[str, str]]:
+    async def _dependency_files(
+        self, repo: str, tree: str
+    ) -> tuple[dict[str, bytes], dict[str, str]]:
         listing = await self._trees.listing(repo, tree)
-        wanted = {path: one.blob for path, one in listing.items() if is_dependency_file(os.fsdecode(path))}
+        wanted = {
+            path: one.blob for path, one in listing.items() if is_dependency_file(os.fsdecode(path))
+        }
         contents = await self._trees.blobs(repo, list(wanted.values()), DEPENDENCY_FILE_BYTES)
-        files = {os.fsdecode(path): contents[blob] for path, blob in wanted.items() if blob in contents}
+        files = {
+            os.fsdecode(path): contents[blob] for path, blob in wanted.items() if blob in contents
+        }
         return files, {os.fsdecode(path): one.mode for path, one in listing.items()}
 
     async def _lost(self, run: Run, lease: Lease, why: str) -> Run:

@@ -15,7 +15,13 @@ from control_plane.db.base import new_id
 from control_plane.orchestrator.children import Wanted
 from control_plane.orchestrator.environment_runs import EnvironmentRuns, Prepared, Unpreparable
 from control_plane.orchestrator.lease import Again, Lease
-from control_plane.orchestrator.specs import EXECUTE, PATCH_BYTES, RESULT_BYTES, Draft, execute_draft
+from control_plane.orchestrator.specs import (
+    EXECUTE,
+    PATCH_BYTES,
+    RESULT_BYTES,
+    Draft,
+    execute_draft,
+)
 from control_plane.orchestrator.stages import StageEnd, Stages
 from control_plane.orchestrator.task_moves import TaskMoves
 from control_plane.packets.models import Packet
@@ -46,7 +52,10 @@ _AGENTS_OWN = {Ended.COMPLETED, Ended.OOM, Ended.DEADLINE}
 
 
 _RUNNERS_CODES = {0, 124, 125, 143}
-"""What PID 1 exits with (docs/runner.md). Code inside its namespace cannot kill it, so any other end came from outside."""
+"""What PID 1 exits with (docs/runner.md).
+
+Code inside its namespace cannot kill it, so any other end came from outside.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +81,18 @@ class Execution:
         mirrors: Mirrors,
         snapshots: Snapshots,
     ) -> None:
-        self._sessions, self._stages, self._moves, self._environments = sessions, stages, moves, environments
-        self._blobs, self._mirrors, self._snapshots, self._trees = blobs, mirrors, snapshots, Trees(mirrors)
+        self._sessions, self._stages, self._moves, self._environments = (
+            sessions,
+            stages,
+            moves,
+            environments,
+        )
+        self._blobs, self._mirrors, self._snapshots, self._trees = (
+            blobs,
+            mirrors,
+            snapshots,
+            Trees(mirrors),
+        )
 
     async def queued(self, run: Run, lease: Lease, _: asyncio.Event) -> Run:
         """Somebody works on the task from now on."""
@@ -92,13 +111,18 @@ class Execution:
         return await self._moves.move(run, lease, RunState.EXECUTING)
 
     async def executing(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> Run:
-        """The sandbox, from its launch to its end; after a restart it is found again by its name."""
+        """The sandbox, from its launch to its end.
+
+        After a restart it is found again by its name.
+        """
         try:
             async with self._stages.stopped_by(cancelled, lease):
                 end = await self._stages.run(lease, await self._execute_draft(run))
         except SandboxStartFailed as refusal:
             return await self._moves.lose(run, lease, f"the execution could not start: {refusal}")
-        return await self._moves.move(run, lease, RunState.DEHYDRATING, payload={"ended": end.outcome.ended.value})
+        return await self._moves.move(
+            run, lease, RunState.DEHYDRATING, payload={"ended": end.outcome.ended.value}
+        )
 
     async def _execute_draft(self, run: Run) -> Draft:
         """The agent's sandbox; the same every time it is asked for."""
@@ -126,7 +150,9 @@ class Execution:
         await self._record_session(run, end, succeeded=why_not is None)
         changes: dict[str, Any] = {"patch_sha256": left.patch_sha256, "head_tree": left.head_tree}
         if run.cancel_requested_at is not None or end.outcome.ended is Ended.TERMINATED:
-            return await self._moves.move(run, lease, RunState.CANCELLED, cause="cancelled by request", changes=changes)
+            return await self._moves.move(
+                run, lease, RunState.CANCELLED, cause="cancelled by request", changes=changes
+            )
         if end.outcome.ended not in _AGENTS_OWN:
             why = f"the execution {_WHY[end.outcome.ended]}: {end.outcome.detail}; queue the task again"
             return await self._moves.lose(run, lease, why, changes)
@@ -136,10 +162,15 @@ class Execution:
         if why_not is not None:
             return await self._moves.undecided(run, lease, Verdict.FAILED, why_not, changes)
         facts = {**run.facts, "refused": list(left.refused)}
-        return await self._moves.move(run, lease, RunState.VERIFYING, changes={**changes, "facts": facts})
+        return await self._moves.move(
+            run, lease, RunState.VERIFYING, changes={**changes, "facts": facts}
+        )
 
     def _agents_failure(self, end: StageEnd) -> str | None:
-        """Why the driver's own end makes judging pointless. Blocking. Its word is taken only against itself."""
+        """Why the driver's own end makes judging pointless.
+
+        Blocking. Its word is taken only against itself.
+        """
         kept = "; its work in progress is kept as the run's patch"
         if end.outcome.ended is not Ended.COMPLETED:
             return f"the agent {_WHY[end.outcome.ended]}{kept}"
@@ -148,30 +179,40 @@ class Execution:
             result = json.loads(self._blobs.read(artifact.sha256, RESULT_BYTES)) if artifact else {}
         except (ValueError, RecursionError):
             result = {}
-        outcome, code = (result.get("outcome"), result.get("exit_code")) if isinstance(result, dict) else (None, None)
+        outcome, code = (
+            (result.get("outcome"), result.get("exit_code"))
+            if isinstance(result, dict)
+            else (None, None)
+        )
         if outcome == "exited" and code == 0 and end.outcome.exit_code == 0:
             return None
         if outcome is None:
             return f"the runner left no readable result (exit code {end.outcome.exit_code}){kept}"
         detail = str(result.get("detail", ""))[:500]
-        return (
-            f"the agent's command ended as {str(outcome)[:40]}, exit code {code}{': ' + detail if detail else ''}{kept}"
-        )
+        return f"the agent's command ended as {str(outcome)[:40]}, exit code {code}{': ' + detail if detail else ''}{kept}"
 
     async def _dehydrated(self, run: Run, end: StageEnd) -> Dehydrated:
         listed, patch = end.outcome.collected.get(CHANGES), end.outcome.collected.get(PATCH)
         if listed is None or patch is None:
             nothing = await asyncio.to_thread(self._blobs.put_bytes, b"")
-            why = "; ".join(f"{name}: {reason}" for name, reason in end.outcome.refused.items() if "collect" in name)
+            why = "; ".join(
+                f"{name}: {reason}"
+                for name, reason in end.outcome.refused.items()
+                if "collect" in name
+            )
             return Dehydrated(
-                nothing.sha256, str(run.base_tree), (why or "what the agent left could not be collected",)
+                nothing.sha256,
+                str(run.base_tree),
+                (why or "what the agent left could not be collected",),
             )
         told = await asyncio.to_thread(read_changes, self._blobs.path(listed.sha256))
         content = await asyncio.to_thread(self._blobs.read, patch.sha256, PATCH_BYTES)
         tree = await self._trees.apply_patch(run.repo_id.hex, run.base_commit, content)
         if told.tree is not None and told.tree != tree:  # a bug of ours; it must never be judged
             raise RuntimeError(f"patch {patch.sha256} makes tree {tree}, not {told.tree}")
-        refused = tuple(f"{os.fsdecode(one.path) or 'the change'}: {one.reason}" for one in told.refused)
+        refused = tuple(
+            f"{os.fsdecode(one.path) or 'the change'}: {one.reason}" for one in told.refused
+        )
         if run.driver["kind"] == "patch" and not refused:
             refused = await self._left_out(run, tree)
         return Dehydrated(patch.sha256, tree, refused)
@@ -189,7 +230,10 @@ class Execution:
         return tuple(f"{os.fsdecode(one.path)}: {why}" for one in missing[:100])
 
     async def _record_session(self, run: Run, end: StageEnd, *, succeeded: bool) -> None:
-        """The session's metrics (SPEC section 5.8) as the provider measured them; the first record stays."""
+        """The session's metrics (SPEC section 5.8) as the provider measured them.
+
+        The first record stays.
+        """
         took = end.ended_at - end.started_at
         row = {
             "id": new_id(),

@@ -1,4 +1,7 @@
-"""VERIFYING: the trees and sandboxes that a plan asks for, and the evidence that comes back. The verdict is not made here."""
+"""VERIFYING: the trees and sandboxes that a plan asks for, and the evidence that comes back.
+
+The verdict is not made here.
+"""
 
 import asyncio
 import json
@@ -26,8 +29,15 @@ EVENT_BYTES = 64 * 2**20
 class Judging:
     """Runs the stages of a plan side by side, each in a fresh sandbox, and reads what they left."""
 
-    def __init__(self, *, stages: Stages, mirrors: Mirrors, snapshots: Snapshots, blobs: BlobStore) -> None:
-        self._stages, self._mirrors, self._snapshots, self._blobs = stages, mirrors, snapshots, blobs
+    def __init__(
+        self, *, stages: Stages, mirrors: Mirrors, snapshots: Snapshots, blobs: BlobStore
+    ) -> None:
+        self._stages, self._mirrors, self._snapshots, self._blobs = (
+            stages,
+            mirrors,
+            snapshots,
+            blobs,
+        )
         self._trees = Trees(mirrors)
 
     async def evidence(
@@ -46,25 +56,34 @@ class Judging:
 
         async def one(plan: StagePlan) -> StageEvidence:
             workspace = await self.workspace(plan.tree, repo_id, base, base_commit, head_tree)
-            draft = judge_draft(run=str(lease.run_id), plan=plan, workspace=workspace, environment=environment)
+            draft = judge_draft(
+                run=str(lease.run_id), plan=plan, workspace=workspace, environment=environment
+            )
             end = await self._stages.run(lease, draft, attempt=attempt)
             return await asyncio.to_thread(self.read, plan, end)
 
         try:
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(one(plan)) for plan in plans]
-        except BaseExceptionGroup as failures:  # the first one ended the others, and says what its class says
+        except (
+            BaseExceptionGroup
+        ) as failures:  # the first one ended the others, and says what its class says
             raise failures.exceptions[0] from failures
         return {task.result().stage: task.result() for task in running}
 
     async def workspace(
         self, recipe: TreeRecipe, repo_id: UUID, base: str, base_commit: str, head_tree: str
     ) -> Workspace:
-        """The tree of a stage, as a delta over the shared base; its remains are compared with that same tree."""
+        """The tree of a stage, as a delta over the shared base.
+
+        Its remains are compared with that same tree.
+        """
         repo = repo_id.hex
         base_tree = await self._mirrors.tree_of(repo, base_commit)
         side, other = (base_tree, head_tree) if recipe.side == "base" else (head_tree, base_tree)
-        tree = await self._trees.compose(repo, side, {os.fsencode(path): other for path in recipe.swapped})
+        tree = await self._trees.compose(
+            repo, side, {os.fsencode(path): other for path in recipe.swapped}
+        )
         delta = None
         if tree != base_tree:
             packed = await self._trees.delta(repo, base_tree, tree)
@@ -72,7 +91,10 @@ class Judging:
         return Workspace(base=base, delta=delta, against=f"{repo}/{tree}")
 
     def read(self, plan: StagePlan, end: StageEnd) -> StageEvidence:
-        """What a stage left, as evidence. Blocking. Hostile: whatever cannot be read is missing, never an error of ours."""
+        """What a stage left, as evidence.
+
+        Blocking. Hostile: whatever cannot be read is missing, never an error of ours.
+        """
         outcome = end.outcome
         result = _document(self._blobs, outcome.outputs.get(protocol.RESULT))
         return StageEvidence(
@@ -82,18 +104,28 @@ class Judging:
             exit_code=outcome.exit_code,
             tools=tool_evidence(plan, result),
             outputs={
-                name: self._blobs.path(one.sha256) for name, one in outcome.outputs.items() if name != protocol.RESULT
+                name: self._blobs.path(one.sha256)
+                for name, one in outcome.outputs.items()
+                if name != protocol.RESULT
             },
             events=self._events(end),
             altered=self._altered(outcome.collected.get(CHANGES)),
-            limits_hit=tuple(f"{name}: {why}" for name, why in outcome.refused.items() if name in plan.outputs),
+            limits_hit=tuple(
+                f"{name}: {why}" for name, why in outcome.refused.items() if name in plan.outputs
+            ),
         )
 
     def _altered(self, listed: Artifact | None) -> tuple[str, ...]:
-        """Tracked files that the stage changed; ours to say, so a list that is missing is itself a finding."""
+        """Tracked files that the stage changed.
+
+        Ours to say, so a list that is missing is itself a finding.
+        """
         if listed is None:
             return ("(what the stage left could not be read)",)
-        return tuple(os.fsdecode(path) for path in read_changes(self._blobs.path(listed.sha256)).altered_tracked)
+        return tuple(
+            os.fsdecode(path)
+            for path in read_changes(self._blobs.path(listed.sha256)).altered_tracked
+        )
 
     def _events(self, end: StageEnd) -> tuple[Mapping[str, Any], ...] | None:
         sealed = end.streams.get("tests")
@@ -110,7 +142,10 @@ class Judging:
 
 
 def tool_evidence(plan: StagePlan, result: Mapping[str, Any]) -> dict[str, ToolEvidence]:
-    """The planned tools that the result speaks of; a tool that it does not name (or names badly) has no evidence."""
+    """The planned tools that the result speaks of.
+
+    A tool that it does not name (or names badly) has no evidence.
+    """
     planned = {tool.name: tool for tool in plan.tools}
     evidence: dict[str, ToolEvidence] = {}
     told = result.get("tools")

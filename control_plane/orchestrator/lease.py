@@ -12,15 +12,23 @@ from control_plane.runs.models import Run
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Held by one worker on one run. Every write of that worker goes through `check` in its own transaction."""
+    """Held by one worker on one run.
+
+    Every write of that worker goes through `check` in its own transaction.
+    """
 
     run_id: UUID
     epoch: int
 
     async def check(self, session: AsyncSession) -> Run:
-        """Lock the run's row and return it. Raises LeaseLost if another worker has claimed the run since."""
+        """Lock the run's row and return it.
+
+        Raises LeaseLost if another worker has claimed the run since.
+        """
         run = await session.scalar(
-            select(Run).where(Run.id == self.run_id, Run.lease_epoch == self.epoch).with_for_update()
+            select(Run)
+            .where(Run.id == self.run_id, Run.lease_epoch == self.epoch)
+            .with_for_update()
         )
         if run is None:
             raise LeaseLost(self.run_id)

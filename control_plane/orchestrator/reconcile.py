@@ -1,7 +1,7 @@
 """What the engine has and what the rows say, brought together both ways, for ever (DESIGN section 5).
 
-Engine without row, or of a run that has ended: destroyed after a grace. Row without engine: the run's own holder sees it as
-LOST when it waits; here only the rows of ended runs are cleared.
+Engine without row, or of a run that has ended: destroyed after a grace. Row without engine: the
+run's own holder sees it as LOST when it waits; here only the rows of ended runs are cleared.
 """
 
 import asyncio
@@ -23,7 +23,10 @@ log = structlog.get_logger()
 
 
 class Reconciler:
-    """Destroys what nobody wants. A sandbox is only destroyed when it has been unwanted for `grace_s` seconds on end."""
+    """Destroys what nobody wants.
+
+    A sandbox is only destroyed when it has been unwanted for `grace_s` seconds on end.
+    """
 
     def __init__(
         self,
@@ -52,10 +55,17 @@ class Reconciler:
         seen = [summary async for summary in self._provider.owned()]
         wanted = await self._wanted()
         now, destroyed = time.monotonic(), []
-        unwanted = {summary.name for summary in seen if self._is_ours(summary) and summary.name not in wanted}
+        unwanted = {
+            summary.name
+            for summary in seen
+            if self._is_ours(summary) and summary.name not in wanted
+        }
         self._unwanted_since = {name: self._unwanted_since.get(name, now) for name in unwanted}
         for summary in seen:
-            if now - self._unwanted_since.get(summary.name, now) >= self._grace_s and summary.name in unwanted:
+            if (
+                now - self._unwanted_since.get(summary.name, now) >= self._grace_s
+                and summary.name in unwanted
+            ):
                 log.info("reconcile.destroyed", sandbox=summary.name)
                 await self._provider.destroy(summary.id)
                 destroyed.append(summary.name)
@@ -79,6 +89,10 @@ class Reconciler:
     async def _clear_rows(self, present: set[str]) -> None:
         """Rows of ended runs whose sandbox is no longer there say so."""
         ended = exists().where(Run.id == Sandbox.run_id, Run.state.in_(TERMINAL))
-        stale = update(Sandbox).where(Sandbox.state != SandboxState.DESTROYED, ended, Sandbox.name.not_in(present))
+        stale = update(Sandbox).where(
+            Sandbox.state != SandboxState.DESTROYED, ended, Sandbox.name.not_in(present)
+        )
         async with self._sessions.begin() as session:
-            await session.execute(stale.values(state=SandboxState.DESTROYED, destroyed_at=func.now()))
+            await session.execute(
+                stale.values(state=SandboxState.DESTROYED, destroyed_at=func.now())
+            )

@@ -51,7 +51,10 @@ class Draft:
 
 
 def place(draft: Draft, *, name: SandboxName, image: str, blobs: Mapping[str, str]) -> SandboxSpec:
-    """The spec of `draft`. `blobs` maps every path of its files, the capsule and the runner to the blob that holds it."""
+    """The spec of `draft`.
+
+    `blobs` maps every path of its files, the capsule and the runner to the blob that holds it.
+    """
     inputs = {**draft.blobs, **blobs}
     return SandboxSpec(
         name=str(name),
@@ -63,7 +66,8 @@ def place(draft: Draft, *, name: SandboxName, image: str, blobs: Mapping[str, st
         workspace=draft.workspace,
         environment=draft.environment,
         outputs=tuple(
-            Output(output, limit) for output, limit in sorted({protocol.RESULT: RESULT_BYTES, **draft.outputs}.items())
+            Output(output, limit)
+            for output, limit in sorted({protocol.RESULT: RESULT_BYTES, **draft.outputs}.items())
         ),
         door=True,
         egress=draft.egress,
@@ -79,7 +83,11 @@ def execute_draft(
     environment: str | None,
     packet: bytes,
 ) -> Draft:
-    """The agent's own sandbox. `driver` is the run's: `{"kind": "command", "argv": [...]}` or `{"kind": "patch", "sha256": ...}`."""
+    """The agent's own sandbox.
+
+    `driver` is the run's: `{"kind": "command", "argv": [...]}` or `{"kind": "patch", "sha256":
+    ...}`.
+    """
     kind = driver["kind"]
     return Draft(
         stage=EXECUTE,
@@ -106,7 +114,13 @@ def prepare_draft(run: Run, made: Preparation, workspace: Workspace) -> Draft:
     """The sandbox that makes an environment: base's files, a proxy to the package hosts, nothing of the change."""
     return Draft(
         stage="prepare",
-        capsule=Capsule(run=str(run.id), stage="prepare", driver=made.driver, deadline_s=DEADLINE_S, relay=made.relay),
+        capsule=Capsule(
+            run=str(run.id),
+            stage="prepare",
+            driver=made.driver,
+            deadline_s=DEADLINE_S,
+            relay=made.relay,
+        ),
         limits=Limits(deadline_s=DEADLINE_S, disk_bytes=PREPARE_DISK_BYTES, disk_files=400_000),
         files=tuple(Bytes(path, contents) for path, contents in sorted(made.inputs.items())),
         workspace=workspace,
@@ -115,7 +129,9 @@ def prepare_draft(run: Run, made: Preparation, workspace: Workspace) -> Draft:
     )
 
 
-def judge_draft(*, run: str, plan: StagePlan, workspace: Workspace, environment: str | None) -> Draft:
+def judge_draft(
+    *, run: str, plan: StagePlan, workspace: Workspace, environment: str | None
+) -> Draft:
     """One of the judge's sandboxes, from the plan of its stage."""
     return Draft(
         stage=plan.stage.value,

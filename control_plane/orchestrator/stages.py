@@ -1,7 +1,7 @@
 """One sandbox of a run, from its row to its end: whatever instant the control plane dies at, doing it again is harmless.
 
-The row comes first (with the whole spec), then the door, then the engine. A restart finds the row, launches the same spec
-under the same name, which the provider adopts, and waits again.
+The row comes first (with the whole spec), then the door, then the engine. A restart finds the row,
+launches the same spec under the same name, which the provider adopts, and waits again.
 """
 
 import asyncio
@@ -72,13 +72,19 @@ class Stages:
         concurrency: int,
     ) -> None:
         self._sessions, self._provider, self._blobs, self._doors = sessions, provider, blobs, doors
-        self._door_directory, self._install, self.image, self._runner = door_directory, install, image, runner
+        self._door_directory, self._install, self.image, self._runner = (
+            door_directory,
+            install,
+            image,
+            runner,
+        )
         self._slots = asyncio.Semaphore(concurrency)
 
     async def run(self, lease: Lease, draft: Draft, *, attempt: int = 0) -> StageEnd:
         """Run `draft` to its end, relaunching after infrastructure failures, at most `MAX_LAUNCHES` times in all.
 
-        `attempt` tells apart the times that a run wants the same stage again (a patch that is judged once more).
+        `attempt` tells apart the times that a run wants the same stage again (a patch that is
+        judged once more).
 
         Raises:
             LeaseLost: the run has passed to another worker meanwhile.
@@ -102,15 +108,22 @@ class Stages:
         return stage_end(row)
 
     async def _planned(self, lease: Lease, draft: Draft, n: int) -> Sandbox:
-        """The row of this launch, made if it is new. Every blob is written before the row that names it."""
+        """The row of this launch, made if it is new.
+
+        Every blob is written before the row that names it.
+        """
         async with self._sessions() as session:
             known = await session.scalar(
-                select(Sandbox).where(Sandbox.run_id == lease.run_id, Sandbox.stage == draft.stage, Sandbox.n == n)
+                select(Sandbox).where(
+                    Sandbox.run_id == lease.run_id, Sandbox.stage == draft.stage, Sandbox.n == n
+                )
             )
         if known is not None:
             return known
         name = SandboxName(self._install, lease.run_id, draft.stage, n)
-        spec = place(draft, name=name, image=self.image, blobs=await asyncio.to_thread(self._store, draft))
+        spec = place(
+            draft, name=name, image=self.image, blobs=await asyncio.to_thread(self._store, draft)
+        )
         row = Sandbox(
             id=new_id(),
             run_id=lease.run_id,
@@ -124,13 +137,20 @@ class Stages:
         async with self._sessions.begin() as session:
             await lease.check(session)
             session.add(row)
-            await append_event(session, lease.run_id, "stage.planned", {"stage": draft.stage, "n": n})
+            await append_event(
+                session, lease.run_id, "stage.planned", {"stage": draft.stage, "n": n}
+            )
         return row
 
     def _store(self, draft: Draft) -> dict[str, str]:
         """Make blobs of the draft's files. Blocking."""
-        files = {file.path: file.contents for file in draft.files} | {protocol.CAPSULE: draft.capsule_bytes()}
-        placed = {path: self._blobs.put(io.BytesIO(data), INPUT_BYTES).sha256 for path, data in files.items()}
+        files = {file.path: file.contents for file in draft.files} | {
+            protocol.CAPSULE: draft.capsule_bytes()
+        }
+        placed = {
+            path: self._blobs.put(io.BytesIO(data), INPUT_BYTES).sha256
+            for path, data in files.items()
+        }
         return placed | {protocol.RUNNER: self._runner}
 
     async def _to_its_end(self, lease: Lease, row: Sandbox) -> StageEnd:
@@ -162,7 +182,8 @@ class Stages:
         ended_at = outcome.finished_at or datetime.now(UTC)
         changes: dict[str, Any] = {
             "state": SandboxState.ENDED,
-            "outcome": outcome_to_json(outcome) | {"streams": {name: one.to_json() for name, one in streams.items()}},
+            "outcome": outcome_to_json(outcome)
+            | {"streams": {name: one.to_json() for name, one in streams.items()}},
             "ended_at": ended_at,
         }
         payload = {
@@ -177,12 +198,23 @@ class Stages:
     async def _launched(self, lease: Lease, row: Sandbox, spec: SandboxSpec) -> SandboxId:
         sandbox = await self._provider.launch(spec)
         if row.engine_id != sandbox:
-            changes = {"state": SandboxState.LAUNCHED, "engine_id": str(sandbox), "launched_at": datetime.now(UTC)}
-            await self._record(lease, row, changes, "stage.launched", {"stage": row.stage, "n": row.n})
+            changes = {
+                "state": SandboxState.LAUNCHED,
+                "engine_id": str(sandbox),
+                "launched_at": datetime.now(UTC),
+            }
+            await self._record(
+                lease, row, changes, "stage.launched", {"stage": row.stage, "n": row.n}
+            )
         return sandbox
 
     async def _record(
-        self, lease: Lease, row: Sandbox, changes: Mapping[str, Any], event: str, payload: dict[str, Any]
+        self,
+        lease: Lease,
+        row: Sandbox,
+        changes: Mapping[str, Any],
+        event: str,
+        payload: dict[str, Any],
     ) -> Sandbox:
         async with self._sessions.begin() as session:
             await lease.check(session)
@@ -195,7 +227,10 @@ class Stages:
         return ours
 
     async def _clear(self, row: Sandbox) -> None:
-        """Remove what carries the sandbox's name. No fence: its end is recorded, so destroying it again changes nothing."""
+        """Remove what carries the sandbox's name.
+
+        No fence: its end is recorded, so destroying it again changes nothing.
+        """
         if row.engine_id is not None:
             await self._provider.destroy(SandboxId(row.engine_id))
         async with self._sessions.begin() as session:
@@ -205,7 +240,10 @@ class Stages:
 
     @asynccontextmanager
     async def stopped_by(self, cancelled: asyncio.Event, lease: Lease) -> AsyncIterator[None]:
-        """While the body waits for sandboxes of the run, a cancel ends them; what they leave is still taken."""
+        """While the body waits for sandboxes of the run, a cancel ends them.
+
+        What they leave is still taken.
+        """
 
         async def stop() -> None:
             await cancelled.wait()
@@ -223,9 +261,13 @@ class Stages:
         """Ask every live sandbox of the run to stop; whoever waits for one sees its end."""
         async with self._sessions() as session:
             live = await session.scalars(
-                select(Sandbox.engine_id).where(Sandbox.run_id == lease.run_id, Sandbox.state == SandboxState.LAUNCHED)
+                select(Sandbox.engine_id).where(
+                    Sandbox.run_id == lease.run_id, Sandbox.state == SandboxState.LAUNCHED
+                )
             )
-        await asyncio.gather(*(self._provider.terminate(SandboxId(one), grace_s) for one in live if one is not None))
+        await asyncio.gather(
+            *(self._provider.terminate(SandboxId(one), grace_s) for one in live if one is not None)
+        )
 
 
 def capsule_of(spec: SandboxSpec) -> str:

@@ -1,4 +1,7 @@
-"""The numbered chunks of a dead sandbox become one blob a stream; while it lives they are rows (DESIGN section 5)."""
+"""The numbered chunks of a dead sandbox become one blob a stream.
+
+While it lives they are rows (DESIGN section 5).
+"""
 
 import asyncio
 import tempfile
@@ -17,7 +20,10 @@ STREAM_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class SealedStream:
-    """All bytes of a stream as a blob. `complete` is False where a number is missing: what follows the gap is left out."""
+    """All bytes of a stream as a blob.
+
+    `complete` is False where a number is missing: what follows the gap is left out.
+    """
 
     sha256: str
     size_bytes: int
@@ -31,10 +37,15 @@ class SealedStream:
 async def seal_streams(
     sessions: async_sessionmaker[AsyncSession], blobs: BlobStore, sandbox_id: UUID
 ) -> dict[str, SealedStream]:
-    """Write each stream's chunks to a blob. The rows stay until `forget_chunks`, so that doing this twice is harmless."""
+    """Write each stream's chunks to a blob.
+
+    The rows stay until `forget_chunks`, so that doing this twice is harmless.
+    """
     async with sessions() as session:
         names = (
-            await session.scalars(select(LogChunk.stream).where(LogChunk.sandbox_id == sandbox_id).distinct())
+            await session.scalars(
+                select(LogChunk.stream).where(LogChunk.sandbox_id == sandbox_id).distinct()
+            )
         ).all()
     return {str(name): await _seal(sessions, blobs, sandbox_id, str(name)) for name in names}
 
@@ -42,7 +53,9 @@ async def seal_streams(
 async def _seal(
     sessions: async_sessionmaker[AsyncSession], blobs: BlobStore, sandbox_id: UUID, stream: str
 ) -> SealedStream:
-    wanted = select(LogChunk.seq, LogChunk.data).where(LogChunk.sandbox_id == sandbox_id, LogChunk.stream == stream)
+    wanted = select(LogChunk.seq, LogChunk.data).where(
+        LogChunk.sandbox_id == sandbox_id, LogChunk.stream == stream
+    )
     complete, expected = True, 0
     with tempfile.TemporaryFile() as whole:
         async with sessions() as session:

@@ -27,11 +27,15 @@ class TaskRuns:
         }
 
     async def step(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> Run | Again:
-        """Do the next thing. A cancel is seen between two things, and at once where a sandbox lives.
+        """Do the next thing.
+
+        A cancel is seen between two things, and at once where a sandbox lives.
 
         What has been executed is dehydrated first: work in progress is kept.
         """
         wanted = run.cancel_requested_at is not None or cancelled.is_set()
         if wanted and run.state not in (RunState.EXECUTING, RunState.DEHYDRATING):
-            return await self._moves.move(run, lease, RunState.CANCELLED, cause="cancelled by request")
+            return await self._moves.move(
+                run, lease, RunState.CANCELLED, cause="cancelled by request"
+            )
         return await self._handlers[run.state](run, lease, cancelled)

@@ -23,9 +23,14 @@ from quality_gates.report import to_json
 
 
 class Verdicts:
-    """Records what the judge decided. A patch that could not be decided is judged again at most `judge_again` times."""
+    """Records what the judge decided.
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession], blobs: BlobStore, judge_again: int) -> None:
+    A patch that could not be decided is judged again at most `judge_again` times.
+    """
+
+    def __init__(
+        self, sessions: async_sessionmaker[AsyncSession], blobs: BlobStore, judge_again: int
+    ) -> None:
         self._sessions, self._blobs, self._judge_again = sessions, blobs, judge_again
 
     async def record(
@@ -44,21 +49,37 @@ class Verdicts:
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         artifact = await asyncio.to_thread(self._blobs.put_bytes, text)
         effect = effect_of(report.verdict, last=final or run.judge_attempt >= self._judge_again)
-        kept = {**(changes or {}), "report_sha256": artifact.sha256, "environment_id": environment_id}
+        kept = {
+            **(changes or {}),
+            "report_sha256": artifact.sha256,
+            "environment_id": environment_id,
+        }
         async with self._sessions.begin() as session:
             await lease.check(session)
-            rows = [_row(run, gate, told) for gate, told in zip(report.gates, document["gates"], strict=True)]
+            rows = [
+                _row(run, gate, told)
+                for gate, told in zip(report.gates, document["gates"], strict=True)
+            ]
             session.add_all(rows)
-            await session.flush()  # findings name their report, and the ORM knows no order between the two
+            await (
+                session.flush()
+            )  # findings name their report, and the ORM knows no order between the two
             session.add_all(
-                _finding(row, one) for row, gate in zip(rows, report.gates, strict=True) for one in gate.findings
+                _finding(row, one)
+                for row, gate in zip(rows, report.gates, strict=True)
+                for one in gate.findings
             )
             if effect.judge_again:
                 return await self._again(session, run, lease, report, kept)
             return await self._ended(session, run, lease, report, effect, cause, kept)
 
     async def _again(
-        self, session: AsyncSession, run: Run, lease: Lease, report: TaskReport, kept: dict[str, Any]
+        self,
+        session: AsyncSession,
+        run: Run,
+        lease: Lease,
+        report: TaskReport,
+        kept: dict[str, Any],
     ) -> Run:
         return await update_run(
             session,
@@ -66,7 +87,11 @@ class Verdicts:
             epoch=lease.epoch,
             changes={**kept, "judge_attempt": run.judge_attempt + 1},
             event="judged.again",
-            payload={"verdict": report.verdict.value, "attempt": run.judge_attempt + 1, "reasons": reasons(report)},
+            payload={
+                "verdict": report.verdict.value,
+                "attempt": run.judge_attempt + 1,
+                "reasons": reasons(report),
+            },
         )
 
     async def _ended(

@@ -1,4 +1,7 @@
-"""VERIFYING: the patch is judged in fresh sandboxes; what could not be decided is judged again, never executed again."""
+"""VERIFYING: the patch is judged in fresh sandboxes.
+
+What could not be decided is judged again, never executed again.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -42,7 +45,12 @@ class Verification:
         verdicts: Verdicts,
     ) -> None:
         self._stages, self._moves, self._judging = stages, moves, judging
-        self._environments, self._bases, self._changes, self._verdicts = environments, bases, changes, verdicts
+        self._environments, self._bases, self._changes, self._verdicts = (
+            environments,
+            bases,
+            changes,
+            verdicts,
+        )
 
     async def verifying(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> Run | Again:
         """Judge the patch; what could not be decided is judged again, never executed again."""
@@ -66,10 +74,18 @@ class Verification:
         return await self._looked_at(run, lease, change, policy, found, cancelled)
 
     async def _looked_at(
-        self, run: Run, lease: Lease, change: Change, policy: GatePolicy, found: Prepared, cancelled: asyncio.Event
+        self,
+        run: Run,
+        lease: Lease,
+        change: Change,
+        policy: GatePolicy,
+        found: Prepared,
+        cancelled: asyncio.Event,
     ) -> Run | Again:
         base = await self._bases.find(run, found)
-        child = await self._moves.child(base) if isinstance(base, Wanted) else None  # it runs while ours do
+        child = (
+            await self._moves.child(base) if isinstance(base, Wanted) else None
+        )  # it runs while ours do
         async with self._stages.stopped_by(cancelled, lease):
             evidence = await self._judging.evidence(
                 lease,
@@ -81,15 +97,21 @@ class Verification:
                 attempt=run.judge_attempt,
             )
         if cancelled.is_set():
-            return await self._moves.move(run, lease, RunState.CANCELLED, cause="cancelled by request")
+            return await self._moves.move(
+                run, lease, RunState.CANCELLED, cause="cancelled by request"
+            )
         if isinstance(base, Wanted):
             base = await self._bases.find(run, found, child)
         if isinstance(base, Wanted):
             return Again(RECHECK_S, waiting_for=child)
-        return await self._judged(run, lease, change, policy, found.facts, {**base, **evidence}, found.id)
+        return await self._judged(
+            run, lease, change, policy, found.facts, {**base, **evidence}, found.id
+        )
 
     async def _change(self, run: Run) -> Change:
-        change = await self._changes.change(run.repo_id.hex, run.base_commit, str(run.head_tree), str(run.patch_sha256))
+        change = await self._changes.change(
+            run.repo_id.hex, run.base_commit, str(run.head_tree), str(run.patch_sha256)
+        )
         return replace(change, refused_entries=tuple(run.facts.get("refused", ())))
 
     async def _judged(

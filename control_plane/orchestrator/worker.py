@@ -22,7 +22,10 @@ from control_plane.runs.rules import TERMINAL
 log = structlog.get_logger()
 
 Drive = Callable[[Run, Lease, asyncio.Event], Awaitable[Again | None]]
-"""Drive a run as far as it goes now: when to look again, or None if it has ended. The event is set when it is to stop."""
+"""Drive a run as far as it goes now: when to look again, or None if it has ended.
+
+The event is set when it is to stop.
+"""
 
 RETRY_S = 5.0
 """After a failure of the platform (an engine that does not answer...) the run is looked at again so much later."""
@@ -32,7 +35,10 @@ CANCEL_POLL_S = 1.0
 
 
 class Worker:
-    """Claims runs and drives them. `poke` makes it look at the queue at once; polling makes it right."""
+    """Claims runs and drives them.
+
+    `poke` makes it look at the queue at once; polling makes it right.
+    """
 
     def __init__(
         self,
@@ -56,7 +62,10 @@ class Worker:
         self._poked.set()
 
     async def serve(self) -> None:
-        """Claim and drive until cancelled. Runs under way are then left where they are: their next holder adopts them."""
+        """Claim and drive until cancelled.
+
+        Runs under way are then left where they are: their next holder adopts them.
+        """
         try:
             while True:
                 await self._free.acquire()
@@ -97,7 +106,10 @@ class Worker:
         self._poked.clear()
 
     async def _hold(self, run: Run) -> None:
-        """Drive one run while a second task keeps its lease; losing the lease ends the driving, and nothing is cleaned up."""
+        """Drive one run while a second task keeps its lease.
+
+        Losing the lease ends the driving, and nothing is cleaned up.
+        """
         lease, cancelled = Lease(run.id, run.lease_epoch), asyncio.Event()
         driving = asyncio.create_task(self._driven(run, lease, cancelled))
         keeping = asyncio.create_task(self._keep(lease, cancelled))
@@ -108,7 +120,9 @@ class Worker:
             for task in (keeping, driving):
                 task.cancel()
             await asyncio.gather(driving, keeping, return_exceptions=True)
-            if cut_short:  # we are shutting down: whoever comes next need not wait for the lease to run out
+            if (
+                cut_short
+            ):  # we are shutting down: whoever comes next need not wait for the lease to run out
                 await self._give_back_at_once(lease)
 
     async def _give_back_at_once(self, lease: Lease) -> None:
@@ -122,9 +136,13 @@ class Worker:
         except LeaseLost:
             log.warning("run.lease_lost", run=str(run.id), epoch=lease.epoch)
             return
-        except Exception as error:  # whatever it was, the run must not be lost: it is counted, and looked at again
+        except (
+            Exception
+        ) as error:  # whatever it was, the run must not be lost: it is counted, and looked at again
             log.warning("run.step_failed", run=str(run.id), state=run.state, exc_info=error)
-            with contextlib.suppress(LeaseLost, SQLAlchemyError):  # then the lease runs out, and the next holder looks
+            with contextlib.suppress(
+                LeaseLost, SQLAlchemyError
+            ):  # then the lease runs out, and the next holder looks
                 async with self._sessions.begin() as session:
                     await self._failed(session, lease, error)
             return
@@ -135,7 +153,9 @@ class Worker:
 
     async def _failed(self, session: AsyncSession, lease: Lease, error: Exception) -> None:
         run = await lease.check(session)
-        failures = int(run.facts.get("failures", 0)) + 1 if run.facts.get("failed_in") == run.state else 1
+        failures = (
+            int(run.facts.get("failures", 0)) + 1 if run.facts.get("failed_in") == run.state else 1
+        )
         text = f"{type(error).__name__}: {error}"[:2000]
         if failures >= MAX_FAILURES:
             cause = f"the platform failed {failures} times in a row; the last time: {text}"
@@ -154,7 +174,8 @@ class Worker:
     async def _keep(self, lease: Lease, cancelled: asyncio.Event) -> None:
         """Renew the lease at a third of its time, and look every second whether somebody wants the run to stop.
 
-        While the database is away, nothing can be renewed; whether the lease was lost meanwhile shows at the next write.
+        While the database is away, nothing can be renewed; whether the lease was lost meanwhile
+        shows at the next write.
         """
         renewed = time.monotonic()
         while True:
@@ -177,7 +198,10 @@ class Worker:
 
 
 async def give_back(session: AsyncSession, lease: Lease, again: Again) -> None:
-    """Release the lease. A run that waits for another cannot miss its end: the other's row is locked while we write."""
+    """Release the lease.
+
+    A run that waits for another cannot miss its end: the other's row is locked while we write.
+    """
     after_s = again.after_s
     if again.waiting_for is not None:
         child = await session.get_one(Run, again.waiting_for, with_for_update=True)

@@ -1,4 +1,7 @@
-"""The canonical form of a packet (RFC 8785) and its hash: the same document, the same bytes. Pure."""
+"""The canonical form of a packet (RFC 8785) and its hash: the same document, the same bytes.
+
+Pure.
+"""
 
 import hashlib
 from collections.abc import Mapping

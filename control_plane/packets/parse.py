@@ -1,7 +1,7 @@
 """Hostile bytes become a ContextPacket, or an error that names each path. Pure.
 
-Stricter than the standard library's `json`: that keeps the last of two equal keys, reads NaN and 1e400, and falls over deep
-nesting and very long numbers.
+Stricter than the standard library's `json`: that keeps the last of two equal keys, reads NaN and
+1e400, and falls over deep nesting and very long numbers.
 """
 
 import json
@@ -18,7 +18,10 @@ MAX_BYTES = 256 * 2**10
 MAX_DEPTH = 16
 """A packet is five deep; anything much deeper is an attack on the parser."""
 LintingRules = Collection[str] | Callable[[str], object] | None
-"""The names that the gates know, or a function that raises ValueError for a name they do not; None: do not look."""
+"""The names that the gates know, or a function that raises ValueError for a name they do not.
+
+None: do not look.
+"""
 _MAX_DIGITS = 40
 _BOM = b"\xef\xbb\xbf"
 
@@ -55,7 +58,11 @@ def load_document(data: bytes) -> object:
     _check_depth(text)
     try:
         pairs = json.loads(
-            text, object_pairs_hook=_Pairs, parse_int=_integer, parse_float=_number, parse_constant=_refuse_constant
+            text,
+            object_pairs_hook=_Pairs,
+            parse_int=_integer,
+            parse_float=_number,
+            parse_constant=_refuse_constant,
         )
     except json.JSONDecodeError as error:
         raise PacketInvalid([("", f"not JSON: {error}")]) from None

@@ -1,7 +1,7 @@
 """The ContextPacket (SPEC section 4.3): every field, every enum, nothing else. Pure.
 
-The model keeps the document's values as they were written (timestamps stay text), so that its dump is the document and has
-the document's hash.
+The model keeps the document's values as they were written (timestamps stay text), so that its dump
+is the document and has the document's hash.
 """
 
 import re
@@ -14,9 +14,12 @@ from control_plane.agents.rules import Role
 from control_plane.tasks.rules import Priority
 from quality_gates.model import SecurityLevel, TaskType
 
-# No control characters but tab and line feed: PostgreSQL takes no NUL, and a terminal should not be steered by a packet.
+# No control characters but tab and line feed: PostgreSQL takes no NUL, and a terminal should not be
+# steered by a packet.
 _PRINTABLE = r"^[^\x00-\x08\x0b-\x1f\x7f]*$"
-_SHELL = re.compile(r"[;`|]|&&|\$[({]|>>|[<>]\s*[/(&]|^\s*\.{0,2}/|^\s*(?:pytest|python3?|npm|npx|node|make|bash|sh)\s")
+_SHELL = re.compile(
+    r"[;`|]|&&|\$[({]|>>|[<>]\s*[/(&]|^\s*\.{0,2}/|^\s*(?:pytest|python3?|npm|npx|node|make|bash|sh)\s"
+)
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)")
 _LINK = r"^(?:vector://[a-z0-9][a-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9._-]*(?:#[A-Za-z0-9][A-Za-z0-9._-]*)?|(?:ARCH|SCHEMA|API)://[A-Za-z0-9][A-Za-z0-9._-]*)$"
 
@@ -53,17 +56,29 @@ def _known_linting_rules(name: str, info: ValidationInfo) -> str:
 
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Line = Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=_PRINTABLE), AfterValidator(_not_blank)]
+Line = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=4000, pattern=_PRINTABLE),
+    AfterValidator(_not_blank),
+]
 Prose = Annotated[Line, AfterValidator(_prose)]
 Link = Annotated[str, StringConstraints(max_length=512, pattern=_LINK)]
-Timestamp = Annotated[str, AfterValidator(_timestamp), Field(json_schema_extra={"format": "date-time"})]
+Timestamp = Annotated[
+    str, AfterValidator(_timestamp), Field(json_schema_extra={"format": "date-time"})
+]
 Trigger = Annotated[
     str,
-    StringConstraints(pattern=r"^IF_BLOCKED_(?:[1-9][0-9]{0,2}|1[0-3][0-9]{2}|14[0-3][0-9]|1440)_MINUTES$"),
-    Field(description="Minutes that an agent may be blocked before its question goes up: 1 to 1440."),
+    StringConstraints(
+        pattern=r"^IF_BLOCKED_(?:[1-9][0-9]{0,2}|1[0-3][0-9]{2}|14[0-3][0-9]|1440)_MINUTES$"
+    ),
+    Field(
+        description="Minutes that an agent may be blocked before its question goes up: 1 to 1440."
+    ),
 ]
 LintingRules = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), AfterValidator(_known_linting_rules)
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
+    AfterValidator(_known_linting_rules),
 ]
 
 
@@ -92,7 +107,10 @@ class TaskDefinition(_Part):
 
 
 class Dependency(_Part):
-    """A service that the work needs; one with a URL in `interface_def` is probed first (COMPANY section 8)."""
+    """A service that the work needs.
+
+    One with a URL in `interface_def` is probed first (COMPANY section 8).
+    """
 
     service_id: Id
     interface_def: Line

@@ -1,4 +1,7 @@
-"""Keeping packets. A stored packet is never edited: a change is a new packet with the old one as its parent."""
+"""Keeping packets.
+
+A stored packet is never edited: a change is a new packet with the old one as its parent.
+"""
 
 from uuid import UUID
 
@@ -13,7 +16,9 @@ from control_plane.packets.models import Packet
 from control_plane.packets.schema import ContextPacket
 
 
-async def store_packet(session: AsyncSession, packet: ContextPacket, *, parent_id: UUID | None = None) -> Packet:
+async def store_packet(
+    session: AsyncSession, packet: ContextPacket, *, parent_id: UUID | None = None
+) -> Packet:
     """The row of `packet`; storing the same packet again finds the first row.
 
     Raises:

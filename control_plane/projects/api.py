@@ -16,12 +16,16 @@ router = APIRouter(route_class=StrictRoute)
 @router.post("/projects", status_code=status.HTTP_201_CREATED, tags=["projects"])
 async def create_project(new: NewProject, session: SessionDep) -> ProjectView:
     """Make a project."""
-    made = await service.create_project(session, key=new.key, name=new.name, client_name=new.client_name)
+    made = await service.create_project(
+        session, key=new.key, name=new.name, client_name=new.client_name
+    )
     return ProjectView.model_validate(made)
 
 
 @router.get("/projects", tags=["projects"])
-async def list_projects(session: SessionDep, after: After = None, limit: Limit = 50) -> Page[ProjectView]:
+async def list_projects(
+    session: SessionDep, after: After = None, limit: Limit = 50
+) -> Page[ProjectView]:
     """Projects, the newest first."""
     rows, cursor = await page_of(session, select(Project), Project.id, after, limit)
     return Page(items=[ProjectView.model_validate(row) for row in rows], next=cursor)

@@ -19,7 +19,9 @@ class Project(Base):
     key: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     client_name: Mapped[str]
-    status: Mapped[ProjectStatus] = mapped_column(enum_of(ProjectStatus, "status"), default=ProjectStatus.PLANNED)
+    status: Mapped[ProjectStatus] = mapped_column(
+        enum_of(ProjectStatus, "status"), default=ProjectStatus.PLANNED
+    )
     created_at: Mapped[CreatedAt]
 
 
@@ -37,5 +39,7 @@ class Module(Base):
     tech_stack: Mapped[list[Any]] = mapped_column(default=list)
     constraints: Mapped[list[Any]] = mapped_column(default=list)
     docs_refs: Mapped[list[Any]] = mapped_column(default=list)
-    status: Mapped[ModuleStatus] = mapped_column(enum_of(ModuleStatus, "status"), default=ModuleStatus.PLANNED)
+    status: Mapped[ModuleStatus] = mapped_column(
+        enum_of(ModuleStatus, "status"), default=ModuleStatus.PLANNED
+    )
     created_at: Mapped[CreatedAt]

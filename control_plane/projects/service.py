@@ -22,9 +22,17 @@ class KeyTaken(Exception):
         super().__init__(f"there is a {what} {key} already; choose another key")
 
 
-async def create_project(session: AsyncSession, *, key: str, name: str, client_name: str) -> Project:
+async def create_project(
+    session: AsyncSession, *, key: str, name: str, client_name: str
+) -> Project:
     """A planned project. Raises KeyTaken."""
-    values = {"id": new_id(), "key": key, "name": name, "client_name": client_name, "status": ProjectStatus.PLANNED}
+    values = {
+        "id": new_id(),
+        "key": key,
+        "name": name,
+        "client_name": client_name,
+        "status": ProjectStatus.PLANNED,
+    }
     made: Project | None = await session.scalar(
         insert(Project).values(values).on_conflict_do_nothing().returning(Project)
     )
@@ -54,7 +62,9 @@ async def create_module(
         "docs_refs": docs_refs or [],
         "status": ProjectStatus.PLANNED,
     }
-    made: Module | None = await session.scalar(insert(Module).values(values).on_conflict_do_nothing().returning(Module))
+    made: Module | None = await session.scalar(
+        insert(Module).values(values).on_conflict_do_nothing().returning(Module)
+    )
     if made is None:
         raise KeyTaken("module", key)
     return made
@@ -62,7 +72,9 @@ async def create_module(
 
 async def find_project(session: AsyncSession, which: str) -> Project:
     """By key or id. Raises NotFound."""
-    found = await session.scalar(select(Project).where(or_(Project.key == which, Project.id == as_id(which))))
+    found = await session.scalar(
+        select(Project).where(or_(Project.key == which, Project.id == as_id(which)))
+    )
     if found is None:
         raise NotFound("project", which)
     return found
@@ -70,7 +82,9 @@ async def find_project(session: AsyncSession, which: str) -> Project:
 
 async def find_module(session: AsyncSession, which: str) -> Module:
     """By key or id. Raises NotFound."""
-    found = await session.scalar(select(Module).where(or_(Module.key == which, Module.id == as_id(which))))
+    found = await session.scalar(
+        select(Module).where(or_(Module.key == which, Module.id == as_id(which)))
+    )
     if found is None:
         raise NotFound("module", which)
     return found
@@ -87,7 +101,12 @@ async def default_module(session: AsyncSession) -> Module:
     }
     await session.execute(insert(Project).values(project).on_conflict_do_nothing())
     owner = select(Project.id).where(Project.key == DEFAULT_PROJECT_KEY).scalar_subquery()
-    module = {"id": new_id(), "key": DEFAULT_MODULE_KEY, "project_id": owner, "status": ProjectStatus.ACTIVE}
+    module = {
+        "id": new_id(),
+        "key": DEFAULT_MODULE_KEY,
+        "project_id": owner,
+        "status": ProjectStatus.ACTIVE,
+    }
     module |= {"tech_stack": [], "constraints": [], "docs_refs": []}
     await session.execute(insert(Module).values(module).on_conflict_do_nothing())
     return await find_module(session, DEFAULT_MODULE_KEY)

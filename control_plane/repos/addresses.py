@@ -14,9 +14,12 @@ class AddressRefused(RepositoryError):
 
 
 async def check_url(url: str, *, allow_private: bool) -> dict[str, str]:
-    """The git configuration that pins `url`'s host to the addresses that were checked. Raises AddressRefused.
+    """The git configuration that pins `url`'s host to the addresses that were checked.
 
-    Behind a proxy the machine cannot resolve names: then the proxy decides, and only literal addresses are checked.
+    Raises AddressRefused.
+
+    Behind a proxy the machine cannot resolve names: then the proxy decides, and only literal
+    addresses are checked.
     """
     host, port = parse_url(url)
     literal = _literal(host)
@@ -35,16 +38,22 @@ async def check_url(url: str, *, allow_private: bool) -> dict[str, str]:
 def parse_url(url: str) -> tuple[str, int]:
     """Host and port of an https address that says nothing else. Pure."""
     if any(ord(character) <= 32 or ord(character) > 126 for character in url) or "\\" in url:
-        raise AddressRefused("an address has only printable ASCII characters, and no spaces or backslashes")
+        raise AddressRefused(
+            "an address has only printable ASCII characters, and no spaces or backslashes"
+        )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 443
     except ValueError as error:
         raise AddressRefused(f"not an address: {error}") from None
     if parts.scheme != "https" or not host:
-        raise AddressRefused("only https:// addresses are fetched; import anything else from a path or an archive")
+        raise AddressRefused(
+            "only https:// addresses are fetched; import anything else from a path or an archive"
+        )
     if parts.username is not None or parts.password is not None:
-        raise AddressRefused("an address must not carry credentials; clone it yourself and import the path")
+        raise AddressRefused(
+            "an address must not carry credentials; clone it yourself and import the path"
+        )
     if parts.query or parts.fragment:
         raise AddressRefused("an address of a repository has no query and no fragment")
     if _literal(host) is None and _numeric(host):
@@ -54,7 +63,9 @@ def parse_url(url: str) -> tuple[str, int]:
 
 def _numeric(host: str) -> bool:
     last = host.rstrip(".").rpartition(".")[2]
-    return last.isdigit() or last.lower().startswith("0x")  # decimal, octal, hexadecimal and short forms of IPv4
+    return last.isdigit() or last.lower().startswith(
+        "0x"
+    )  # decimal, octal, hexadecimal and short forms of IPv4
 
 
 def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -62,13 +73,17 @@ def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         address = ipaddress.ip_address(host)
     except ValueError:
         return None
-    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+    return (
+        (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+    )
 
 
 def _proxied(host: str) -> bool:
     bypass = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-    return bool(proxy) and not any(host == name.strip().lstrip(".") for name in bypass.split(",") if name.strip())
+    return bool(proxy) and not any(
+        host == name.strip().lstrip(".") for name in bypass.split(",") if name.strip()
+    )
 
 
 async def _resolved(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:

@@ -9,7 +9,13 @@ from sqlalchemy import select
 
 from control_plane.repos import service
 from control_plane.repos.models import Repo
-from control_plane.repos.schemas import FromPath, ImportedRepository, NewRepository, RepositoryView, UploadView
+from control_plane.repos.schemas import (
+    FromPath,
+    ImportedRepository,
+    NewRepository,
+    RepositoryView,
+    UploadView,
+)
 from control_plane.web.deps import ServicesDep, SessionDep
 from control_plane.web.pages import After, Limit, Page, page_of
 from control_plane.web.strict import StrictRoute
@@ -19,9 +25,14 @@ router = APIRouter(route_class=StrictRoute, tags=["repositories"])
 
 @router.post("/repositories", status_code=status.HTTP_201_CREATED)
 async def import_repository(new: NewRepository, services: ServicesDep) -> ImportedRepository:
-    """Import from a path of this machine, an uploaded archive, or https; a known key takes what is new."""
+    """Import from a path of this machine, an uploaded archive, or https.
+
+    A known key takes what is new.
+    """
     if isinstance(new.source, FromPath) and not services.local_paths:
-        raise HTTPException(403, "this server does not import from its own directories; upload an archive instead")
+        raise HTTPException(
+            403, "this server does not import from its own directories; upload an archive instead"
+        )
     repo, head = await service.import_repository(
         services.sessions, services.mirrors, services.blobs, new.key, new.source
     )
@@ -29,7 +40,9 @@ async def import_repository(new: NewRepository, services: ServicesDep) -> Import
 
 
 @router.get("/repositories")
-async def list_repositories(session: SessionDep, after: After = None, limit: Limit = 50) -> Page[RepositoryView]:
+async def list_repositories(
+    session: SessionDep, after: After = None, limit: Limit = 50
+) -> Page[RepositoryView]:
     """Repositories, the newest first."""
     rows, cursor = await page_of(session, select(Repo), Repo.id, after, limit)
     return Page(items=[RepositoryView.model_validate(row) for row in rows], next=cursor)
@@ -52,5 +65,7 @@ async def upload(request: Request, services: ServicesDep) -> UploadView:
                 raise HTTPException(413, f"an upload has at most {services.upload_bytes} bytes")
             await asyncio.to_thread(spool.write, block)
         spool.seek(0)
-        kept = await asyncio.to_thread(services.blobs.put, cast("BinaryIO", spool), services.upload_bytes)
+        kept = await asyncio.to_thread(
+            services.blobs.put, cast("BinaryIO", spool), services.upload_bytes
+        )
     return UploadView(sha256=kept.sha256, size_bytes=kept.size_bytes)

@@ -1,7 +1,7 @@
 """Source archives (tar, tar.gz, zip) read as data: nothing is ever extracted, nothing is repaired (faults.md G10-G13).
 
-An archive becomes a list of entries; one that is not a plain file, a directory or a link inside the tree refuses the whole
-archive, with its name.
+An archive becomes a list of entries; one that is not a plain file, a directory or a link inside the
+tree refuses the whole archive, with its name.
 """
 
 import gzip
@@ -97,7 +97,9 @@ def without_top(entries: list[Entry]) -> list[Entry]:
     tops = {entry.path.partition(b"/")[0] for entry in entries}
     if len(tops) != 1 or any(b"/" not in entry.path for entry in entries):
         return entries
-    stripped = (Entry(entry.path.partition(b"/")[2], entry.mode, entry.content) for entry in entries)
+    stripped = (
+        Entry(entry.path.partition(b"/")[2], entry.mode, entry.content) for entry in entries
+    )
     return checked(stripped)  # again: a link that stayed inside with the top may leave without it
 
 
@@ -115,7 +117,10 @@ def _entries(file: BinaryIO, limits: ArchiveLimits) -> Iterator[Entry]:
 
 
 def _spool(packed: IO[bytes] | gzip.GzipFile, plain: IO[bytes], limits: ArchiveLimits) -> None:
-    """Unpack to disk, so that tarfile can seek cheaply; memory stays flat and the total is known."""
+    """Unpack to disk, so that tarfile can seek cheaply.
+
+    Memory stays flat and the total is known.
+    """
     total = 0
     while chunk := packed.read(_CHUNK_BYTES):
         total += len(chunk)

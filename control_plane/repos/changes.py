@@ -27,20 +27,36 @@ class Lines:
 
 
 class Changes:
-    """Reads changes out of the mirrors. `is_configuration` says which files are read beside those that changed."""
+    """Reads changes out of the mirrors.
+
+    `is_configuration` says which files are read beside those that changed.
+    """
 
     def __init__(self, mirrors: Mirrors, is_configuration: Callable[[str], bool]) -> None:
-        self._mirrors, self._trees, self._is_configuration = mirrors, Trees(mirrors), is_configuration
+        self._mirrors, self._trees, self._is_configuration = (
+            mirrors,
+            Trees(mirrors),
+            is_configuration,
+        )
 
-    async def change(self, repo_id: str, base_commit: str, head_tree: str, patch_sha256: str) -> Change:
+    async def change(
+        self, repo_id: str, base_commit: str, head_tree: str, patch_sha256: str
+    ) -> Change:
         """Everything that the gates want to know of base and head."""
         git = self._mirrors.git(repo_id)
-        base, head = await self._trees.listing(repo_id, base_commit), await self._trees.listing(repo_id, head_tree)
+        base, head = (
+            await self._trees.listing(repo_id, base_commit),
+            await self._trees.listing(repo_id, head_tree),
+        )
         differing = await self._trees.differences(repo_id, base_commit, head_tree)
         patch = await git.run(*DIFF, "-p", "-U0", "--full-index", base_commit, head_tree, "--")
-        wanted = {item.path for item in differing} | {p for p in base | head if self._is_configuration(os.fsdecode(p))}
+        wanted = {item.path for item in differing} | {
+            p for p in base | head if self._is_configuration(os.fsdecode(p))
+        }
         base_blobs, head_blobs = _blobs(base, wanted), _blobs(head, wanted)
-        contents = await self._trees.blobs(repo_id, [*base_blobs.values(), *head_blobs.values()], MAX_FILE_BYTES)
+        contents = await self._trees.blobs(
+            repo_id, [*base_blobs.values(), *head_blobs.values()], MAX_FILE_BYTES
+        )
         if sum(map(len, contents.values())) > MAX_TOTAL_BYTES:
             raise ChangeTooLarge(f"the change touches more than {MAX_TOTAL_BYTES} bytes; split it")
         return Change(
@@ -49,16 +65,29 @@ class Changes:
             files=tuple(_files(differing, touched_lines(patch.stdout))),
             base_tree=_modes(base),
             head_tree=_modes(head),
-            base_contents={os.fsdecode(path): contents[blob] for path, blob in base_blobs.items() if blob in contents},
-            head_contents={os.fsdecode(path): contents[blob] for path, blob in head_blobs.items() if blob in contents},
+            base_contents={
+                os.fsdecode(path): contents[blob]
+                for path, blob in base_blobs.items()
+                if blob in contents
+            },
+            head_contents={
+                os.fsdecode(path): contents[blob]
+                for path, blob in head_blobs.items()
+                if blob in contents
+            },
         )
 
 
 def touched_lines(patch: bytes) -> Iterator[Lines]:
-    """The line numbers of each section of a patch without context, in order. Names are not read: git's order tells them."""
+    """The line numbers of each section of a patch without context, in order.
+
+    Names are not read: git's order tells them.
+    """
     section: list[bytes] | None = None
     for line in patch.split(b"\n"):
-        if line.startswith(b"diff --git "):  # a content line starts with a space, a sign or a backslash
+        if line.startswith(
+            b"diff --git "
+        ):  # a content line starts with a space, a sign or a backslash
             if section is not None:
                 yield _section(section)
             section = []
@@ -75,7 +104,9 @@ def _section(lines: list[bytes]) -> Lines:
         if found := _HUNK.match(line):
             removed += _span(found[1], found[2])
             added += _span(found[3], found[4])
-    return Lines(tuple(added), tuple(removed), any(line.startswith(b"Binary files ") for line in lines))
+    return Lines(
+        tuple(added), tuple(removed), any(line.startswith(b"Binary files ") for line in lines)
+    )
 
 
 def _span(start: bytes, count: bytes | None) -> range:
@@ -94,9 +125,13 @@ def _files(differing: Iterable[Difference], sections: Iterator[Lines]) -> Iterat
                 lines = Lines(second.added, lines.removed, lines.binary or second.binary)
             yield _file(item, lines)
     except StopIteration:
-        raise RepositoryError("git's list of files and its patch disagree; nothing can be judged on that") from None
+        raise RepositoryError(
+            "git's list of files and its patch disagree; nothing can be judged on that"
+        ) from None
     if next(sections, None) is not None:
-        raise RepositoryError("git's patch has more files than its list; nothing can be judged on that")
+        raise RepositoryError(
+            "git's patch has more files than its list; nothing can be judged on that"
+        )
 
 
 def _file(item: Difference, lines: Lines) -> FileChange:

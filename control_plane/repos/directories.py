@@ -1,4 +1,7 @@
-"""A plain directory, read as the entries of one commit. Links are text, and nothing special is opened."""
+"""A plain directory, read as the entries of one commit.
+
+Links are text, and nothing special is opened.
+"""
 
 import os
 import stat
@@ -10,7 +13,10 @@ from control_plane.repos.names import shown
 
 
 def read_directory(root: Path, limits: ArchiveLimits) -> list[Entry]:
-    """Every file and link under `root`. Raises ArchiveRefused for devices, fifos, sockets, and past the limits."""
+    """Every file and link under `root`.
+
+    Raises ArchiveRefused for devices, fifos, sockets, and past the limits.
+    """
     entries: list[Entry] = []
     total = 0
     for path in _walk(os.fsencode(root)):

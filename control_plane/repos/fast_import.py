@@ -18,7 +18,10 @@ class Commit:
 
 
 def stream(commit: Commit, entries: Iterable[Entry]) -> bytes:
-    """The whole stream. The files are all that the commit has: nothing is inherited from its parent."""
+    """The whole stream.
+
+    The files are all that the commit has: nothing is inherited from its parent.
+    """
     return b"".join(_parts(commit, entries))
 
 
@@ -29,7 +32,11 @@ def _parts(commit: Commit, entries: Iterable[Entry]) -> Iterator[bytes]:
     if commit.parent is not None:
         yield b"from %s\ndeleteall\n" % commit.parent.encode()
     for entry in entries:
-        yield b"M %s inline %s\ndata %d\n" % (entry.mode.encode(), _quoted(entry.path), len(entry.content))
+        yield b"M %s inline %s\ndata %d\n" % (
+            entry.mode.encode(),
+            _quoted(entry.path),
+            len(entry.content),
+        )
         yield entry.content
         yield b"\n"
     yield b"done\n"

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CONFIG = Path(__file__).with_name("git.ini")
-ATTRIBUTES = (
-    "* -text !crlf !eol -ident -filter -working-tree-encoding -export-subst -export-ignore !diff !merge !whitespace\n"
-)
+ATTRIBUTES = "* -text !crlf !eol -ident -filter -working-tree-encoding -export-subst -export-ignore !diff !merge !whitespace\n"
 """For `$GIT_DIR/info/attributes`, which wins over every file of a repository: bytes stay as they are."""
 
 _FETCH_ENVIRON = (
@@ -35,7 +33,9 @@ class GitFailed(RepositoryError):
     """git said no; its words are in `stderr`."""
 
     def __init__(self, verb: str, exit_code: int, stderr: str) -> None:
-        super().__init__(f"git {verb} failed ({exit_code}): {stderr.strip()[-2000:] or 'no message'}")
+        super().__init__(
+            f"git {verb} failed ({exit_code}): {stderr.strip()[-2000:] or 'no message'}"
+        )
         self.verb, self.exit_code, self.stderr = verb, exit_code, stderr
 
 
@@ -66,7 +66,10 @@ DEFAULT_LIMITS = GitLimits()
 
 
 class Git:
-    """Runs git on one git directory of ours. Nothing that lies inside a repository can make it run a program."""
+    """Runs git on one git directory of ours.
+
+    Nothing that lies inside a repository can make it run a program.
+    """
 
     def __init__(self, git_dir: Path, limits: GitLimits = DEFAULT_LIMITS) -> None:
         self.git_dir, self._limits = git_dir, limits
@@ -88,7 +91,9 @@ class Git:
             environ["GIT_INDEX_FILE"] = str(index)
         if work_tree is not None:
             environ["GIT_WORK_TREE"] = str(work_tree)
-        options = [part for key, value in (config or {}).items() for part in ("-c", f"{key}={value}")]
+        options = [
+            part for key, value in (config or {}).items() for part in ("-c", f"{key}={value}")
+        ]
         process = await asyncio.create_subprocess_exec(
             "prlimit", f"--fsize={(limits or self._limits).file_bytes}", "--core=0",
             "git", "--no-pager", "--literal-pathspecs", "--no-optional-locks", *options, *arguments,
@@ -142,7 +147,9 @@ def git_environ(*, network: bool = False) -> dict[str, str]:
     return environ
 
 
-async def _drive(process: asyncio.subprocess.Process, verb: str, stdin: bytes, limits: GitLimits) -> Completed:
+async def _drive(
+    process: asyncio.subprocess.Process, verb: str, stdin: bytes, limits: GitLimits
+) -> Completed:
     try:
         async with asyncio.timeout(limits.time_s):
             stdout, stderr, exit_code = await _talk(process, stdin, limits.output_bytes)
@@ -159,7 +166,9 @@ async def _drive(process: asyncio.subprocess.Process, verb: str, stdin: bytes, l
     return Completed(exit_code, stdout, stderr.decode(errors="replace"))
 
 
-async def _talk(process: asyncio.subprocess.Process, stdin: bytes, max_bytes: int) -> tuple[bytes, bytes, int]:
+async def _talk(
+    process: asyncio.subprocess.Process, stdin: bytes, max_bytes: int
+) -> tuple[bytes, bytes, int]:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_feed(process, stdin))
         stdout = tasks.create_task(_take(process.stdout, max_bytes))
@@ -174,13 +183,17 @@ class _TooMuch(Exception):
 
 async def _feed(process: asyncio.subprocess.Process, stdin: bytes) -> None:
     assert process.stdin is not None  # noqa: S101 -- we asked for a pipe; for the type checker
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # git may fail before it has read everything
+    with contextlib.suppress(
+        BrokenPipeError, ConnectionResetError
+    ):  # git may fail before it has read everything
         process.stdin.write(stdin)
         await process.stdin.drain()
         process.stdin.close()
 
 
-async def _take(stream: asyncio.StreamReader | None, max_bytes: int, *, drop: bool = False) -> bytes:
+async def _take(
+    stream: asyncio.StreamReader | None, max_bytes: int, *, drop: bool = False
+) -> bytes:
     assert stream is not None  # noqa: S101 -- we asked for a pipe; for the type checker
     taken = bytearray()
     while chunk := await stream.read(1 << 18):

@@ -29,7 +29,10 @@ _FETCH = (
 )
 _ALL_REFS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 HEAD_REF = "refs/vsc/head"
-"""Where the source's HEAD stood at the last import; ours, so no branch of the source can collide with it."""
+"""Where the source's HEAD stood at the last import.
+
+Ours, so no branch of the source can collide with it.
+"""
 
 
 _TREES_KEPT = 4096
@@ -40,7 +43,10 @@ class RevisionUnknown(RepositoryError):
 
 
 class Mirrors:
-    """`root/<repository id>.git`, mode 0700. Imports into one repository wait for each other, also across processes."""
+    """`root/<repository id>.git`, mode 0700.
+
+    Imports into one repository wait for each other, also across processes.
+    """
 
     def __init__(
         self,
@@ -64,7 +70,9 @@ class Mirrors:
         return Git(self._root / f"{repo_id}.git", self._limits)
 
     async def import_path(self, repo_id: str, path: Path) -> str:
-        """Take the commits of the local repository at `path`, or a plain directory as one commit; the commit of its HEAD.
+        """Take the commits of the local repository at `path`, or a plain directory as one commit.
+
+        The commit of its HEAD.
 
         Only what is committed is taken: a dirty worktree is not.
         """
@@ -88,7 +96,8 @@ class Mirrors:
     async def fetch_https(self, repo_id: str, url: str, ref: str | None = None) -> str:
         """Fetch from an https address: everything, or only `ref`; the commit of HEAD or of `ref`.
 
-        Raises AddressRefused for what is not https, carries credentials, or leads into a private network.
+        Raises AddressRefused for what is not https, carries credentials, or leads into a private
+        network.
         """
         pinned = await addresses.check_url(url, allow_private=self._allow_private)
         if ref is not None and not re.fullmatch(r"(HEAD|refs/[\w./-]+|[\w][\w./-]*)", ref):
@@ -100,8 +109,19 @@ class Mirrors:
         git = self.git(repo_id)
         if not git.git_dir.is_dir():
             raise RevisionUnknown(f"repository {repo_id} has not been imported; import it first")
-        name = HEAD_REF + revision.removeprefix("HEAD") if re.match(r"HEAD(?![\w/.-])", revision) else revision
-        found = await git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", check=False)
+        name = (
+            HEAD_REF + revision.removeprefix("HEAD")
+            if re.match(r"HEAD(?![\w/.-])", revision)
+            else revision
+        )
+        found = await git.run(
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            f"{name}^{{commit}}",
+            check=False,
+        )
         if found.exit_code != 0:
             raise RevisionUnknown(
                 f"no commit {revision!r} in repository {repo_id}: a branch, a tag or HEAD of its source must lead to it"
@@ -113,29 +133,46 @@ class Mirrors:
         known = self._trees.get((repo_id, commit))
         if known is not None:
             return known
-        tree = await self.git(repo_id).line("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
+        tree = await self.git(repo_id).line(
+            "rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}"
+        )
         if OBJECT_ID.fullmatch(commit):
             if len(self._trees) >= _TREES_KEPT:
                 self._trees.clear()
             self._trees[repo_id, commit] = tree
         return tree
 
-    async def _fetch(self, repo_id: str, url: str, ref: str | None, *, network: bool, config: dict[str, str]) -> str:
+    async def _fetch(
+        self, repo_id: str, url: str, ref: str | None, *, network: bool, config: dict[str, str]
+    ) -> str:
         async with self.lock(repo_id) as git:
-            listed = await git.run("ls-remote", "--quiet", "--", url, network=network, config=config)
+            listed = await git.run(
+                "ls-remote", "--quiet", "--", url, network=network, config=config
+            )
             head = _chosen(listed.stdout.decode(errors="replace").splitlines(), ref, self._max_refs)
             specs = (*_ALL_REFS, f"+{head}:{HEAD_REF}") if ref is None else (f"+{head}:{HEAD_REF}",)
-            await git.run(*_FETCH, "--update-shallow", "--", url, *specs, network=network, config=config)
+            await git.run(
+                *_FETCH, "--update-shallow", "--", url, *specs, network=network, config=config
+            )
             commit = await git.line("rev-parse", "--verify", f"{HEAD_REF}^{{commit}}")
-            await git.run("update-ref", f"refs/vsc/kept/{commit}", commit)  # a force-push must not lose what a run uses
+            await git.run(
+                "update-ref", f"refs/vsc/kept/{commit}", commit
+            )  # a force-push must not lose what a run uses
             return commit
 
-    async def _commit(self, repo_id: str, entries: list[Entry], message: str, parent: str | None) -> str:
+    async def _commit(
+        self, repo_id: str, entries: list[Entry], message: str, parent: str | None
+    ) -> str:
         async with self.lock(repo_id) as git:
             if parent is not None:
                 parent = await self.resolve(repo_id, parent)
             ref = f"refs/vsc/new/{uuid.uuid4().hex}"
-            await git.run("fast-import", "--quiet", "--done", stdin=stream(Commit(ref, message, parent), entries))
+            await git.run(
+                "fast-import",
+                "--quiet",
+                "--done",
+                stdin=stream(Commit(ref, message, parent), entries),
+            )
             commit = await git.line("rev-parse", "--verify", ref)
             moves = f"update refs/vsc/kept/{commit} {commit}\nupdate {HEAD_REF} {commit}\ndelete {ref}\n"
             await git.run("update-ref", "--stdin", stdin=moves.encode())
@@ -146,14 +183,19 @@ class Mirrors:
         """The mirror, made if need be, while nobody else imports into it."""
         git = self.git(repo_id)
         async with file_lock(self._root / f"{repo_id}.lock"):
-            if not (git.git_dir / "info" / "attributes").is_file():  # the last thing that create writes
+            if not (
+                git.git_dir / "info" / "attributes"
+            ).is_file():  # the last thing that create writes
                 await git.create()
             yield git
 
 
 @contextlib.asynccontextmanager
 async def file_lock(path: Path) -> AsyncIterator[None]:
-    """Hold `path` against other tasks and other processes. Waits by asking again, so that a wait can be cancelled."""
+    """Hold `path` against other tasks and other processes.
+
+    Waits by asking again, so that a wait can be cancelled.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
@@ -169,7 +211,9 @@ async def file_lock(path: Path) -> AsyncIterator[None]:
 
 def _is_repository(path: Path) -> bool:
     if not path.is_dir():
-        raise RepositoryError(f"{path} is not a directory; name a git repository, or a directory of sources")
+        raise RepositoryError(
+            f"{path} is not a directory; name a git repository, or a directory of sources"
+        )
     return (path / ".git").exists() or ((path / "HEAD").is_file() and (path / "objects").is_dir())
 
 
@@ -185,5 +229,7 @@ def _chosen(listed: list[str], ref: str | None, max_refs: int) -> str:
     wanted = [ref, f"refs/heads/{ref}", f"refs/tags/{ref}"] if ref else ["HEAD"]
     found = next((name for name in wanted if name in names), None)
     if found is None:
-        raise RevisionUnknown(f"the repository has no {ref or 'HEAD (it holds no commit, or its branch is gone)'}")
+        raise RevisionUnknown(
+            f"the repository has no {ref or 'HEAD (it holds no commit, or its branch is gone)'}"
+        )
     return found

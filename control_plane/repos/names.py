@@ -8,7 +8,9 @@ MAX_DEPTH = 64
 
 # Code points that HFS+ ignores inside a name, so that ".g<ZWNJ>it" would be ".git" there.
 _IGNORED = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
-_GIT_LIKE = re.compile(r"\.git[. ]*(:.*)?|git~\d+[. ]*(:.*)?", re.IGNORECASE)  # NTFS drops trailing dots, cuts at ":"
+_GIT_LIKE = re.compile(
+    r"\.git[. ]*(:.*)?|git~\d+[. ]*(:.*)?", re.IGNORECASE
+)  # NTFS drops trailing dots, cuts at ":"
 
 
 def refusal(path: bytes) -> str | None:

@@ -19,7 +19,10 @@ class FromPath(StrictModel):
 
 
 class FromArchive(StrictModel):
-    """An uploaded tar or zip (`POST /v1/blobs`); its files become one commit, on top of `parent` if that is given."""
+    """An uploaded tar or zip (`POST /v1/blobs`).
+
+    Its files become one commit, on top of `parent` if that is given.
+    """
 
     kind: Literal["archive"]
     sha256: Sha256

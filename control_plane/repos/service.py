@@ -17,7 +17,11 @@ from control_plane.runs.errors import NotFound
 
 
 async def import_repository(
-    sessions: Sessions, mirrors: Mirrors, blobs: BlobStore, key: str, source: FromPath | FromArchive | FromHttps
+    sessions: Sessions,
+    mirrors: Mirrors,
+    blobs: BlobStore,
+    key: str,
+    source: FromPath | FromArchive | FromHttps,
 ) -> tuple[Repo, str]:
     """The repository under `key`, and the commit of its HEAD. Importing again takes what is new.
 
@@ -41,7 +45,9 @@ async def import_repository(
 
 async def find_repository(session: AsyncSession, which: str) -> Repo:
     """By key or id. Raises NotFound."""
-    found = await session.scalar(select(Repo).where(or_(Repo.key == which, Repo.id == as_id(which))))
+    found = await session.scalar(
+        select(Repo).where(or_(Repo.key == which, Repo.id == as_id(which)))
+    )
     if found is None:
         raise NotFound("repository", which)
     return found

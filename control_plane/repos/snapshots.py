@@ -14,7 +14,8 @@ KIND = "snapshots"
 _EPOCH_NS = 1_577_836_800 * 10**9
 """The time of every file: fixed, so that two builds are equal, and old, so that no index entry is racy (git)."""
 
-# What the agent's own git sees: one commit, bytes as they are, and no re-hash after the change of owner or the overlay.
+# What the agent's own git sees: one commit, bytes as they are, and no re-hash after the change of
+# owner or the overlay.
 _CONFIG = """[core]
 	repositoryformatversion = 0
 	filemode = true
@@ -26,14 +27,20 @@ _CONFIG = """[core]
 
 
 class Snapshots:
-    """`root/<repository id>/<commit>/`. `uid` is the sandbox's: with another owner its files could not be edited there."""
+    """`root/<repository id>/<commit>/`.
+
+    `uid` is the sandbox's: with another owner its files could not be edited there.
+    """
 
     def __init__(self, root: Path, mirrors: Mirrors, uid: int) -> None:
         self._root, self._mirrors, self._uid = root, mirrors, uid
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     async def ensure(self, repo_id: str, commit: str) -> str:
-        """Make the snapshot if it is not there, once for all who ask; the key of its tree in the depot."""
+        """Make the snapshot if it is not there, once for all who ask.
+
+        The key of its tree in the depot.
+        """
         key = self._key(repo_id, commit)
         path = self.path(key)
         if not path.is_dir():
@@ -82,8 +89,12 @@ async def _single_commit(mirror: Git, commit: str, git_dir: Path) -> Git:
     tree = await mirror.line("rev-parse", "--verify", f"{commit}^{{tree}}")
     git = Git(git_dir)
     await asyncio.to_thread(_lay_out, git_dir)
-    pack = await mirror.run("pack-objects", "--revs", "--stdout", "--quiet", "--threads=1", stdin=f"{tree}\n".encode())
-    if len(pack.stdout) > 32:  # a header and a trailer: the empty tree may have no object in the mirror
+    pack = await mirror.run(
+        "pack-objects", "--revs", "--stdout", "--quiet", "--threads=1", stdin=f"{tree}\n".encode()
+    )
+    if (
+        len(pack.stdout) > 32
+    ):  # a header and a trailer: the empty tree may have no object in the mirror
         await git.run("index-pack", "--stdin", "--threads=1", stdin=pack.stdout)
     only = await git.line("commit-tree", tree, "-m", f"Base of this task: {commit}")
     await git.run("update-ref", "refs/heads/main", only)

@@ -1,4 +1,7 @@
-"""Trees made of objects in a mirror: a patch applied, two trees compared or mixed. No work tree, no file of a repository on disk."""
+"""Trees made of objects in a mirror: a patch applied, two trees compared or mixed.
+
+No work tree, no file of a repository on disk.
+"""
 
 import contextlib
 import io
@@ -43,13 +46,19 @@ class Difference:
 
 
 class Trees:
-    """Object-level operations on the mirrors. Nothing here needs a lock: objects only come, and none is ever pruned."""
+    """Object-level operations on the mirrors.
+
+    Nothing here needs a lock: objects only come, and none is ever pruned.
+    """
 
     def __init__(self, mirrors: Mirrors) -> None:
         self._mirrors = mirrors
 
     async def apply_patch(self, repo_id: str, base_commit: str, patch: bytes) -> str:
-        """The tree of base + patch: exactly, without fuzz or offset. Raises PatchDoesNotApply with git's words."""
+        """The tree of base + patch: exactly, without fuzz or offset.
+
+        Raises PatchDoesNotApply with git's words.
+        """
         git = self._mirrors.git(repo_id)
         if not patch.strip():
             return await self._mirrors.tree_of(repo_id, base_commit)
@@ -57,45 +66,78 @@ class Trees:
             await git.run("read-tree", base_commit, index=index)
             try:
                 applied = await git.run(
-                    "apply", "--cached", "--binary", "--whitespace=nowarn", "--verbose", "-", stdin=patch, index=index
+                    "apply",
+                    "--cached",
+                    "--binary",
+                    "--whitespace=nowarn",
+                    "--verbose",
+                    "-",
+                    stdin=patch,
+                    index=index,
                 )
             except GitFailed as failed:
-                raise PatchDoesNotApply(f"on {base_commit}: {failed.stderr.strip()[-2000:]}") from failed
+                raise PatchDoesNotApply(
+                    f"on {base_commit}: {failed.stderr.strip()[-2000:]}"
+                ) from failed
             if shifted := _OFFSET.search(applied.stderr):
-                raise PatchDoesNotApply(f"on {base_commit}: {shifted[0]}; only an exact patch is taken")
+                raise PatchDoesNotApply(
+                    f"on {base_commit}: {shifted[0]}; only an exact patch is taken"
+                )
             return await git.line("write-tree", index=index)
 
     async def differences(self, repo_id: str, old: str, new: str) -> list[Difference]:
         """Every path that differs, in git's order."""
-        done = await self._mirrors.git(repo_id).run(*DIFF, "--raw", "--no-abbrev", "-z", old, new, "--")
+        done = await self._mirrors.git(repo_id).run(
+            *DIFF, "--raw", "--no-abbrev", "-z", old, new, "--"
+        )
         return list(_raw(done.stdout))
 
     async def listing(self, repo_id: str, tree: str) -> dict[bytes, Listed]:
         """Every path of a tree or commit."""
         done = await self._mirrors.git(repo_id).run("ls-tree", "-r", "-z", "--full-tree", tree)
         listed = (line.split(b"\t", 1) for line in done.stdout.split(b"\0") if line)
-        return {path: Listed(facts.split()[0].decode(), facts.split()[2].decode()) for facts, path in listed}
+        return {
+            path: Listed(facts.split()[0].decode(), facts.split()[2].decode())
+            for facts, path in listed
+        }
 
     async def compose(self, repo_id: str, side: str, swaps: Mapping[bytes, str]) -> str:
-        """The tree `side`, but each path of `swaps` as the tree it maps to has it; absent there: removed."""
+        """The tree `side`, but each path of `swaps` as the tree it maps to has it.
+
+        Absent there: removed.
+        """
         git = self._mirrors.git(repo_id)
         if not swaps:
             return await git.line("rev-parse", "--verify", f"{side}^{{tree}}")
         others = {tree: await self.listing(repo_id, tree) for tree in set(swaps.values())}
         found = {path: others[tree].get(path) for path, tree in swaps.items()}
         removals = [b"0 %s\t%s\0" % (_ZERO.encode(), path) for path in found]
-        additions = [b"%s %s\t%s\0" % (f.mode.encode(), f.blob.encode(), path) for path, f in found.items() if f]
+        additions = [
+            b"%s %s\t%s\0" % (f.mode.encode(), f.blob.encode(), path)
+            for path, f in found.items()
+            if f
+        ]
         with _index() as index:
             await git.run("read-tree", side, index=index)
             await git.run(
-                "update-index", "-z", "--replace", "--index-info", stdin=b"".join(removals + additions), index=index
+                "update-index",
+                "-z",
+                "--replace",
+                "--index-info",
+                stdin=b"".join(removals + additions),
+                index=index,
             )
             return await git.line("write-tree", index=index)
 
     async def delta(self, repo_id: str, old: str, new: str) -> bytes:
-        """What turns a directory of tree `old` into one of tree `new` (`runners.hydrate`). Submodules have no bytes here."""
+        """What turns a directory of tree `old` into one of tree `new` (`runners.hydrate`).
+
+        Submodules have no bytes here.
+        """
         differing = [
-            item for item in await self.differences(repo_id, old, new) if _has_bytes(item.old) or _has_bytes(item.new)
+            item
+            for item in await self.differences(repo_id, old, new)
+            if _has_bytes(item.old) or _has_bytes(item.new)
         ]
         placed = [item.new.blob for item in differing if item.new and _has_bytes(item.new)]
         contents = await self.blobs(repo_id, placed, MAX_DELTA_BYTES)
@@ -111,10 +153,16 @@ class Trees:
         """Contents by object id; one that is larger than the limit is left out."""
         git, wanted = self._mirrors.git(repo_id), sorted(set(blobs))
         sizes = await git.run(
-            "cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", stdin=_lines(wanted)
+            "cat-file",
+            "--batch-check=%(objectname) %(objecttype) %(objectsize)",
+            stdin=_lines(wanted),
         )
-        small = [name for name in sizes.stdout.decode().splitlines() if _small(name, max_bytes_each)]
-        done = await git.run("cat-file", "--batch", stdin=_lines([line.split()[0] for line in small]))
+        small = [
+            name for name in sizes.stdout.decode().splitlines() if _small(name, max_bytes_each)
+        ]
+        done = await git.run(
+            "cat-file", "--batch", stdin=_lines([line.split()[0] for line in small])
+        )
         return dict(_batch(done.stdout))
 
 

@@ -50,7 +50,10 @@ async def show_run(run: UUID, session: SessionDep) -> RunDetails:
 
 @router.get("/runs/{run}/patch", response_class=Response)
 async def run_patch(run: UUID, services: ServicesDep) -> Response:
-    """What the run's author left, as a patch; work in progress, if the run failed or was cancelled."""
+    """What the run's author left, as a patch.
+
+    Work in progress, if the run failed or was cancelled.
+    """
     async with services.sessions() as session:
         sha256 = await service.patch_sha256_of(session, run)
     headers = {
@@ -58,7 +61,9 @@ async def run_patch(run: UUID, services: ServicesDep) -> Response:
         "x-content-type-options": "nosniff",
         "content-security-policy": "default-src 'none'; sandbox",
     }
-    return Response(await service.read_patch(services.blobs, sha256), media_type="text/x-diff", headers=headers)
+    return Response(
+        await service.read_patch(services.blobs, sha256), media_type="text/x-diff", headers=headers
+    )
 
 
 @router.get("/runs/{run}/events")
@@ -73,7 +78,11 @@ async def run_events(
     found, events, ended = await service.events_after(services.sessions, run, after, limit, wait_s)
     items = [EventView.model_validate(event) for event in events]
     return Events(
-        items=items, next=items[-1].seq if items else after, ended=ended, state=found.state, verdict=found.verdict
+        items=items,
+        next=items[-1].seq if items else after,
+        ended=ended,
+        state=found.state,
+        verdict=found.verdict,
     )
 
 
@@ -88,9 +97,14 @@ async def run_logs(
     offset: Annotated[int, Query(ge=0, le=2**40)] = 0,
     follow: bool = False,
 ) -> StreamingResponse:
-    """The log as NDJSON (or as server-sent events, for `Accept: text/event-stream`); the last record says `"end": true`."""
+    """The log as NDJSON (or as server-sent events, for `Accept: text/event-stream`).
+
+    The last record says `"end": true`.
+    """
     if offset and (stage is None or stream is None):
-        raise HTTPException(400, "an offset counts bytes of one stream: name the stage and the stream")
+        raise HTTPException(
+            400, "an offset counts bytes of one stream: name the stage and the stream"
+        )
     async with services.sessions() as session:
         await service.find_run(session, run)
     wanted = logs.Wanted(stage, (stream,) if stream else ("stdout", "stderr"), offset)

@@ -20,7 +20,10 @@ class IllegalMove(Exception):
 
 
 class LeaseLost(Exception):
-    """The run has passed to another worker (or nobody holds it); drop what was being done and claim again."""
+    """The run has passed to another worker (or nobody holds it).
+
+    Drop what was being done and claim again.
+    """
 
     def __init__(self, run_id: UUID) -> None:
         super().__init__(f"run {run_id} has passed to another worker")

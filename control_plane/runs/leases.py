@@ -1,4 +1,7 @@
-"""Who may act on a run, and until when. The runs table is the queue; only the database's clock counts."""
+"""Who may act on a run, and until when.
+
+The runs table is the queue; only the database's clock counts.
+"""
 
 from datetime import timedelta
 from uuid import UUID
@@ -15,14 +18,18 @@ CHANNEL = "vsc_runs"
 
 
 async def claim_next(session: AsyncSession, owner: str, lease_s: float) -> Run | None:
-    """Take the run that has waited longest for its next action, under a new epoch; None: nothing to do.
+    """Take the run that has waited longest for its next action, under a new epoch.
+
+    None: nothing to do.
 
     Every write of the epoch before is refused from now on.
     """
     candidate = (
         select(Run.id)
         .where(
-            text(IS_LIVE),  # the text of the index's own condition, so that the planner always sees that it fits
+            text(
+                IS_LIVE
+            ),  # the text of the index's own condition, so that the planner always sees that it fits
             Run.next_action_at <= _now(),
             or_(Run.lease_until.is_(None), Run.lease_until < _now()),
         )
@@ -30,7 +37,8 @@ async def claim_next(session: AsyncSession, owner: str, lease_s: float) -> Run |
         .limit(1)
         .with_for_update(skip_locked=True, key_share=True)
     )
-    # A CTE, as PostgreSQL may evaluate a plain subquery of an UPDATE more than once, and then lock more than one row.
+    # A CTE, as PostgreSQL may evaluate a plain subquery of an UPDATE more than once, and then lock
+    # more than one row.
     chosen = candidate.cte("chosen").prefix_with("MATERIALIZED")
     claim = (
         update(Run)
@@ -38,7 +46,9 @@ async def claim_next(session: AsyncSession, owner: str, lease_s: float) -> Run |
         .values(lease_epoch=Run.lease_epoch + 1, lease_owner=owner, lease_until=_in(lease_s))
         .returning(Run)
     )
-    return (await session.scalars(claim, execution_options={"populate_existing": True})).one_or_none()
+    return (
+        await session.scalars(claim, execution_options={"populate_existing": True})
+    ).one_or_none()
 
 
 async def renew(session: AsyncSession, run_id: UUID, epoch: int, lease_s: float) -> None:
@@ -46,9 +56,16 @@ async def renew(session: AsyncSession, run_id: UUID, epoch: int, lease_s: float)
     await _write(session, run_id, _held(run_id, epoch).values(lease_until=_in(lease_s)))
 
 
-async def release(session: AsyncSession, run_id: UUID, epoch: int, next_action_in_s: float = 0.0) -> None:
-    """Give the run back to the queue, to be looked at after `next_action_in_s` seconds. Raises LeaseLost."""
-    given_back = _held(run_id, epoch).values(lease_owner=None, lease_until=None, next_action_at=_in(next_action_in_s))
+async def release(
+    session: AsyncSession, run_id: UUID, epoch: int, next_action_in_s: float = 0.0
+) -> None:
+    """Give the run back to the queue, to be looked at after `next_action_in_s` seconds.
+
+    Raises LeaseLost.
+    """
+    given_back = _held(run_id, epoch).values(
+        lease_owner=None, lease_until=None, next_action_at=_in(next_action_in_s)
+    )
     await _write(session, run_id, given_back)
     if next_action_in_s <= 0:
         await notify(session, run_id)
@@ -57,17 +74,22 @@ async def release(session: AsyncSession, run_id: UUID, epoch: int, next_action_i
 async def wake(session: AsyncSession, run_id: UUID) -> None:
     """Have the run looked at now, whoever holds it: something happened that it may be waiting for."""
     live = update(Run).where(Run.id == run_id, Run.state.in_(LIVE))
-    await session.execute(live.values(next_action_at=_now()), execution_options={"synchronize_session": False})
+    await session.execute(
+        live.values(next_action_at=_now()), execution_options={"synchronize_session": False}
+    )
     await notify(session, run_id)
 
 
 async def notify(session: AsyncSession, run_id: UUID) -> None:
     """Tell the listeners at commit."""
-    await session.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": CHANNEL, "id": str(run_id)})
+    await session.execute(
+        text("SELECT pg_notify(:channel, :id)"), {"channel": CHANNEL, "id": str(run_id)}
+    )
 
 
 def _now() -> ColumnElement[object]:
-    # Not now(): that is the transaction's start. Not clock_timestamp(): volatile, so no index would serve it.
+    # Not now(): that is the transaction's start. Not clock_timestamp(): volatile, so no index would
+    # serve it.
     return func.statement_timestamp()
 
 
@@ -76,10 +98,14 @@ def _in(seconds: float) -> ColumnElement[object]:
 
 
 def _held(run_id: UUID, epoch: int) -> Update:
-    return update(Run).where(Run.id == run_id, Run.lease_epoch == epoch, Run.lease_owner.is_not(None))
+    return update(Run).where(
+        Run.id == run_id, Run.lease_epoch == epoch, Run.lease_owner.is_not(None)
+    )
 
 
 async def _write(session: AsyncSession, run_id: UUID, statement: Update) -> None:
     options = {"populate_existing": True}
-    if (await session.scalars(statement.returning(Run), execution_options=options)).one_or_none() is None:
+    if (
+        await session.scalars(statement.returning(Run), execution_options=options)
+    ).one_or_none() is None:
         raise LeaseLost(run_id)

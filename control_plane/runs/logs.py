@@ -38,13 +38,17 @@ class _Cursor:
 
     seq: int = 0
     offset: int = 0
-    decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
+    decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
+    )
 
 
 async def read(
     sessions: Sessions, blobs: BlobStore, run_id: UUID, wanted: Wanted, *, follow: bool
 ) -> AsyncIterator[Record]:
-    """Records `{"stage", "n", "stream", "offset", "text"}`; the last one is `{"end": true, "state", "verdict", "cause"}`.
+    """Records `{"stage", "n", "stream", "offset", "text"}`.
+
+    The last one is `{"end": true, "state", "verdict", "cause"}`.
 
     Without `follow` it ends with what there is now. A slow reader slows only this reading.
     """
@@ -89,7 +93,9 @@ async def _unread(
             yield data
 
 
-async def _rows(sessions: Sessions, sandbox_id: UUID, stream: str, seq: int) -> list[tuple[int, bytes]]:
+async def _rows(
+    sessions: Sessions, sandbox_id: UUID, stream: str, seq: int
+) -> list[tuple[int, bytes]]:
     query = (
         select(LogChunk.seq, LogChunk.data)
         .where(LogChunk.sandbox_id == sandbox_id, LogChunk.stream == stream, LogChunk.seq >= seq)
@@ -109,7 +115,9 @@ def _block(blobs: BlobStore, sha256: str, offset: int) -> bytes:
         return b""  # its time of retention is over
 
 
-def _record(sandbox: Sandbox, stream: str, cursor: _Cursor, data: bytes, skip: int) -> Record | None:
+def _record(
+    sandbox: Sandbox, stream: str, cursor: _Cursor, data: bytes, skip: int
+) -> Record | None:
     """The part of `data` past `skip`, as text: bytes that are not UTF-8 are shown as replacement characters."""
     start = cursor.offset
     cursor.offset += len(data)
@@ -117,4 +125,10 @@ def _record(sandbox: Sandbox, stream: str, cursor: _Cursor, data: bytes, skip: i
     text = cursor.decoder.decode(kept)
     if not text:
         return None
-    return {"stage": sandbox.stage, "n": sandbox.n, "stream": stream, "offset": cursor.offset, "text": text}
+    return {
+        "stage": sandbox.stage,
+        "n": sandbox.n,
+        "stream": stream,
+        "offset": cursor.offset,
+        "text": text,
+    }

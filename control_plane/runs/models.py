@@ -36,12 +36,23 @@ class Run(Base):
     __table_args__ = (
         CheckConstraint("(kind = 'task') = (task_id IS NOT NULL)", name="task_of_its_kind"),
         CheckConstraint("(kind = 'task') = (cache_key IS NULL)", name="cache_key_of_its_kind"),
-        CheckConstraint("kind <> 'task' OR state <> 'FINISHED' OR verdict IS NOT NULL", name="finished_has_verdict"),
+        CheckConstraint(
+            "kind <> 'task' OR state <> 'FINISHED' OR verdict IS NOT NULL",
+            name="finished_has_verdict",
+        ),
         CheckConstraint("deadline_s > 0", name="deadline_s_positive"),
-        CheckConstraint("judge_attempt >= 0 AND lease_epoch >= 0 AND event_seq >= 0", name="counters_not_negative"),
+        CheckConstraint(
+            "judge_attempt >= 0 AND lease_epoch >= 0 AND event_seq >= 0",
+            name="counters_not_negative",
+        ),
         sha256_check("patch_sha256"),
         sha256_check("report_sha256"),
-        Index("ix_runs_kind_cache_key", "kind", "cache_key", postgresql_where=text("cache_key IS NOT NULL")),
+        Index(
+            "ix_runs_kind_cache_key",
+            "kind",
+            "cache_key",
+            postgresql_where=text("cache_key IS NOT NULL"),
+        ),
         Index("ix_runs_claim", "next_action_at", postgresql_where=text(IS_LIVE)),
         Index(
             "uq_runs_live_cache_key",
@@ -84,18 +95,28 @@ class Run(Base):
     environment_id: Mapped[UUID | None] = mapped_column(ForeignKey("environments.id"), index=True)
     report_sha256: Mapped[str | None]
     event_seq: Mapped[int] = mapped_column(default=0, server_default="0")
-    """The number of the run's last event; advanced only under this row's lock, so no reader can miss one."""
+    """The number of the run's last event.
+
+    Advanced only under this row's lock, so no reader can miss one.
+    """
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
 class Sandbox(Base):
-    """One sandbox of a run. The row is written before the engine is asked, and names what it will be called."""
+    """One sandbox of a run.
+
+    The row is written before the engine is asked, and names what it will be called.
+    """
 
     __tablename__ = "sandboxes"
     __table_args__ = (
         UniqueConstraint("run_id", "stage", "n"),
         CheckConstraint("n >= 0", name="n_not_negative"),
-        Index("ix_sandboxes_not_destroyed", "created_at", postgresql_where=text("state <> 'DESTROYED'")),
+        Index(
+            "ix_sandboxes_not_destroyed",
+            "created_at",
+            postgresql_where=text("state <> 'DESTROYED'"),
+        ),
     )
 
     id: Mapped[Key]
@@ -106,7 +127,9 @@ class Sandbox(Base):
     fingerprint: Mapped[str]
     spec: Mapped[dict[str, Any]]
     engine_id: Mapped[str | None] = mapped_column(index=True)
-    state: Mapped[SandboxState] = mapped_column(enum_of(SandboxState, "state"), default=SandboxState.PLANNED)
+    state: Mapped[SandboxState] = mapped_column(
+        enum_of(SandboxState, "state"), default=SandboxState.PLANNED
+    )
     outcome: Mapped[dict[str, Any] | None]
     created_at: Mapped[CreatedAt]
     launched_at: Mapped[datetime | None]
@@ -115,12 +138,17 @@ class Sandbox(Base):
 
 
 class LogChunk(Base):
-    """A numbered piece of one stream of one sandbox, kept while the run is live; afterwards the log is a blob."""
+    """A numbered piece of one stream of one sandbox, kept while the run is live.
+
+    Afterwards the log is a blob.
+    """
 
     __tablename__ = "log_chunks"
     __table_args__ = (CheckConstraint("seq >= 0", name="seq_not_negative"),)
 
-    sandbox_id: Mapped[UUID] = mapped_column(ForeignKey("sandboxes.id", ondelete="CASCADE"), primary_key=True)
+    sandbox_id: Mapped[UUID] = mapped_column(
+        ForeignKey("sandboxes.id", ondelete="CASCADE"), primary_key=True
+    )
     stream: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     data: Mapped[bytes] = mapped_column(LargeBinary)
@@ -159,7 +187,9 @@ class AgentSession(Base):
     tokens_input: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     tokens_output: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     execution_time_ms: Mapped[int | None] = mapped_column(BigInteger)
-    estimated_cost_usd: Mapped[Decimal] = mapped_column(Numeric(14, 6), default=Decimal(0), server_default="0")
+    estimated_cost_usd: Mapped[Decimal] = mapped_column(
+        Numeric(14, 6), default=Decimal(0), server_default="0"
+    )
     status: Mapped[SessionStatus | None] = mapped_column(enum_of(SessionStatus, "status"))
     """None: it has not ended."""
     context_request_count: Mapped[int] = mapped_column(default=0, server_default="0")

@@ -19,7 +19,9 @@ from control_plane.tasks.models import Task
 STATE_CHANGED = "state"
 """The kind of the event that `move_run` writes."""
 PLATFORM_ACTOR = "orchestrator"
-_OURS = frozenset({"id", "kind", "state", "created_at", "event_seq", "lease_epoch", "lease_owner", "lease_until"})
+_OURS = frozenset(
+    {"id", "kind", "state", "created_at", "event_seq", "lease_epoch", "lease_owner", "lease_until"}
+)
 
 
 async def move_run(
@@ -35,8 +37,8 @@ async def move_run(
 ) -> Run:
     """Move the run to `to`, with `changes` to other columns and `payload` in the event.
 
-    `epoch` is that of the caller's lease; None is for what needs no lease (a person's cancel, the reaper's LOST). A run that
-    ends gives its lease back.
+    `epoch` is that of the caller's lease; None is for what needs no lease (a person's cancel, the
+    reaper's LOST). A run that ends gives its lease back.
 
     Raises:
         NotFound: there is no such run.
@@ -60,7 +62,12 @@ async def move_run(
         facts.setdefault("verdict", run.verdict.value)
     await _record(session, run, STATE_CHANGED, facts)
     await append_line(
-        session, chain=run.task_id or run.id, actor=actor, action="run.move", subject=f"run:{run.id}", facts=facts
+        session,
+        chain=run.task_id or run.id,
+        actor=actor,
+        action="run.move",
+        subject=f"run:{run.id}",
+        facts=facts,
     )
     return await _fresh(session, run)
 
@@ -74,7 +81,10 @@ async def update_run(
     event: str | None = None,
     payload: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Change columns without moving the run, and say so with an event if `event` names one. Raises as `move_run`."""
+    """Change columns without moving the run, and say so with an event if `event` names one.
+
+    Raises as `move_run`.
+    """
     run = await _locked(session, run_id, epoch)
     _apply(run, changes)
     if event is not None:
@@ -83,7 +93,9 @@ async def update_run(
     return await _fresh(session, run)
 
 
-async def append_event(session: AsyncSession, run_id: UUID, kind: str, payload: Mapping[str, Any] | None = None) -> int:
+async def append_event(
+    session: AsyncSession, run_id: UUID, kind: str, payload: Mapping[str, Any] | None = None
+) -> int:
     """Add the run's next event and return its number. Holds the run's row until the commit."""
     run = await _locked(session, run_id, None)
     await _record(session, run, kind, payload or {})
@@ -99,7 +111,9 @@ async def _locked(session: AsyncSession, run_id: UUID, epoch: int | None) -> Run
     if epoch is not None and (run.lease_epoch != epoch or run.lease_owner is None):
         raise LeaseLost(run_id)
     if run.task_id is not None:
-        await session.execute(select(Task.id).where(Task.id == run.task_id).with_for_update(key_share=True))
+        await session.execute(
+            select(Task.id).where(Task.id == run.task_id).with_for_update(key_share=True)
+        )
     return run
 
 
@@ -108,12 +122,20 @@ def _apply(run: Run, changes: Mapping[str, Any]) -> None:
     for name, value in changes.items():
         if name in _OURS or name not in columns:
             raise TypeError(f"runs.{name} is not changed this way")
-        setattr(run, name, storable_text(value) if isinstance(value, str) and not isinstance(value, Enum) else value)
+        setattr(
+            run,
+            name,
+            storable_text(value)
+            if isinstance(value, str) and not isinstance(value, Enum)
+            else value,
+        )
 
 
 async def _record(session: AsyncSession, run: Run, kind: str, payload: Mapping[str, Any]) -> None:
     run.event_seq += 1
-    session.add(RunEvent(run_id=run.id, seq=run.event_seq, kind=kind, payload=storable_facts(payload)))
+    session.add(
+        RunEvent(run_id=run.id, seq=run.event_seq, kind=kind, payload=storable_facts(payload))
+    )
     await session.flush()
     await notify(session, run.id)
 

@@ -13,7 +13,10 @@ def policy_to_json(policy: GatePolicy) -> dict[str, Any]:
 
 
 def policy_from_json(document: Mapping[str, Any]) -> GatePolicy:
-    """The policy that `policy_to_json` wrote down. Raises KeyError or TypeError for any other document: a bug of ours."""
+    """The policy that `policy_to_json` wrote down.
+
+    Raises KeyError or TypeError for any other document: a bug of ours.
+    """
     return GatePolicy(
         **{
             **document,

@@ -4,7 +4,10 @@ from enum import StrEnum
 
 
 class RunKind(StrEnum):
-    """`prepare` builds an environment, `base` judges a base commit; both are shared by cache key (DESIGN section 2)."""
+    """`prepare` builds an environment, `base` judges a base commit.
+
+    Both are shared by cache key (DESIGN section 2).
+    """
 
     TASK = "task"
     PREPARE = "prepare"
@@ -45,8 +48,8 @@ TERMINAL = frozenset({_S.FINISHED, _S.CANCELLED, _S.LOST})
 LIVE = tuple(state for state in RunState if state not in TERMINAL)
 
 _ANYWHERE = frozenset({_S.CANCELLED, _S.LOST})
-# FINISHED from an early state: the run ended with a verdict that needed no further step (an image is missing, the patch
-# was refused). A prepare or base run skips the states that it has no use for.
+# FINISHED from an early state: the run ended with a verdict that needed no further step (an image
+# is missing, the patch was refused). A prepare or base run skips the states that it has no use for.
 _FORWARD: dict[RunKind, dict[RunState, frozenset[RunState]]] = {
     RunKind.TASK: {
         _S.QUEUED: frozenset({_S.HYDRATING}),

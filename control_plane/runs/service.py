@@ -25,10 +25,16 @@ async def find_run(session: AsyncSession, run_id: UUID) -> Run:
 
 
 async def patch_sha256_of(session: AsyncSession, run_id: UUID) -> str:
-    """The blob that holds what the run's author left, finished or not. Raises NotFound, also before there is one."""
+    """The blob that holds what the run's author left, finished or not.
+
+    Raises NotFound, also before there is one.
+    """
     run = await find_run(session, run_id)
     if run.patch_sha256 is None:
-        raise NotFound("patch of run", f"{run_id} ({run.state.value}): what its sandbox left has not been collected")
+        raise NotFound(
+            "patch of run",
+            f"{run_id} ({run.state.value}): what its sandbox left has not been collected",
+        )
     return run.patch_sha256
 
 
@@ -46,10 +52,12 @@ async def sandboxes_of(session: AsyncSession, run_id: UUID) -> list[Sandbox]:
 async def events_after(
     sessions: Sessions, run_id: UUID, after: int, limit: int, wait_s: float
 ) -> tuple[Run, list[RunEvent], bool]:
-    """The next events, waiting up to `wait_s` for the first; and whether they are the last there will be.
+    """The next events, waiting up to `wait_s` for the first.
 
-    Events are numbered under the run's lock, so a number that is skipped does not exist. No transaction is open while it
-    waits.
+    And whether they are the last there will be.
+
+    Events are numbered under the run's lock, so a number that is skipped does not exist. No
+    transaction is open while it waits.
     """
     deadline = asyncio.get_running_loop().time() + wait_s
     while True:

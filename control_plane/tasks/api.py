@@ -18,19 +18,26 @@ from control_plane.web.pages import After, Limit, Page, page_of
 from control_plane.web.strict import StrictRoute
 
 router = APIRouter(route_class=StrictRoute, tags=["tasks"])
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
+IdempotencyKey = Annotated[
+    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)
+]
 
 
 @router.post("/tasks", status_code=status.HTTP_202_ACCEPTED)
 async def submit_task(
-    new: NewTask, services: ServicesDep, operator: OperatorDep, idempotency_key: IdempotencyKey = None
+    new: NewTask,
+    services: ServicesDep,
+    operator: OperatorDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> TaskDetails:
     """Queue a task; a worker picks it up later."""
     async with services.sessions() as session:
         repo = await find_repository(session, new.repository)
     base_commit = await services.mirrors.resolve(repo.id.hex, new.base)
     if isinstance(new.driver, PatchDriver):
-        await asyncio.to_thread(services.blobs.path, new.driver.sha256)  # BlobMissing before anything is queued
+        await asyncio.to_thread(
+            services.blobs.path, new.driver.sha256
+        )  # BlobMissing before anything is queued
     submission = service.Submission(
         repo_id=repo.id,
         base_commit=base_commit,
@@ -69,7 +76,10 @@ async def show_task(task: str, session: SessionDep) -> TaskDetails:
 
 @router.post("/tasks/{task}/cancel", status_code=status.HTTP_202_ACCEPTED)
 async def cancel_task(task: str, services: ServicesDep, operator: OperatorDep) -> TaskDetails:
-    """Ask for the end of a task. A live run ends soon after; what it had done is kept as a patch."""
+    """Ask for the end of a task.
+
+    A live run ends soon after; what it had done is kept as a patch.
+    """
     async with services.sessions.begin() as session:
         found = await service.find_task(session, task)
         await service.cancel(session, found, by=operator.name)

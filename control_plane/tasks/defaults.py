@@ -40,7 +40,9 @@ def default_packet(
             acceptance_criteria=("Every gate passes",),
             requirements_links=(),
         ),
-        technical_context=TechnicalContext(tech_stack=(), constraints=(), dependencies=(), shared_docs_refs=()),
+        technical_context=TechnicalContext(
+            tech_stack=(), constraints=(), dependencies=(), shared_docs_refs=()
+        ),
         quality_gates=QualityGates(
             testing_requirements=("New behaviour is tested",),
             linting_rules="ruff-defaults",

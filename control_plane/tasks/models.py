@@ -33,10 +33,14 @@ class Task(Base):
     task_type: Mapped[TaskType] = mapped_column(enum_of(TaskType, "task_type"))
     context_packet: Mapped[dict[str, Any] | None]
     """A snapshot of the packet that the task runs under; the packet itself is in `packets`."""
-    status: Mapped[TaskStatus] = mapped_column(enum_of(TaskStatus, "status"), default=TaskStatus.QUEUED)
+    status: Mapped[TaskStatus] = mapped_column(
+        enum_of(TaskStatus, "status"), default=TaskStatus.QUEUED
+    )
     retry_count: Mapped[int] = mapped_column(default=0, server_default="0")
 
-    priority: Mapped[Priority] = mapped_column(enum_of(Priority, "priority"), default=Priority.MEDIUM)
+    priority: Mapped[Priority] = mapped_column(
+        enum_of(Priority, "priority"), default=Priority.MEDIUM
+    )
     repo_id: Mapped[UUID | None] = mapped_column(ForeignKey("repos.id"), index=True)
     base_commit: Mapped[str | None]
     driver: Mapped[dict[str, Any]] = mapped_column(default=dict)

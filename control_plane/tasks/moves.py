@@ -61,8 +61,12 @@ async def move_task(
     return task
 
 
-async def apply_effect(session: AsyncSession, task_id: UUID, effect: VerdictEffect, *, cause: str) -> Task | None:
+async def apply_effect(
+    session: AsyncSession, task_id: UUID, effect: VerdictEffect, *, cause: str
+) -> Task | None:
     """Do to the task what `tasks.rules.effect_of` said; None: it stays where it is."""
     if effect.status is None:
         return None
-    return await move_task(session, task_id, effect.status, cause=cause, rejected=effect.counts_as_retry)
+    return await move_task(
+        session, task_id, effect.status, cause=cause, rejected=effect.counts_as_retry
+    )

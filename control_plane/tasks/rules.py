@@ -1,4 +1,7 @@
-"""Where a task stands, which moves are legal, and what a verdict does to it (DESIGN section 4). Pure."""
+"""Where a task stands, which moves are legal, and what a verdict does to it (DESIGN section 4).
+
+Pure.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,9 +38,13 @@ MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
     _S.QUEUED: frozenset({_S.ASSIGNED, _S.IN_PROGRESS, _S.CANCELLED}),
     _S.ASSIGNED: frozenset({_S.IN_PROGRESS, _S.QUEUED, _S.NEEDS_REASSIGNMENT, _S.CANCELLED}),
     # Back to QUEUED: its run was lost or evicted, which is nobody's fault.
-    _S.IN_PROGRESS: frozenset({_S.READY_FOR_REVIEW, _S.REJECTED, _S.QUEUED, _S.NEEDS_REASSIGNMENT, _S.CANCELLED}),
+    _S.IN_PROGRESS: frozenset(
+        {_S.READY_FOR_REVIEW, _S.REJECTED, _S.QUEUED, _S.NEEDS_REASSIGNMENT, _S.CANCELLED}
+    ),
     _S.READY_FOR_REVIEW: frozenset({_S.APPROVED, _S.REJECTED, _S.CANCELLED}),
-    _S.REJECTED: frozenset({_S.QUEUED, _S.ASSIGNED, _S.IN_PROGRESS, _S.NEEDS_REASSIGNMENT, _S.CANCELLED}),
+    _S.REJECTED: frozenset(
+        {_S.QUEUED, _S.ASSIGNED, _S.IN_PROGRESS, _S.NEEDS_REASSIGNMENT, _S.CANCELLED}
+    ),
     _S.NEEDS_REASSIGNMENT: frozenset({_S.QUEUED, _S.ASSIGNED, _S.CANCELLED}),
     _S.APPROVED: frozenset(),
     _S.CANCELLED: frozenset(),
@@ -62,8 +69,8 @@ class VerdictEffect:
 def effect_of(verdict: Verdict, *, last: bool) -> VerdictEffect:
     """The effect of `verdict`; `last`: this patch has been judged as often as it may be.
 
-    Only `failed` and `tampered` count against the author; what the platform could not decide is judged again, never
-    executed again, and in the end goes to a person.
+    Only `failed` and `tampered` count against the author; what the platform could not decide is
+    judged again, never executed again, and in the end goes to a person.
     """
     if verdict is Verdict.PASSED:
         return VerdictEffect(TaskStatus.READY_FOR_REVIEW)

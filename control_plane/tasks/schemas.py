@@ -32,7 +32,10 @@ class CommandDriver(StrictModel):
 
 
 class NewTask(StrictModel):
-    """A piece of work. Without a packet: `task_type` (FEATURE), coverage 0.8, MEDIUM, ruff's defaults."""
+    """A piece of work.
+
+    Without a packet: `task_type` (FEATURE), coverage 0.8, MEDIUM, ruff's defaults.
+    """
 
     repository: Line
     base: Line = "HEAD"
@@ -47,7 +50,9 @@ class NewTask(StrictModel):
     @model_validator(mode="after")
     def _one_type(self) -> Self:
         if self.packet is not None and self.task_type is not None:
-            raise ValueError("a packet says its type itself: leave task_type out, or change the packet")
+            raise ValueError(
+                "a packet says its type itself: leave task_type out, or change the packet"
+            )
         return self
 
 

@@ -37,7 +37,10 @@ from quality_gates.model import GatePolicy, TaskType
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is asked. The repository is imported, the base is a whole commit id, the patch is a blob."""
+    """What is asked.
+
+    The repository is imported, the base is a whole commit id, the patch is a blob.
+    """
 
     repo_id: UUID
     base_commit: str
@@ -82,7 +85,10 @@ async def submit(session: AsyncSession, submission: Submission, by: str) -> Task
     if not await _inserted(session, row):
         if submission.idempotency_key is not None:
             return await _same(session, submission.idempotency_key, key, request_sha256)
-        row["key"] = f"{key}-{task_id.hex[-8:].upper()}"  # the packet's own id is taken: this is another task from it
+        row["key"] = (
+            # the packet's own id is taken: this is another task from it
+            f"{key}-{task_id.hex[-8:].upper()}"
+        )
         await _inserted(session, row)
     stored = await store_packet(session, packet)
     await append_line(
@@ -117,7 +123,9 @@ def policy_of(packet: ContextPacket, submission: Submission) -> GatePolicy:
 
 async def find_task(session: AsyncSession, which: str) -> Task:
     """By key or id. Raises NotFound."""
-    found = await session.scalar(select(Task).where(or_(Task.key == which, Task.id == as_id(which))))
+    found = await session.scalar(
+        select(Task).where(or_(Task.key == which, Task.id == as_id(which)))
+    )
     if found is None:
         raise NotFound("task", which)
     return found
@@ -126,9 +134,14 @@ async def find_task(session: AsyncSession, which: str) -> Task:
 async def latest_runs(session: AsyncSession, task_ids: list[UUID]) -> dict[UUID, Run]:
     """Each task's newest run."""
     newest = (
-        select(Run).where(Run.task_id.in_(task_ids)).order_by(Run.task_id, Run.id.desc()).ext(distinct_on(Run.task_id))
+        select(Run)
+        .where(Run.task_id.in_(task_ids))
+        .order_by(Run.task_id, Run.id.desc())
+        .ext(distinct_on(Run.task_id))
     )
-    return {run.task_id: run for run in (await session.scalars(newest)).all() if run.task_id is not None}
+    return {
+        run.task_id: run for run in (await session.scalars(newest)).all() if run.task_id is not None
+    }
 
 
 async def cancel(session: AsyncSession, task: Task, by: str) -> None:
@@ -138,7 +151,10 @@ async def cancel(session: AsyncSession, task: Task, by: str) -> None:
         IllegalMove: the task has ended otherwise.
     """
     run = await session.scalar(
-        select(Run).where(Run.task_id == task.id, Run.state.not_in(ENDED)).order_by(Run.id.desc()).limit(1)
+        select(Run)
+        .where(Run.task_id == task.id, Run.state.not_in(ENDED))
+        .order_by(Run.id.desc())
+        .limit(1)
     )
     if run is not None and await _asked_to_stop(session, run.id, by):
         return
@@ -151,7 +167,10 @@ async def cancel(session: AsyncSession, task: Task, by: str) -> None:
 
 
 async def _asked_to_stop(session: AsyncSession, run_id: UUID, by: str) -> bool:
-    """Whether the run is live under its lock, and so will see the request; False: it has ended meanwhile."""
+    """Whether the run is live under its lock, and so will see the request.
+
+    False: it has ended meanwhile.
+    """
     run = await session.scalar(
         select(Run).where(Run.id == run_id).with_for_update(key_share=True),
         execution_options={"populate_existing": True},
@@ -160,13 +179,26 @@ async def _asked_to_stop(session: AsyncSession, run_id: UUID, by: str) -> bool:
         return False
     if run.cancel_requested_at is None:
         changes = {"cancel_requested_at": datetime.now(UTC)}
-        await update_run(session, run_id, epoch=None, changes=changes, event="cancel.requested", payload={"by": by})
+        await update_run(
+            session,
+            run_id,
+            epoch=None,
+            changes=changes,
+            event="cancel.requested",
+            payload={"by": by},
+        )
         await wake(session, run_id)
     return True
 
 
-async def _packet_and_module(session: AsyncSession, submission: Submission) -> tuple[ContextPacket, Module]:
-    module = await find_module(session, submission.module) if submission.module else await default_module(session)
+async def _packet_and_module(
+    session: AsyncSession, submission: Submission
+) -> tuple[ContextPacket, Module]:
+    module = (
+        await find_module(session, submission.module)
+        if submission.module
+        else await default_module(session)
+    )
     if submission.packet is not None:
         return validate_packet(submission.packet, linting_rules=RULES), module
     project = await session.get_one(Project, module.project_id)
@@ -175,7 +207,10 @@ async def _packet_and_module(session: AsyncSession, submission: Submission) -> t
 
 
 def _key_of(submission: Submission, packet: ContextPacket, by: str) -> str:
-    """SPEC's id where a packet names one; with an idempotency key, a name that the same request makes again."""
+    """SPEC's id where a packet names one.
+
+    With an idempotency key, a name that the same request makes again.
+    """
     if submission.idempotency_key is not None:
         same = json.dumps([by, submission.idempotency_key]).encode()
         return f"TASK-{hashlib.sha256(same).hexdigest()[:24].upper()}"
@@ -183,7 +218,12 @@ def _key_of(submission: Submission, packet: ContextPacket, by: str) -> str:
 
 
 async def _inserted(session: AsyncSession, row: dict[str, Any]) -> bool:
-    statement = insert(Task).values(row).on_conflict_do_nothing(index_elements=[Task.key]).returning(Task.id)
+    statement = (
+        insert(Task)
+        .values(row)
+        .on_conflict_do_nothing(index_elements=[Task.key])
+        .returning(Task.id)
+    )
     return (await session.execute(statement)).scalar_one_or_none() is not None
 
 
@@ -204,12 +244,18 @@ def _options(submission: Submission) -> dict[str, Any]:
 def _request_sha256(submission: Submission) -> str:
     request = asdict(submission) | {"repo_id": str(submission.repo_id), "idempotency_key": None}
     if submission.task_type is None:
-        del request["task_type"]  # the hashes of requests from before there was one stay as they are
+        del request[
+            "task_type"
+        ]  # the hashes of requests from before there was one stay as they are
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
 async def _queue_run(
-    session: AsyncSession, task_id: UUID, packet_id: UUID, submission: Submission, policy: GatePolicy
+    session: AsyncSession,
+    task_id: UUID,
+    packet_id: UUID,
+    submission: Submission,
+    policy: GatePolicy,
 ) -> None:
     run_id = new_id()
     session.add(

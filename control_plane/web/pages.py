@@ -24,7 +24,11 @@ class Page(BaseModel, Generic[View]):
 
 
 async def page_of(
-    session: AsyncSession, query: Select[Any], key: InstrumentedAttribute[UUID], after: UUID | None, limit: int
+    session: AsyncSession,
+    query: Select[Any],
+    key: InstrumentedAttribute[UUID],
+    after: UUID | None,
+    limit: int,
 ) -> tuple[Sequence[Any], UUID | None]:
     """The newest `limit` rows older than `after`, and the cursor of the next page."""
     if after is not None:

@@ -25,7 +25,10 @@ def problem(
     errors: Sequence[tuple[str, str]] = (),
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """One problem document. `kind` is stable; `errors` name the path of each thing that is wrong."""
+    """One problem document.
+
+    `kind` is stable; `errors` name the path of each thing that is wrong.
+    """
     document: dict[str, Any] = {
         "type": f"urn:vsc:problem:{kind}",
         "title": http.HTTPStatus(status).phrase,
@@ -33,7 +36,9 @@ def problem(
         "detail": _sendable(detail),
     }
     if errors:
-        document["errors"] = [{"path": _sendable(path), "message": _sendable(message)} for path, message in errors]
+        document["errors"] = [
+            {"path": _sendable(path), "message": _sendable(message)} for path, message in errors
+        ]
     return JSONResponse(document, status, headers=headers, media_type="application/problem+json")
 
 
@@ -56,14 +61,21 @@ async def _on_ours(_: Request, error: Exception) -> Response:
 
 async def _on_data(_: Request, __: Exception) -> Response:
     return problem(
-        400, "unusable_text", "the request holds text that the database cannot keep, such as a NUL character"
+        400,
+        "unusable_text",
+        "the request holds text that the database cannot keep, such as a NUL character",
     )
 
 
 async def _on_database(_: Request, error: Exception) -> Response:
-    if isinstance(error, DBAPIError) and (error.connection_invalidated or isinstance(error, OperationalError)):
+    if isinstance(error, DBAPIError) and (
+        error.connection_invalidated or isinstance(error, OperationalError)
+    ):
         return problem(
-            503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "2"}
+            503,
+            "database_unavailable",
+            "the database does not answer; try again",
+            headers={"retry-after": "2"},
         )
     raise error
 
@@ -71,7 +83,9 @@ async def _on_database(_: Request, error: Exception) -> Response:
 async def _on_validation(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise TypeError("registered for RequestValidationError only") from error
-    errors = [(".".join(str(part) for part in one["loc"][1:]), one["msg"]) for one in error.errors()]
+    errors = [
+        (".".join(str(part) for part in one["loc"][1:]), one["msg"]) for one in error.errors()
+    ]
     return problem(422, "invalid", "the request does not fit its schema", errors=errors)
 
 
@@ -79,12 +93,18 @@ async def _on_http(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError("registered for HTTPException only") from error
     headers = dict(error.headers) if error.headers else None
-    return problem(error.status_code, f"http_{error.status_code}", str(error.detail), headers=headers)
+    return problem(
+        error.status_code, f"http_{error.status_code}", str(error.detail), headers=headers
+    )
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
     _log.error("api.bug", path=request.url.path, error=repr(error))
-    return problem(BUG.http_status, BUG.kind, "this is a bug of the platform; the log of `vsc up` has its trace")
+    return problem(
+        BUG.http_status,
+        BUG.kind,
+        "this is a bug of the platform; the log of `vsc up` has its trace",
+    )
 
 
 def _sendable(text: str) -> str:

@@ -1,4 +1,7 @@
-"""Request bodies are read as strictly as packets: size, depth, UTF-8, equal keys, NaN. Nothing else reaches a handler."""
+"""Request bodies are read as strictly as packets: size, depth, UTF-8, equal keys, NaN.
+
+Nothing else reaches a handler.
+"""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -32,7 +35,10 @@ class StrictRoute(APIRoute):
                 _no_nul(load_document(body))
             except PacketInvalid as error:
                 return problem(
-                    400, "body_refused", "the body is not JSON that every parser reads alike", errors=error.errors
+                    400,
+                    "body_refused",
+                    "the body is not JSON that every parser reads alike",
+                    errors=error.errors,
                 )
             request._body = body
             return await handler(request)

@@ -37,7 +37,10 @@ def judge(case: Case) -> GateReport:
     block = blocking(case.policy.security_level)
     findings = compare(case.change, filter(_counts, found.head), found.base, blocks=block)
     verdict, reasons = verdict_of(findings, completeness(found, changed, broken_files(case)))
-    evidence: dict[str, object] = {"expected": list(changed), "scanned": sorted(found.covered or ())[:5000]}
+    evidence: dict[str, object] = {
+        "expected": list(changed),
+        "scanned": sorted(found.covered or ())[:5000],
+    }
     return report(case, GATE, SCANNER, verdict, reasons, findings=findings, evidence=evidence)
 
 

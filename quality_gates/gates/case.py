@@ -31,17 +31,27 @@ class Case:
 
 
 def open_case(
-    change: Change, policy: GatePolicy, environment: Environment, evidence: Mapping[Stage, StageEvidence]
+    change: Change,
+    policy: GatePolicy,
+    environment: Environment,
+    evidence: Mapping[Stage, StageEvidence],
 ) -> Case:
-    """Read the test runs; those that the plan asks for and that are not there are errors, not absences."""
+    """Read the test runs.
+
+    Those that the plan asks for and that are not there are errors, not absences.
+    """
     base = read_test_run(Stage.BASE, evidence.get(Stage.BASE))
-    product = frozenset(file.path for file in change.files if file.head_mode and not is_test_path(file.path))
+    product = frozenset(
+        file.path for file in change.files if file.head_mode and not is_test_path(file.path)
+    )
     copies = new = None
     if base_copies(change):
         copies = read_test_run(Stage.BASE_COPIES, evidence.get(Stage.BASE_COPIES), base, product)
     if new_or_edited_test_modules(change):
         new = read_test_run(Stage.NEW_ON_BASE, evidence.get(Stage.NEW_ON_BASE), base)
-    runs = Runs(base, read_test_run(Stage.HEAD, evidence.get(Stage.HEAD), base, product), copies, new)
+    runs = Runs(
+        base, read_test_run(Stage.HEAD, evidence.get(Stage.HEAD), base, product), copies, new
+    )
     return Case(change, policy, environment, evidence, runs)
 
 

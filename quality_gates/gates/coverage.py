@@ -67,13 +67,17 @@ def judge(case: Case) -> GateReport:
         "coverage_minimum": case.policy.coverage_minimum,
         "files": len(head.files),
     }
-    return _report(case, Verdict.FAILED if reasons else Verdict.PASSED, reasons, notes, evidence, head.version)
+    return _report(
+        case, Verdict.FAILED if reasons else Verdict.PASSED, reasons, notes, evidence, head.version
+    )
 
 
 def _usable(case: Case) -> tuple[Measured, Measured]:
     head = case.runs.head
     if head.verdict is not Verdict.PASSED:
-        raise _Unusable(head.verdict, "head's test run measures nothing: " + "; ".join(head.reasons))
+        raise _Unusable(
+            head.verdict, "head's test run measures nothing: " + "; ".join(head.reasons)
+        )
     base = case.runs.base
     if base.verdict is not Verdict.PASSED:
         raise _Unusable(worst(Verdict.INCONCLUSIVE, Verdict.ERRORED if base.verdict is Verdict.ERRORED else Verdict.INCONCLUSIVE),
@@ -81,9 +85,12 @@ def _usable(case: Case) -> tuple[Measured, Measured]:
     altered = [path for path in case.evidence[Stage.HEAD].altered if is_product(path)]
     if altered:
         raise _Unusable(
-            Verdict.INCONCLUSIVE, f"files of the product changed while the tests ran: {some(sorted(altered))}"
+            Verdict.INCONCLUSIVE,
+            f"files of the product changed while the tests ran: {some(sorted(altered))}",
         )
-    return _measured(case.evidence[Stage.BASE], Stage.BASE), _measured(case.evidence[Stage.HEAD], Stage.HEAD)
+    return _measured(case.evidence[Stage.BASE], Stage.BASE), _measured(
+        case.evidence[Stage.HEAD], Stage.HEAD
+    )
 
 
 def _measured(evidence: StageEvidence, stage: Stage) -> Measured:
@@ -94,22 +101,34 @@ def _measured(evidence: StageEvidence, stage: Stage) -> Measured:
     try:
         data = coverage.parse(read(evidence.outputs.get(COVERAGE)))
     except ParseError as error:
-        raise _Unusable(Verdict.INCONCLUSIVE, f"{stage}: the coverage report cannot be read: {error}") from error
+        raise _Unusable(
+            Verdict.INCONCLUSIVE, f"{stage}: the coverage report cannot be read: {error}"
+        ) from error
     _never_imported(data, stage)
     own = {of_workspace(name): file for name, file in data.files.items()}
-    return Measured({path: file for path, file in own.items() if path is not None and is_product(path)}, data.version)
+    return Measured(
+        {path: file for path, file in own.items() if path is not None and is_product(path)},
+        data.version,
+    )
 
 
 def _never_imported(data: CoverageData, stage: Stage) -> None:
     never = data.files.get(trusted.NEVER_IMPORTED)
     if never is not None and never.executed:
         verdict = Verdict.TAMPERED if stage is not Stage.BASE else Verdict.INCONCLUSIVE
-        raise _Unusable(verdict, f"{stage}: a file that nobody imports shows coverage: the figures were forged")
+        raise _Unusable(
+            verdict, f"{stage}: a file that nobody imports shows coverage: the figures were forged"
+        )
     if never is None or not never.missing:
-        raise _Unusable(Verdict.INCONCLUSIVE, f"{stage}: the file that must stay at 0 % is not in the coverage report")
+        raise _Unusable(
+            Verdict.INCONCLUSIVE,
+            f"{stage}: the file that must stay at 0 % is not in the coverage report",
+        )
 
 
-def _changed_lines(case: Case, head: Measured, reasons: list[str], notes: list[str]) -> dict[str, object]:
+def _changed_lines(
+    case: Case, head: Measured, reasons: list[str], notes: list[str]
+) -> dict[str, object]:
     executed = executable = 0
     missed: dict[str, list[int]] = {}
     for file in case.change.files:
@@ -124,11 +143,16 @@ def _changed_lines(case: Case, head: Measured, reasons: list[str], notes: list[s
         if can - ran:
             missed[file.path] = sorted(can - ran)
     if not executable:
-        notes.append("the change has no executable line in the product: the share of changed lines does not apply")
+        notes.append(
+            "the change has no executable line in the product: the share of changed lines does not apply"
+        )
         return {"executable": 0, "executed": 0, "ratio": None, "missed": {}}
     ratio = executed / executable
     if ratio < case.policy.coverage_minimum:
-        where = some([f"{path}:{','.join(map(str, lines[:20]))}" for path, lines in sorted(missed.items())], 5)
+        where = some(
+            [f"{path}:{','.join(map(str, lines[:20]))}" for path, lines in sorted(missed.items())],
+            5,
+        )
         reasons.append(
             f"{executed} of {executable} changed lines ran ({ratio:.1%}), {case.policy.coverage_minimum:.1%} asked for: {where}"
         )
@@ -160,7 +184,11 @@ def _honoured(case: Case) -> float | None:
         data = coverage.parse(read(case.evidence[Stage.HEAD].outputs.get(COVERAGE_HONOURED)))
     except ParseError:
         return None
-    own = [file for name, file in data.files.items() if is_product(of_workspace(name) or "tests/none.py")]
+    own = [
+        file
+        for name, file in data.files.items()
+        if is_product(of_workspace(name) or "tests/none.py")
+    ]
     executable = sum(len(file.executable) for file in own)
     return sum(len(file.executed) for file in own) / executable if executable else None
 

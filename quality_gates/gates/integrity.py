@@ -22,12 +22,21 @@ _INERT = frozenset({"pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", 
 
 def judge(change: Change, policy: GatePolicy) -> GateReport:
     """Every complaint is listed; the worst decides."""
-    complaints = [*_nothing(change), *_hostile(change), *_suppressions(change, policy), *_dependencies(change, policy)]
+    complaints = [
+        *_nothing(change),
+        *_hostile(change),
+        *_suppressions(change, policy),
+        *_dependencies(change, policy),
+    ]
     complaints += _always_equal(change, policy)
     protected = sorted(file.path for file in change.files if is_protected(file.path))
     inert = [path for path in protected if path.rpartition("/")[2] in _INERT]
     notes = [f"protected paths that changed: {some(protected)}"] if protected else []
-    notes += [f"no effect on the judge, which uses base's or its own configuration: {some(inert)}"] if inert else []
+    notes += (
+        [f"no effect on the judge, which uses base's or its own configuration: {some(inert)}"]
+        if inert
+        else []
+    )
     notes += _edited_tests(change, policy) + _shown(change, policy)
     return GateReport(
         gate=GATE,
@@ -37,7 +46,10 @@ def judge(change: Change, policy: GatePolicy) -> GateReport:
         evidence={
             "files": len(change.files),
             "protected": protected[:1000],
-            "suppressions": {kind: {"base": before, "head": after} for kind, (before, after) in growth(change).items()},
+            "suppressions": {
+                kind: {"base": before, "head": after}
+                for kind, (before, after) in growth(change).items()
+            },
             "dependencies": list(changed_dependencies(change)),
         },
     )
@@ -62,7 +74,9 @@ def _hostile(change: Change) -> list[tuple[Verdict, str]]:
 
 def _problem(file: FileChange, change: Change) -> str | None:
     parts = file.path.split("/")
-    if file.path.startswith("/") or any(part in {"", ".", ".."} or part.lower() == ".git" for part in parts):
+    if file.path.startswith("/") or any(
+        part in {"", ".", ".."} or part.lower() == ".git" for part in parts
+    ):
         return "a path that leaves its place or reaches into git's own"
     if len(file.path.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES or any(
         ord(c) < 32 or ord(c) == 127 for c in file.path
@@ -70,7 +84,11 @@ def _problem(file: FileChange, change: Change) -> str | None:
         return "a path with control characters, or too long"
     if file.head_mode == "120000":
         target = change.head_contents.get(file.path, b"/").decode("utf-8", "replace")
-        return f"a link that leaves the repository: {target[:200]}" if _leaves(parts[:-1], target) else None
+        return (
+            f"a link that leaves the repository: {target[:200]}"
+            if _leaves(parts[:-1], target)
+            else None
+        )
     if not is_regular(file.head_mode):
         return f"an entry of mode {file.head_mode}: neither a file nor a link"
     if is_python(file.path) and file.path not in change.head_contents:
@@ -119,7 +137,11 @@ def _suppressions(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str
 def _edited_tests(change: Change, policy: GatePolicy) -> list[str]:
     """An edited test is judged by base's copy, and may still be weaker for whoever comes next: a person should look."""
     edited = edited_base_tests(change)
-    decided = "base's copies are shown" if policy.test_changes_allowed else "base's copies decided about this change"
+    decided = (
+        "base's copies are shown"
+        if policy.test_changes_allowed
+        else "base's copies decided about this change"
+    )
     return [f"existing tests that changed ({decided}): {some(list(edited))}"] if edited else []
 
 
@@ -132,7 +154,8 @@ def _shown(change: Change, policy: GatePolicy) -> list[str]:
     ]
     equal = [path for path in _equal_to_everything(change) if is_test_path(path)]
     return marks + [
-        f"in tests, whose change is allowed: {path} adds an object that says it equals everything" for path in equal
+        f"in tests, whose change is allowed: {path} adds an object that says it equals everything"
+        for path in equal
     ]
 
 
@@ -149,7 +172,10 @@ def _dependencies(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str
 
 
 def _always_equal(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str]]:
-    """Objects that equal everything make every comparison in a test true. The test run looks for them as well."""
+    """Objects that equal everything make every comparison in a test true.
+
+    The test run looks for them as well.
+    """
     return [
         (
             Verdict.FAILED if is_test_path(path) else Verdict.TAMPERED,

@@ -1,9 +1,20 @@
-"""`lint`: no new finding of ruff under the rules that the task names; inline disables are not honoured."""
+"""`lint`: no new finding of ruff under the rules that the task names.
+
+Inline disables are not honoured.
+"""
 
 from quality_gates.changes import changed_python
 from quality_gates.findings import compare
 from quality_gates.gates.case import Case
-from quality_gates.gates.scanning import Scanner, Unusable, completeness, not_applicable, report, scanned, verdict_of
+from quality_gates.gates.scanning import (
+    Scanner,
+    Unusable,
+    completeness,
+    not_applicable,
+    report,
+    scanned,
+    verdict_of,
+)
 from quality_gates.linting import linting_rules
 from quality_gates.model import GateReport
 from quality_gates.parsers import ruff
@@ -25,5 +36,8 @@ def judge(case: Case) -> GateReport:
     findings = compare(case.change, found.head, found.base, blocks=lambda _: True, by_message=True)
     verdict, reasons = verdict_of(findings, completeness(found, changed, frozenset()))
     rules = linting_rules(case.policy.linting_rules)
-    evidence: dict[str, object] = {"rules": list(rules) or "ruff's own defaults", "expected": list(changed)}
+    evidence: dict[str, object] = {
+        "rules": list(rules) or "ruff's own defaults",
+        "expected": list(changed),
+    }
     return report(case, GATE, SCANNER, verdict, reasons, findings=findings, evidence=evidence)

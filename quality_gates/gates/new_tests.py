@@ -20,10 +20,15 @@ def judge(case: Case) -> GateReport:
         return _report(case, Verdict.FAILED, "the change adds or edits no test", [])
     head = case.runs.head
     if head.verdict is not Verdict.PASSED:
-        return _report(case, head.verdict, "head's test run proves nothing: " + "; ".join(head.reasons), [])
+        return _report(
+            case, head.verdict, "head's test run proves nothing: " + "; ".join(head.reasons), []
+        )
     if without.verdict not in (Verdict.PASSED, Verdict.FAILED):
         return _report(
-            case, without.verdict, "the new tests' run on base proves nothing: " + "; ".join(without.reasons), []
+            case,
+            without.verdict,
+            "the new tests' run on base proves nothing: " + "; ".join(without.reasons),
+            [],
         )
     proofs = sorted(
         nodeid
@@ -35,13 +40,20 @@ def judge(case: Case) -> GateReport:
         fail, passes = ("test fails", "passes") if len(proofs) == 1 else ("tests fail", "pass")
         reason = f"{len(proofs)} {fail} without the change and {passes} with it: {some(proofs, 3)}"
         return _report(case, Verdict.PASSED, reason, proofs)
-    return _report(case, Verdict.FAILED, "no new or edited test fails on base and passes on head", [])
+    return _report(
+        case, Verdict.FAILED, "no new or edited test fails on base and passes on head", []
+    )
 
 
 def _without_bystanders(proofs: list[str], without: TestRun, base: TestRun) -> list[str]:
-    """Where a whole file fails on base by its imports, its old tests prove nothing; unless there are no others, as it was edited."""
+    """Where a whole file fails on base by its imports, its old tests prove nothing.
+
+    Unless there are no others, as it was edited.
+    """
     old = base.with_outcome("passed")
-    return [nodeid for nodeid in proofs if nodeid in without.outcomes or nodeid not in old] or proofs
+    return [
+        nodeid for nodeid in proofs if nodeid in without.outcomes or nodeid not in old
+    ] or proofs
 
 
 def _fails(run: TestRun, nodeid: str) -> bool:
@@ -50,7 +62,9 @@ def _fails(run: TestRun, nodeid: str) -> bool:
         return run.outcomes[nodeid] in ("failed", "error")
     path = nodeid.partition("::")[0]
     above = {path, "", "."} | {path[:end] for end, character in enumerate(path) if character == "/"}
-    return run.verdict is Verdict.FAILED or any(where.partition("::")[0] in above for where, _ in run.errors)
+    return run.verdict is Verdict.FAILED or any(
+        where.partition("::")[0] in above for where, _ in run.errors
+    )
 
 
 def _report(case: Case, verdict: Verdict, reason: str, proofs: list[str]) -> GateReport:
@@ -59,7 +73,10 @@ def _report(case: Case, verdict: Verdict, reason: str, proofs: list[str]) -> Gat
         GATE,
         verdict,
         (reason,),
-        evidence={"fail_to_pass": proofs[:1000], "files": list(new_or_edited_test_modules(case.change))},
+        evidence={
+            "fail_to_pass": proofs[:1000],
+            "files": list(new_or_edited_test_modules(case.change)),
+        },
         tool="pytest",
         tool_version=run.pytest_version if run else None,
         command=run.tool.argv if run and run.tool else (),

@@ -5,7 +5,16 @@ from dataclasses import dataclass, replace
 
 from quality_gates.changes import aliases
 from quality_gates.gates.case import Case, some, worst
-from quality_gates.model import Change, Finding, GateReport, SecurityLevel, Severity, Stage, StageEvidence, Verdict
+from quality_gates.model import (
+    Change,
+    Finding,
+    GateReport,
+    SecurityLevel,
+    Severity,
+    Stage,
+    StageEvidence,
+    Verdict,
+)
 from quality_gates.parsers import bandit, ruff
 from quality_gates.parsers.reading import ParseError, read
 from quality_gates.parsers.scans import Hit, Scan
@@ -70,7 +79,11 @@ def scanned(case: Case, scanner: Scanner) -> Scanned:
         return tuple(found)
 
     def path_of(name: str) -> str:
-        return names[name][0] if name in names and names[name][1] == "head" else of_workspace(name) or ""
+        return (
+            names[name][0]
+            if name in names and names[name][1] == "head"
+            else of_workspace(name) or ""
+        )
 
     return Scanned(
         head=located(head.hits, "head"),
@@ -88,13 +101,18 @@ def broken_files(case: Case) -> frozenset[str]:
         unread = scanned(case, Scanner("bandit", "bandit.json", bandit.parse)).errors
     except Unusable:
         return frozenset()
-    return frozenset(hit.path for hit in hits if hit.rule == ruff.SYNTAX) & {path for path, _ in unread}
+    return frozenset(hit.path for hit in hits if hit.rule == ruff.SYNTAX) & {
+        path for path, _ in unread
+    }
 
 
-def completeness(found: Scanned, expected: Iterable[str], broken: frozenset[str]) -> list[tuple[Verdict, str]]:
+def completeness(
+    found: Scanned, expected: Iterable[str], broken: frozenset[str]
+) -> list[tuple[Verdict, str]]:
     """Complaints about what the tool did not read.
 
-    A file that no parser takes is the change's fault; one that only this tool cannot read leaves the question open.
+    A file that no parser takes is the change's fault; one that only this tool cannot read leaves
+    the question open.
     """
     complaints = []
     for path, message in found.errors:
@@ -103,17 +121,26 @@ def completeness(found: Scanned, expected: Iterable[str], broken: frozenset[str]
     if found.covered is not None:
         unread = sorted(set(expected) - found.covered - {path for path, _ in found.errors})
         if unread:
-            complaints.append((Verdict.INCONCLUSIVE, f"changed files that were not scanned: {some(unread)}"))
+            complaints.append(
+                (Verdict.INCONCLUSIVE, f"changed files that were not scanned: {some(unread)}")
+            )
     return complaints
 
 
-def verdict_of(findings: Iterable[Finding], complaints: list[tuple[Verdict, str]]) -> tuple[Verdict, tuple[str, ...]]:
+def verdict_of(
+    findings: Iterable[Finding], complaints: list[tuple[Verdict, str]]
+) -> tuple[Verdict, tuple[str, ...]]:
     """The worst of what was found and what was not read, with its reasons."""
     bad = [finding for finding in findings if finding.blocks]
     reasons = [reason for _, reason in complaints]
-    reasons += [f"{f.path}:{f.line}: {f.rule} ({f.severity}): {' '.join(f.message.split())[:200]}" for f in bad[:50]]
+    reasons += [
+        f"{f.path}:{f.line}: {f.rule} ({f.severity}): {' '.join(f.message.split())[:200]}"
+        for f in bad[:50]
+    ]
     reasons += [f"and {len(bad) - 50} more"] if len(bad) > 50 else []
-    return worst(*(verdict for verdict, _ in complaints), *([Verdict.FAILED] if bad else [])), tuple(reasons)
+    return worst(
+        *(verdict for verdict, _ in complaints), *([Verdict.FAILED] if bad else [])
+    ), tuple(reasons)
 
 
 def report(
@@ -157,18 +184,22 @@ def _scan(case: Case, stage: Stage, scanner: Scanner) -> Scan:
     try:
         return scanner.parse(read(evidence.outputs.get(scanner.output)))
     except ParseError as error:
-        raise Unusable(Verdict.ERRORED, f"{stage}: {scanner.tool}'s report cannot be read: {error}") from error
+        raise Unusable(
+            Verdict.ERRORED, f"{stage}: {scanner.tool}'s report cannot be read: {error}"
+        ) from error
 
 
 def _ended_well(stage: Stage, scanner: Scanner, evidence: StageEvidence) -> None:
     tool = evidence.tools[scanner.tool]
     if tool.timed_out or tool.exit_code is None:
         raise Unusable(
-            Verdict.INCONCLUSIVE, f"{stage}: {scanner.tool} did not end by itself ({tool.detail or 'out of time'})"
+            Verdict.INCONCLUSIVE,
+            f"{stage}: {scanner.tool} did not end by itself ({tool.detail or 'out of time'})",
         )
     if tool.exit_code != 0:
         raise Unusable(
-            Verdict.ERRORED, f"{stage}: {scanner.tool} ended with exit code {tool.exit_code} {tool.detail}".rstrip()
+            Verdict.ERRORED,
+            f"{stage}: {scanner.tool} ended with exit code {tool.exit_code} {tool.detail}".rstrip(),
         )
     if tool.truncated:
         raise Unusable(Verdict.INCONCLUSIVE, f"{stage}: the output of {scanner.tool} was cut")
@@ -178,4 +209,7 @@ def _asked(change: Change, scanner: Scanner) -> bool:
     """Whether base gave this tool anything to read."""
     if scanner.tool.startswith("secrets"):
         return any(mode.startswith("100") for mode in change.base_tree.values())
-    return any(path.endswith((".py", ".pyi")) and mode.startswith("100") for path, mode in change.base_tree.items())
+    return any(
+        path.endswith((".py", ".pyi")) and mode.startswith("100")
+        for path, mode in change.base_tree.items()
+    )

@@ -3,7 +3,15 @@
 from quality_gates.changes import changed_texts
 from quality_gates.findings import compare
 from quality_gates.gates.case import Case
-from quality_gates.gates.scanning import Scanner, Unusable, completeness, not_applicable, report, scanned, verdict_of
+from quality_gates.gates.scanning import (
+    Scanner,
+    Unusable,
+    completeness,
+    not_applicable,
+    report,
+    scanned,
+    verdict_of,
+)
 from quality_gates.model import GateReport
 from quality_gates.parsers import secrets
 from quality_gates.staticplan import SECRETS
@@ -23,5 +31,17 @@ def judge(case: Case) -> GateReport:
         return report(case, GATE, SCANNER, problem.verdict, (problem.reason,))
     findings = compare(case.change, found.head, found.base, blocks=lambda _: True)
     verdict, reasons = verdict_of(findings, completeness(found, changed, frozenset()))
-    evidence: dict[str, object] = {"expected": list(changed), "allow_listed": sum(hit.allowed for hit in found.head)}
-    return report(case, GATE, SCANNER, verdict, reasons, findings=findings, evidence=evidence, version=found.version)
+    evidence: dict[str, object] = {
+        "expected": list(changed),
+        "allow_listed": sum(hit.allowed for hit in found.head),
+    }
+    return report(
+        case,
+        GATE,
+        SCANNER,
+        verdict,
+        reasons,
+        findings=findings,
+        evidence=evidence,
+        version=found.version,
+    )

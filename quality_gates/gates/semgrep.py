@@ -1,4 +1,7 @@
-"""`semgrep`: our own offline rules; no new finding at or above the severity that the task's security level names."""
+"""`semgrep`: our own offline rules.
+
+No new finding at or above the severity that the task's security level names.
+"""
 
 from quality_gates import trusted
 from quality_gates.changes import changed_python
@@ -32,11 +35,22 @@ def judge(case: Case) -> GateReport:
         found = scanned(case, SCANNER)
     except Unusable as problem:
         return report(case, GATE, SCANNER, problem.verdict, (problem.reason,))
-    findings = compare(case.change, found.head, found.base, blocks=blocking(case.policy.security_level))
+    findings = compare(
+        case.change, found.head, found.base, blocks=blocking(case.policy.security_level)
+    )
     verdict, reasons = verdict_of(findings, completeness(found, changed, broken_files(case)))
     evidence: dict[str, object] = {
         "expected": list(changed),
         "scanned": sorted(found.covered or ())[:5000],
         "rule_pack_sha256": trusted.rule_pack_sha256(),
     }
-    return report(case, GATE, SCANNER, verdict, reasons, findings=findings, evidence=evidence, version=found.version)
+    return report(
+        case,
+        GATE,
+        SCANNER,
+        verdict,
+        reasons,
+        findings=findings,
+        evidence=evidence,
+        version=found.version,
+    )

@@ -1,9 +1,17 @@
-"""`tests`: what passes on base passes on head, in its base copy too; and what is new or edited passes."""
+"""`tests`: what passes on base passes on head, in its base copy too.
+
+And what is new or edited passes.
+"""
 
 import re
 from doctest import DocTestParser
 
-from quality_gates.changes import changed_conftests, changed_tests, edited_base_tests, new_or_edited_test_modules
+from quality_gates.changes import (
+    changed_conftests,
+    changed_tests,
+    edited_base_tests,
+    new_or_edited_test_modules,
+)
 from quality_gates.gates.case import Case, some, worst
 from quality_gates.model import GateReport, Stage, Verdict
 from quality_gates.paths import is_test_path
@@ -19,7 +27,12 @@ def judge(case: Case) -> GateReport:
     runs = case.runs
     untrusted = _untrusted(case)
     if untrusted:
-        return _report(case, worst(*(verdict for verdict, _ in untrusted)), [reason for _, reason in untrusted], [])
+        return _report(
+            case,
+            worst(*(verdict for verdict, _ in untrusted)),
+            [reason for _, reason in untrusted],
+            [],
+        )
     reasons: list[str] = []
     notes = _notes(case)
     if not runs.head.outcomes:
@@ -32,7 +45,10 @@ def judge(case: Case) -> GateReport:
 
 
 def _untrusted(case: Case) -> list[tuple[Verdict, str]]:
-    """Runs whose story does not hold. What is wrong with base is never the patch's fault, so it cannot be worse than unclear."""
+    """Runs whose story does not hold.
+
+    What is wrong with base is never the patch's fault, so it cannot be worse than unclear.
+    """
     found: list[tuple[Verdict, str]] = []
     base = case.runs.base
     if base.verdict is not Verdict.PASSED:
@@ -54,8 +70,14 @@ def _rewritten(case: Case, run: TestRun) -> list[tuple[Verdict, str]]:
     altered = case.evidence[run.stage].altered if run.stage in case.evidence else ()
     known = {*case.change.base_tree, *case.change.head_tree}
     # What is no path of either tree is our own word for a list that could not be had.
-    found = sorted(path for path in set(altered) - set(habit) if is_test_path(path) or path not in known)
-    return [(Verdict.INCONCLUSIVE, f"{run.stage}: tests changed while they ran: {some(found)}")] if found else []
+    found = sorted(
+        path for path in set(altered) - set(habit) if is_test_path(path) or path not in known
+    )
+    return (
+        [(Verdict.INCONCLUSIVE, f"{run.stage}: tests changed while they ran: {some(found)}")]
+        if found
+        else []
+    )
 
 
 def _required(case: Case, reasons: list[str], notes: list[str]) -> None:
@@ -67,14 +89,20 @@ def _required(case: Case, reasons: list[str], notes: list[str]) -> None:
             if now not in (_GOOD, "failed", "error"):
                 notes.append(f"{nodeid}: passed on base, {now} on head; the patch may edit it")
             elif now != _GOOD:
-                reasons.append(_sentence(case.runs.head, nodeid, f"an edited test is {now} on head"))
+                reasons.append(
+                    _sentence(case.runs.head, nodeid, f"an edited test is {now} on head")
+                )
         elif now != _GOOD:
             reasons.append(_sentence(case.runs.head, nodeid, f"passes on base, {now} on head"))
         elif case.runs.base_copies is not None and not case.policy.test_changes_allowed:
             copy = _outcome(case.runs.base_copies, nodeid)
             if copy != _GOOD:
                 reasons.append(
-                    _sentence(case.runs.base_copies, nodeid, f"passes on base, {copy} as base's copy on head")
+                    _sentence(
+                        case.runs.base_copies,
+                        nodeid,
+                        f"passes on base, {copy} as base's copy on head",
+                    )
                 )
 
 
@@ -84,13 +112,19 @@ def _doctests(case: Case, reasons: list[str]) -> None:
         return
     ran = {_file(nodeid) for nodeid in case.runs.base.with_outcome(_GOOD)}
     tests = set(changed_tests(case.change))
-    for path in sorted(file.path for file in case.change.files if file.path in ran and file.path not in tests):
+    for path in sorted(
+        file.path for file in case.change.files if file.path in ran and file.path not in tests
+    ):
         kept = _examples(case.change.head_contents.get(path, b""))
         gone = [
-            source for source, want in _examples(case.change.base_contents.get(path, b"")) if (source, want) not in kept
+            source
+            for source, want in _examples(case.change.base_contents.get(path, b""))
+            if (source, want) not in kept
         ]
         if gone:
-            reasons.append(f"{path}: examples that pass on base were edited or removed: {some(gone, 3)}")
+            reasons.append(
+                f"{path}: examples that pass on base were edited or removed: {some(gone, 3)}"
+            )
 
 
 def _examples(content: bytes) -> list[tuple[str, str]]:
@@ -107,22 +141,33 @@ def _new_or_edited(case: Case, reasons: list[str], notes: list[str]) -> None:
     modules = set(new_or_edited_test_modules(case.change))
     base = case.runs.base.outcomes
     for nodeid, outcome in sorted(case.runs.head.outcomes.items()):
-        if _file(nodeid) not in modules or outcome in (_GOOD, "xpassed") or base.get(nodeid) == _GOOD:
+        if (
+            _file(nodeid) not in modules
+            or outcome in (_GOOD, "xpassed")
+            or base.get(nodeid) == _GOOD
+        ):
             continue
         if nodeid in base and base[nodeid] == outcome:
             notes.append(f"{nodeid}: {outcome} on base and on head")
         elif outcome in ("failed", "error") or not case.policy.test_changes_allowed:
-            reasons.append(_sentence(case.runs.head, nodeid, f"a new or edited test is {outcome} on head"))
+            reasons.append(
+                _sentence(case.runs.head, nodeid, f"a new or edited test is {outcome} on head")
+            )
         else:
             notes.append(f"{nodeid}: a new or edited test is {outcome} on head")
     for where, what in case.runs.head.errors:
         if _file(where) in modules:
             lines = what.strip().splitlines()
-            reasons.append(f"{where}: cannot be collected on head: {lines[-1][:200] if lines else 'no detail'}")
+            reasons.append(
+                f"{where}: cannot be collected on head: {lines[-1][:200] if lines else 'no detail'}"
+            )
 
 
 def _equal_to_everything(case: Case, reasons: list[str], notes: list[str]) -> None:
-    """Helpers of the tests whose objects make a comparison mean nothing; those of the product are tampering already."""
+    """Helpers of the tests whose objects make a comparison mean nothing.
+
+    Those of the product are tampering already.
+    """
     changed = set(changed_tests(case.change))
     for path, name in sorted(case.runs.head.equals - case.runs.base.equals):
         if path in changed:
@@ -143,11 +188,15 @@ def _notes(case: Case) -> list[str]:
     copies = case.runs.base_copies
     if copies is not None and case.policy.test_changes_allowed:
         if copies.verdict is not Verdict.PASSED:
-            notes.append(f"base's copies of edited tests could not be run on head: {'; '.join(copies.reasons)}")
+            notes.append(
+                f"base's copies of edited tests could not be run on head: {'; '.join(copies.reasons)}"
+            )
         else:
             lost = sorted(base.with_outcome(_GOOD) - copies.with_outcome(_GOOD))
             notes += (
-                [f"base's copies that do not pass on head (test changes are allowed): {some(lost)}"] if lost else []
+                [f"base's copies that do not pass on head (test changes are allowed): {some(lost)}"]
+                if lost
+                else []
             )
     return notes
 
@@ -159,7 +208,9 @@ def _outcome(run: TestRun, nodeid: str) -> str:
 
 
 def _sentence(run: TestRun, nodeid: str, what: str) -> str:
-    lines = [line for line in run.details.get(nodeid, "").strip().splitlines() if line.startswith("E ")] or [""]
+    lines = [
+        line for line in run.details.get(nodeid, "").strip().splitlines() if line.startswith("E ")
+    ] or [""]
     detail = lines[0].removeprefix("E").strip()[:200]
     return f"{nodeid}: {what}" + (f": {detail}" if detail else "")
 

@@ -1,6 +1,7 @@
 # mypy: ignore-errors
-# It runs inside the judged project's interpreter, beside any pytest from the last years: no annotations of ours or of pytest.
-# ruff: noqa: ANN001, ANN201, ANN202
+# It runs inside the judged project's interpreter, beside any pytest from the last years: no
+# annotations of ours or of pytest.
+# ruff: noqa: ANN001, ANN201, ANN202 -- likewise
 """The judged tests, once, under coverage: the first thing in its process, so that what it needs is loaded before hostile code is.
 
 Usage: python -I run_tests.py CONFIG    (a JSON file: see `quality_gates.testplan`)
@@ -24,8 +25,11 @@ def main(argv):
     judge = _load(config["plugin"]).Judge(events, config)
     _extend_path(config["pythonpath"])
     os.chdir(config["workspace"])
-    measured = coverage.Coverage(config_file=config["coveragerc"], data_file=config["coverage_data"], messages=False)
-    # Our questions to the tree's comparisons are none of its tests: they come when nothing is measured any more.
+    measured = coverage.Coverage(
+        config_file=config["coveragerc"], data_file=config["coverage_data"], messages=False
+    )
+    # Our questions to the tree's comparisons are none of its tests: they come when nothing is
+    # measured any more.
     judge.at_end(measured.stop, lambda: equals.equal_to_everything(config["workspace"]))
     measured.start()
     try:
@@ -37,7 +41,10 @@ def main(argv):
 
 
 def _private_descriptor():
-    """The event stream under a number of ours, not inherited by children; gone from the environment."""
+    """The event stream under a number of ours, not inherited by children.
+
+    Gone from the environment.
+    """
     given = int(os.environ.pop("VSC_TEST_EVENTS_FD"))
     mine = os.dup(given)
     os.set_inheritable(mine, False)

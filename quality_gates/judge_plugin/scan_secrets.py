@@ -3,9 +3,10 @@
 # It runs in the tools' interpreter of the judge's image, where detect-secrets is; ours has none.
 """Every file through detect-secrets, with nothing that the file says about itself believed.
 
-Called by its own command line, detect-secrets stops at an empty file, skips a file with one byte that is not UTF-8 or with the name of a
-picture, obeys comments, and does not say what it read. So each file is shown to it as a copy of the same name, without the
-comments' magic words, decoded as far as it goes.
+Called by its own command line, detect-secrets stops at an empty file, skips a file with one byte
+that is not UTF-8 or with the name of a picture, obeys comments, and does not say what it read. So
+each file is shown to it as a copy of the same name, without the comments' magic words, decoded as
+far as it goes.
 
 Usage: python -I scan_secrets.py OUTPUT FILE...
 """
@@ -62,9 +63,16 @@ def _hits(path, text):
         copy = Path(folder) / os.path.relpath(path, WORKSPACE)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(ALLOWS.sub(r"comment\1", text), encoding="utf-8", newline="\n")
-        found = {(secret.type, secret.secret_hash, secret.line_number) for secret in scan_file(str(copy))}
+        found = {
+            (secret.type, secret.secret_hash, secret.line_number) for secret in scan_file(str(copy))
+        }
     return [
-        {"type": kind, "hashed_secret": hashed, "line_number": line, "allowed": _allowed(lines, line)}
+        {
+            "type": kind,
+            "hashed_secret": hashed,
+            "line_number": line,
+            "allowed": _allowed(lines, line),
+        }
         for kind, hashed, line in sorted(found, key=lambda row: (row[2], row[0], row[1]))
     ]
 

@@ -1,11 +1,14 @@
 # mypy: ignore-errors
-# It runs inside the judged project's interpreter, beside any pytest from the last years: no annotations of ours or of pytest.
+# It runs inside the judged project's interpreter, beside any pytest from the last years: no
+# annotations of ours or of pytest.
 # ruff: noqa: ANN001, ANN201, ANN202 -- likewise
 """Classes of the judged tree whose objects say that they equal whatever they are compared with.
 
-A test that compares with such an object passes whatever the product does, and a canary cannot see it. So every comparison that the
-tree defines is asked about pairs of values that have nothing in common: one that calls both of them equal has not looked. It
-is called with a `self` of ours, so that no object of the tree is made; an honest comparison then misses an attribute, or declines.
+A test that compares with such an object passes whatever the product does, and a canary cannot see
+it. So every comparison that the
+tree defines is asked about pairs of values that have nothing in common: one that calls both of them
+equal has not looked. It is called with a `self` of ours, so that no object of the tree is made; an
+honest comparison then misses an attribute, or declines.
 """
 
 import os
@@ -34,7 +37,12 @@ _PAIRS = (
     (["vsc 7d10c2"], ["vsc e93b5f"]),
 )
 # Bound now: what the judged code does to these later does not reach us.
-_subclasses, _isinstance, _vars, _name = type.__subclasses__, isinstance, vars, vars(type)["__qualname__"].__get__
+_subclasses, _isinstance, _vars, _name = (
+    type.__subclasses__,
+    isinstance,
+    vars,
+    vars(type)["__qualname__"].__get__,
+)
 
 
 def equal_to_everything(workspace):
@@ -62,7 +70,10 @@ def _classes():
 
 
 def _written_in(compare, one, workspace):
-    """The file in the tree that the comparison stands in; "" for code that was made while running, None for somebody else's."""
+    """The file in the tree that the comparison stands in.
+
+    "" for code that was made while running, None for somebody else's.
+    """
     here = workspace + os.sep
     name = compare.__code__.co_filename if _isinstance(compare, FunctionType) else None
     if name is not None and name.startswith(here):
@@ -70,7 +81,9 @@ def _written_in(compare, one, workspace):
     module = getattr(sys.modules.get(one.__module__), "__file__", None)
     if _isinstance(module, str) and module.startswith(here):
         return module[len(here) :]
-    return "" if name is not None and name.startswith("<") and not name.startswith("<frozen") else None
+    return (
+        "" if name is not None and name.startswith("<") and not name.startswith("<frozen") else None
+    )
 
 
 def _always_true(compare):

@@ -1,11 +1,13 @@
 # mypy: ignore-errors
-# It runs inside the judged project's interpreter, beside any pytest from the last years: no annotations of ours or of pytest.
-# ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, ARG002 -- likewise: pytest's hooks have the parameters that it gives them
+# It runs inside the judged project's interpreter, beside any pytest from the last years: no
+# annotations of ours or of pytest.
+# ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, ARG002 -- pytest's hooks have these parameters
 """pytest's side of the judge: writes every test event the moment it happens, and a report at the end.
 
-It shares a process with hostile code, so nothing here is proof alone: the control plane compares the event stream, this report,
-JUnit's file, the exit code and the canary, and it is their disagreement that speaks. An outcome is taken from the exception that
-was raised, not from the report object that others can rewrite.
+It shares a process with hostile code, so nothing here is proof alone: the control plane compares
+the event stream, this report, JUnit's file, the exit code and the canary, and it is their
+disagreement that speaks. An outcome is taken from the exception that was raised, not from the
+report object that others can rewrite.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ class Judge:
         """After all others: the canary back in, at both ends."""
         yield
         canaries = [item for nodeid, item in self._collected.items() if _is_canary(nodeid)]
-        items[:] = canaries[:1] + [item for item in items if not _is_canary(item.nodeid)] + canaries[1:]
+        items[:] = (
+            canaries[:1] + [item for item in items if not _is_canary(item.nodeid)] + canaries[1:]
+        )
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_collection_finish(self, session):
@@ -116,7 +120,8 @@ class Judge:
     def pytest_pyfunc_call(self, pyfuncitem):
         """The test's function, called in pytest's stead: after all that conftest files and plugins put around it or before it.
 
-        Hooks of a folder's conftest see the tests of that folder alone, so no canary of ours is among them; this is.
+        Hooks of a folder's conftest see the tests of that folder alone, so no canary of ours is
+        among them; this is.
         """
         __tracebackhide__ = True
         self._calls[pyfuncitem.nodeid] = "raised"
@@ -130,7 +135,10 @@ class Judge:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item, call):
-        """The outcome of a phase from what was raised; a report that says better than that is a disagreement."""
+        """The outcome of a phase from what was raised.
+
+        A report that says better than that is a disagreement.
+        """
         raised = call.excinfo
         outcome = yield
         report = outcome.get_result()
@@ -172,8 +180,12 @@ class Judge:
             "pytest": pytest.__version__,
             "python": sys.version.split()[0],
             "exit_code": code,
-            "outcomes": {nodeid[:ID_CHARACTERS]: outcome for nodeid, outcome in self._outcomes.items()},
-            "not_run": sorted(nodeid[:ID_CHARACTERS] for nodeid in self._collected if nodeid not in running),
+            "outcomes": {
+                nodeid[:ID_CHARACTERS]: outcome for nodeid, outcome in self._outcomes.items()
+            },
+            "not_run": sorted(
+                nodeid[:ID_CHARACTERS] for nodeid in self._collected if nodeid not in running
+            ),
             "errors": self._errors[:1000],
             "disagreements": self._disagreements[:1000],
             "overruled": self._overruled[:1000],
@@ -200,8 +212,18 @@ def _calls_plainly(item):
 
 def _truth(raised, when, report):
     if hasattr(report, "wasxfail"):
-        return "xfailed" if report.outcome == "skipped" else "xpassed" if report.outcome == "passed" else "failed"
-    if raised is not None and not raised.errisinstance((pytest.skip.Exception,)) and report.outcome != "skipped":
+        return (
+            "xfailed"
+            if report.outcome == "skipped"
+            else "xpassed"
+            if report.outcome == "passed"
+            else "failed"
+        )
+    if (
+        raised is not None
+        and not raised.errisinstance((pytest.skip.Exception,))
+        and report.outcome != "skipped"
+    ):
         return "failed" if when == "call" else "error"
     if report.outcome == "failed":
         return "failed" if when == "call" else "error"
@@ -221,6 +243,10 @@ def _foreign(modules, workspace):
     found = []
     for name, module in sorted(sys.modules.items()):
         origin = getattr(module, "__file__", None)
-        if name.partition(".")[0] in wanted and isinstance(origin, str) and not origin.startswith(workspace + os.sep):
+        if (
+            name.partition(".")[0] in wanted
+            and isinstance(origin, str)
+            and not origin.startswith(workspace + os.sep)
+        ):
             found.append([name, origin])
     return found[:100]

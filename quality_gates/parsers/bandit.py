@@ -3,7 +3,15 @@
 import re
 
 from quality_gates.model import Severity
-from quality_gates.parsers.reading import guarded, integer, json_document, mapping, path_text, sequence, text
+from quality_gates.parsers.reading import (
+    guarded,
+    integer,
+    json_document,
+    mapping,
+    path_text,
+    sequence,
+    text,
+)
 from quality_gates.parsers.scans import Hit, Scan
 
 _TOTALS = "_totals"
@@ -28,7 +36,10 @@ def parse(content: bytes) -> Scan:
                 cwe=f"CWE-{integer(cwe)}" if cwe is not None else None,
             )
         )
-    errors = [(path_text(row["filename"]), text(row["reason"])) for row in map(mapping, sequence(document["errors"]))]
+    errors = [
+        (path_text(row["filename"]), text(row["reason"]))
+        for row in map(mapping, sequence(document["errors"]))
+    ]
     scanned = frozenset(path_text(name) for name in mapping(document["metrics"]) if name != _TOTALS)
     return Scan(tuple(hits), scanned, tuple(errors))
 

@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from quality_gates.parsers.reading import guarded, integer, json_document, mapping, path_text, sequence, text
+from quality_gates.parsers.reading import (
+    guarded,
+    integer,
+    json_document,
+    mapping,
+    path_text,
+    sequence,
+    text,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,9 @@ def parse(content: bytes) -> CoverageData:
 
 def _file(value: object) -> FileCoverage:
     row = mapping(value)
-    return FileCoverage(_lines(row["executed_lines"]), _lines(row["missing_lines"]), _lines(row["excluded_lines"]))
+    return FileCoverage(
+        _lines(row["executed_lines"]), _lines(row["missing_lines"]), _lines(row["excluded_lines"])
+    )
 
 
 def _lines(value: object) -> frozenset[int]:

@@ -64,7 +64,9 @@ class _Reader:
         elif kind == "started":
             self._started(text(event["id"], 4096))
         elif kind == "finished":
-            self._finished(text(event["id"], 4096), text(event["outcome"], 20), text(event.get("detail", "")))
+            self._finished(
+                text(event["id"], 4096), text(event["outcome"], 20), text(event.get("detail", ""))
+            )
         elif kind == "error":
             self.errors.append((text(event.get("id", ""), 4096), text(event.get("detail", ""))))
         elif kind == "equals":

@@ -1,4 +1,8 @@
-"""pytest's JUnit file. A document type or an entity is refused: we never need one, and they are how XML attacks its readers."""
+"""pytest's JUnit file.
+
+A document type or an entity is refused: we never need one, and they are how XML attacks its
+readers.
+"""
 
 from collections import defaultdict
 from typing import NoReturn
@@ -25,7 +29,10 @@ def parse(content: bytes) -> dict[Key, str]:
         raise ParseError(f"not XML: {error}") from error
     if not reader.suites:
         raise ParseError("no test suite in the document")
-    return {key: max(outcomes, key=("passed", "skipped", "failed").index) for key, outcomes in reader.cases.items()}
+    return {
+        key: max(outcomes, key=("passed", "skipped", "failed").index)
+        for key, outcomes in reader.cases.items()
+    }
 
 
 def key_of(nodeid: str) -> Key:
@@ -64,7 +71,10 @@ class _Reader:
 
 def _escaped(text: str) -> str:
     """As pytest escapes what XML cannot hold."""
-    return "".join(c if _allowed(ord(c)) else f"#x{ord(c):02X}" if ord(c) <= 0xFF else f"#x{ord(c):04X}" for c in text)
+    return "".join(
+        c if _allowed(ord(c)) else f"#x{ord(c):02X}" if ord(c) <= 0xFF else f"#x{ord(c):04X}"
+        for c in text
+    )
 
 
 def _allowed(code: int) -> bool:

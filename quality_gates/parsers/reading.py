@@ -59,7 +59,9 @@ def read(path: Path | None, max_bytes: int = MAX_BYTES) -> bytes:
 @guarded
 def json_document(content: bytes) -> object:
     """Strict JSON: UTF-8, no NaN, no duplicate keys, numbers of a sane length."""
-    return json.loads(content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_unique)
+    return json.loads(
+        content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_unique
+    )
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -1,7 +1,15 @@
 """ruff's JSON."""
 
 from quality_gates.model import Severity
-from quality_gates.parsers.reading import guarded, integer, json_document, mapping, path_text, sequence, text
+from quality_gates.parsers.reading import (
+    guarded,
+    integer,
+    json_document,
+    mapping,
+    path_text,
+    sequence,
+    text,
+)
 from quality_gates.parsers.scans import Hit, Scan
 
 SYNTAX = "invalid-syntax"
@@ -20,5 +28,7 @@ def parse(content: bytes) -> Scan:
         if rule == _UNREADABLE:
             errors.append((path, message))
         else:
-            hits.append(Hit(rule, Severity.HIGH if rule == SYNTAX else Severity.MEDIUM, path, line, message))
+            hits.append(
+                Hit(rule, Severity.HIGH if rule == SYNTAX else Severity.MEDIUM, path, line, message)
+            )
     return Scan(tuple(hits), None, tuple(errors))

@@ -24,7 +24,10 @@ def parse(content: bytes) -> Scan:
         for row in sequence(rows)
     ]
     scanned = frozenset(path_text(name) for name in sequence(document["scanned"]))
-    errors = tuple((path_text(path), text(problem)) for path, problem in map(sequence, sequence(document["errors"])))
+    errors = tuple(
+        (path_text(path), text(problem))
+        for path, problem in map(sequence, sequence(document["errors"]))
+    )
     return Scan(tuple(hits), scanned, errors, text(document["version"], 50))
 
 
@@ -35,4 +38,12 @@ def _hit(path: str, row: object) -> Hit:
         raise ParseError("expected true or false")
     kind, line = text(fields["type"], 100), integer(fields["line_number"])
     message = f"looks like a secret: {kind}" + (", allow-listed in the file" if allowed else "")
-    return Hit(kind, Severity.HIGH, path, line, message, secret=text(fields["hashed_secret"], 100), allowed=allowed)
+    return Hit(
+        kind,
+        Severity.HIGH,
+        path,
+        line,
+        message,
+        secret=text(fields["hashed_secret"], 100),
+        allowed=allowed,
+    )

@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 
 from quality_gates.model import Severity
-from quality_gates.parsers.reading import guarded, integer, json_document, mapping, path_text, sequence, text
+from quality_gates.parsers.reading import (
+    guarded,
+    integer,
+    json_document,
+    mapping,
+    path_text,
+    sequence,
+    text,
+)
 from quality_gates.parsers.scans import Hit, Scan
 
 _SEVERITY = {"ERROR": Severity.HIGH, "WARNING": Severity.MEDIUM, "INFO": Severity.LOW,
@@ -27,11 +35,19 @@ def parse(content: bytes) -> Scan:
                 cwe=_cwe(mapping(extra.get("metadata") or {}).get("cwe")),
             )
         )
-    errors = [(_error_path(row), text(row.get("message", ""))) for row in map(mapping, sequence(document["errors"]))]
-    errors += [("", f"a rule was skipped: {str(rule)[:200]}") for rule in sequence(document.get("skipped_rules") or [])]
+    errors = [
+        (_error_path(row), text(row.get("message", "")))
+        for row in map(mapping, sequence(document["errors"]))
+    ]
+    errors += [
+        ("", f"a rule was skipped: {str(rule)[:200]}")
+        for rule in sequence(document.get("skipped_rules") or [])
+    ]
     scanned = frozenset(path_text(name) for name in sequence(mapping(document["paths"])["scanned"]))
     version = document.get("version")
-    return Scan(tuple(hits), scanned, tuple(errors), text(version, 50) if version is not None else None)
+    return Scan(
+        tuple(hits), scanned, tuple(errors), text(version, 50) if version is not None else None
+    )
 
 
 def _cwe(value: object) -> str | None:

@@ -1,4 +1,7 @@
-"""A task's report as Markdown, for people. Text that comes from the judged tree cannot become markup."""
+"""A task's report as Markdown, for people.
+
+Text that comes from the judged tree cannot become markup.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,8 +16,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u20
 
 def render(report: TaskReport) -> str:
     """The verdict first, then a line per gate, then what each gate has to say."""
-    rows = [f"# Verdict: {report.verdict}", "", *_facts(report), "", "| gate | verdict | why |", "|---|---|---|"]
-    rows += [f"| {_safe(gate.gate)} | {_word(gate)} | {_safe(_summary(gate))} |" for gate in report.gates]
+    rows = [
+        f"# Verdict: {report.verdict}",
+        "",
+        *_facts(report),
+        "",
+        "| gate | verdict | why |",
+        "|---|---|---|",
+    ]
+    rows += [
+        f"| {_safe(gate.gate)} | {_word(gate)} | {_safe(_summary(gate))} |" for gate in report.gates
+    ]
     for gate in report.gates:
         rows += _section(gate)
     if report.notes:
@@ -26,7 +38,10 @@ def _facts(report: TaskReport) -> list[str]:
     policy = report.policy
     allowed = [
         name
-        for name, yes in (("test", policy.test_changes_allowed), ("dependency", policy.dependency_changes_allowed))
+        for name, yes in (
+            ("test", policy.test_changes_allowed),
+            ("dependency", policy.dependency_changes_allowed),
+        )
         if yes
     ]
     return [
@@ -48,13 +63,17 @@ def _summary(gate: GateReport) -> str:
         return _figures(gate)
     more = f" (and {len(gate.reasons) - 1} more)" if len(gate.reasons) > 1 else ""
     first = gate.reasons[0]
-    return (first if len(first) <= _SUMMARY_CHARACTERS else first[:_SUMMARY_CHARACTERS] + "…") + more
+    return (
+        first if len(first) <= _SUMMARY_CHARACTERS else first[:_SUMMARY_CHARACTERS] + "…"
+    ) + more
 
 
 def _figures(gate: GateReport) -> str:
     """What a gate without a complaint has looked at."""
     evidence = gate.evidence
-    if isinstance(head := evidence.get("head"), Mapping) and isinstance(base := evidence.get("base"), Mapping):
+    if isinstance(head := evidence.get("head"), Mapping) and isinstance(
+        base := evidence.get("base"), Mapping
+    ):
         return f"{head.get('passed', 0)} tests pass, {base.get('passed', 0)} on base"
     if isinstance(lines := evidence.get("changed_lines"), Mapping):
         return f"{lines.get('executed')} of {lines.get('executable')} changed lines run in tests"
@@ -66,7 +85,10 @@ def _figures(gate: GateReport) -> str:
 def _section(gate: GateReport) -> list[str]:
     findings = [finding for finding in gate.findings if finding.new]
     if not (
-        gate.notes or findings or len(gate.reasons) > 1 or (gate.applicable and gate.verdict is not Verdict.PASSED)
+        gate.notes
+        or findings
+        or len(gate.reasons) > 1
+        or (gate.applicable and gate.verdict is not Verdict.PASSED)
     ):
         return []
     rows = ["", f"## {_safe(gate.gate)}: {_word(gate)}", ""]
@@ -78,8 +100,15 @@ def _section(gate: GateReport) -> list[str]:
 
 def _finding(finding: Finding) -> str:
     where = f"`{_code(finding.path)}:{finding.line}`"
-    marks = "".join([", blocks" if finding.blocks else "", ", suppressed in the file" if finding.suppressed else ""])
-    return f"{where} {_safe(finding.rule)} ({finding.severity}{marks}): {_safe(finding.message[:300])}"
+    marks = "".join(
+        [
+            ", blocks" if finding.blocks else "",
+            ", suppressed in the file" if finding.suppressed else "",
+        ]
+    )
+    return (
+        f"{where} {_safe(finding.rule)} ({finding.severity}{marks}): {_safe(finding.message[:300])}"
+    )
 
 
 def _listed(texts: list[str]) -> list[str]:
@@ -88,8 +117,16 @@ def _listed(texts: list[str]) -> list[str]:
 
 
 def _safe(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", text)).encode("utf-8", "backslashreplace").decode()
+    return (
+        _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", text)).encode("utf-8", "backslashreplace").decode()
+    )
 
 
 def _code(text: str) -> str:
-    return _CONTROL.sub(" ", text).replace("`", "'").replace("|", "/").encode("utf-8", "backslashreplace").decode()
+    return (
+        _CONTROL.sub(" ", text)
+        .replace("`", "'")
+        .replace("|", "/")
+        .encode("utf-8", "backslashreplace")
+        .decode()
+    )

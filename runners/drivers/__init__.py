@@ -43,8 +43,13 @@ class Surroundings:
         os.write(self.report_fd, json.dumps(document).encode() + b"\n")
 
 
-def drive(driver: Driver, surroundings: Surroundings, stdout: int, stderr: int, go: int) -> NoReturn:
-    """Be the driver: never returns. Runs in the child between fork and exec, or for its whole life."""
+def drive(
+    driver: Driver, surroundings: Surroundings, stdout: int, stderr: int, go: int
+) -> NoReturn:
+    """Be the driver: never returns.
+
+    Runs in the child between fork and exec, or for its whole life.
+    """
     code = 125
     try:
         os.setsid()
@@ -86,5 +91,8 @@ def _take_over(stdout: int, stderr: int) -> None:
         if source > 2:
             os.close(source)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; a program expects the default
+    for number in (
+        signal.SIGPIPE,
+        signal.SIGXFSZ,
+    ):  # Python ignores them; a program expects the default
         signal.signal(number, signal.SIG_DFL)

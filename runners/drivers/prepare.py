@@ -15,7 +15,10 @@ ARCHIVE = "env.tar"
 
 
 class CannotPack(Exception):
-    """The environment holds something that an archive of ours does not carry; the set-up commands must not make it."""
+    """The environment holds something that an archive of ours does not carry.
+
+    The set-up commands must not make it.
+    """
 
 
 def prepare(driver: Driver, surroundings: Surroundings) -> int:
@@ -37,10 +40,12 @@ def prepare(driver: Driver, surroundings: Surroundings) -> int:
 def write_canonical_tar(directory: Path, archive: Path) -> None:
     """Pack everything below `directory`; the same tree gives the same bytes on any day and machine.
 
-    Sorted names, no times, no owners, modes 755 or 644; a hard link is packed as a file of its own. Raises CannotPack for
-    a device, fifo, socket or set-id file: nothing is left out silently.
+    Sorted names, no times, no owners, modes 755 or 644; a hard link is packed as a file of its own.
+    Raises CannotPack for a device, fifo, socket or set-id file: nothing is left out silently.
     """
-    with tarfile.open(archive, "x", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape") as tar:
+    with tarfile.open(
+        archive, "x", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
+    ) as tar:
         for path in _sorted_below(directory):
             member = _member(path, str(path.relative_to(directory)))
             if member.isreg():

@@ -30,7 +30,12 @@ class Disks:
     """Prepares and clears sandboxes' directories. Blocking; the caller holds the sandbox's name."""
 
     def __init__(
-        self, depot: Depot, collect: Collect, apply_delta: ApplyDelta, workspaces: Workspaces, owner: int
+        self,
+        depot: Depot,
+        collect: Collect,
+        apply_delta: ApplyDelta,
+        workspaces: Workspaces,
+        owner: int,
     ) -> None:
         self._depot, self._collect, self._apply = depot, collect, apply_delta
         self._workspaces, self._owner = workspaces, owner
@@ -61,12 +66,18 @@ class Disks:
         try:
             self._workspaces.reopen(place.disk, self._base(spec))
         except OSError as error:
-            raise ProviderUnavailable(f"the disk of {place.name} cannot be mounted again: {error}") from error
+            raise ProviderUnavailable(
+                f"the disk of {place.name} cannot be mounted again: {error}"
+            ) from error
 
     def excess(self, place: Place, spec: SandboxSpec) -> str:
         """Why it must be ended for its disk use, or nothing."""
         used, limit = self._workspaces.used_bytes(place.disk), spec.limits.disk_bytes
-        return f"{used} bytes on disk; the limit is {limit}" if used is not None and used > limit else ""
+        return (
+            f"{used} bytes on disk; the limit is {limit}"
+            if used is not None and used > limit
+            else ""
+        )
 
     def remains(self, place: Place, spec: SandboxSpec) -> Remains:
         """Take the outputs and collect the workspace of a dead sandbox."""
@@ -95,7 +106,10 @@ class Disks:
     def release(self, place: Place) -> None:
         """Remove the directory and every mount in it; twice is harmless."""
         self._workspaces.release(place.disk)
-        last = ("spec.json", "container")  # as long as they are there, nobody runs it again under this name
+        last = (
+            "spec.json",
+            "container",
+        )  # as long as they are there, nobody runs it again under this name
         with suppress(FileNotFoundError, NotADirectoryError):
             for entry in sorted(place.root.iterdir(), key=lambda entry: entry.name in last):
                 if entry.is_dir() and not entry.is_symlink():
@@ -118,7 +132,9 @@ class Disks:
             try:
                 self._apply(delta, made.tree, self._owner)
             except ValueError as error:
-                raise SandboxStartFailed(spec.image, f"the delta does not fit its base: {error}") from error
+                raise SandboxStartFailed(
+                    spec.image, f"the delta does not fit its base: {error}"
+                ) from error
 
     def _write_inputs(self, place: Place, spec: SandboxSpec) -> None:
         shutil.rmtree(place.inputs, ignore_errors=True)
@@ -135,7 +151,9 @@ class Disks:
                 digest.update(chunk)
                 target.write(chunk)
         if digest.hexdigest() != wanted.sha256:
-            raise BlobMissing(f"the depot's bytes for {wanted.path} are not {wanted.sha256}; delete that blob")
+            raise BlobMissing(
+                f"the depot's bytes for {wanted.path} are not {wanted.sha256}; delete that blob"
+            )
         file.chmod(0o444)
 
     def _binds(self, place: Place, spec: SandboxSpec, made: Disk) -> Binds:

@@ -1,4 +1,7 @@
-"""How a container's end is read; pure. Never by an exit code alone: a command may exit 137 as it likes."""
+"""How a container's end is read; pure.
+
+Never by an exit code alone: a command may exit 137 as it likes.
+"""
 
 from sandboxes.docker.engine import Container
 from sandboxes.docker.records import Ending
@@ -9,7 +12,9 @@ _MEMORY = "the kernel killed a process of it for memory"
 _KILL_CODE = 137
 
 
-def outcome_of(found: Container | None, ending: Ending | None, usage: Usage, remains: Remains) -> SandboxOutcome:
+def outcome_of(
+    found: Container | None, ending: Ending | None, usage: Usage, remains: Remains
+) -> SandboxOutcome:
     """The outcome of a container that is dead; `found` is None if the engine has forgotten it."""
     ended, detail = _ended(found, ending)
     return SandboxOutcome(
@@ -33,9 +38,15 @@ def _ended(found: Container | None, ending: Ending | None) -> tuple[Ended, str]:
     if ending and not _finished_before(found, ending):
         return ending.ended, f"{ending.detail}; {_MEMORY}" if found.oom_killed else ending.detail
     if found.oom_killed:
-        return Ended.OOM, _MEMORY  # whatever its exit code: what a killed child left undone is not a success
+        return (
+            Ended.OOM,
+            _MEMORY,
+        )  # whatever its exit code: what a killed child left undone is not a success
     if found.exit_code == _KILL_CODE:
-        return Ended.COMPLETED, "exit code 137 without our kill: the command's own, or somebody outside killed it"
+        return (
+            Ended.COMPLETED,
+            "exit code 137 without our kill: the command's own, or somebody outside killed it",
+        )
     return Ended.COMPLETED, found.error
 
 

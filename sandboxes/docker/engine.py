@@ -11,7 +11,13 @@ import docker.errors
 import requests
 
 from sandboxes.docker.render import FINGERPRINT, INSTALL, NAME
-from sandboxes.errors import ImageMissing, NameTaken, ProviderUnavailable, SandboxStartFailed, SandboxUnknown
+from sandboxes.errors import (
+    ImageMissing,
+    NameTaken,
+    ProviderUnavailable,
+    SandboxStartFailed,
+    SandboxUnknown,
+)
 
 _NEVER = datetime(1, 1, 2, tzinfo=UTC)
 """The engine writes year 1 for "not yet"."""
@@ -71,7 +77,10 @@ class Engine:
         return True
 
     def kill(self, container: str, signal: str) -> None:
-        """Send a signal, to a paused container too; one that does not run any more is left alone."""
+        """Send a signal, to a paused container too.
+
+        One that does not run any more is left alone.
+        """
         try:
             with _ours(container):
                 self._client.kill(container, signal)
@@ -83,7 +92,10 @@ class Engine:
                 self._client.unpause(container)
 
     def remove(self, container: str) -> None:
-        """Kill and remove it with its anonymous volumes; one that is gone, or going, is left alone."""
+        """Kill and remove it with its anonymous volumes.
+
+        One that is gone, or going, is left alone.
+        """
         try:
             with _ours(container):
                 self._client.remove_container(container, v=True, force=True)
@@ -127,24 +139,40 @@ def _ours(image: str) -> Iterator[None]:
     except docker.errors.ImageNotFound as error:
         raise ImageMissing(image, "the engine does not have it; run `make images`") from error
     except docker.errors.NotFound as error:
-        if "/start" in str(getattr(error.response, "url", "")) and "no such container" not in _said(error).lower():
-            raise SandboxStartFailed(image, _said(error)) from error  # the command is not in the image
+        if (
+            "/start" in str(getattr(error.response, "url", ""))
+            and "no such container" not in _said(error).lower()
+        ):
+            raise SandboxStartFailed(
+                image, _said(error)
+            ) from error  # the command is not in the image
         raise SandboxUnknown(_said(error)) from error
     except docker.errors.APIError as error:
         raise _named(error, image) from error
     except requests.exceptions.ReadTimeout as error:
-        raise _TimedOut("the Docker engine did not answer in time; is it overloaded? (`docker info`)") from error
+        raise _TimedOut(
+            "the Docker engine did not answer in time; is it overloaded? (`docker info`)"
+        ) from error
     except (requests.exceptions.RequestException, docker.errors.DockerException) as error:
         if "Read timed out" in str(error):
-            raise _TimedOut("the Docker engine did not answer in time; is it overloaded? (`docker info`)") from error
-        raise ProviderUnavailable(f"the Docker engine does not answer ({error}); start it and try again") from error
+            raise _TimedOut(
+                "the Docker engine did not answer in time; is it overloaded? (`docker info`)"
+            ) from error
+        raise ProviderUnavailable(
+            f"the Docker engine does not answer ({error}); start it and try again"
+        ) from error
 
 
 def _named(error: docker.errors.APIError, image: str) -> Exception:
     said, status = _said(error), error.status_code or 500
     if status == 409:
         return NameTaken(image, said) if "is already in use" in said else _Conflict(said)
-    if status < 500 or "OCI runtime" in said or "runtime create failed" in said or "invalid mount config" in said:
+    if (
+        status < 500
+        or "OCI runtime" in said
+        or "runtime create failed" in said
+        or "invalid mount config" in said
+    ):
         return SandboxStartFailed(image, said)
     return ProviderUnavailable(f"the Docker engine failed: {said}")
 

@@ -1,8 +1,11 @@
-"""How a runner image is made, without a registry and without BuildKit. Its text is part of every image's tag.
+"""How a runner image is made, without a registry and without BuildKit.
 
-The root comes from a pulled image or from Debian's packages; every other image is a container of its parent, without
-network, in which `build.sh` ran. Packages are fetched on this side, by the machine's own apt and pip with their own
-settings, so that no proxy, certificate or index of this machine has a way into an image.
+Its text is part of every image's tag.
+
+The root comes from a pulled image or from Debian's packages; every other image is a container of
+its parent, without network, in which `build.sh` ran. Packages are fetched on this side, by the
+machine's own apt and pip with their own settings, so that no proxy, certificate or index of this
+machine has a way into an image.
 """
 
 import os
@@ -24,7 +27,10 @@ from docker.models.containers import Container
 from docker.types import Mount
 
 INPUTS = "/mnt"
-"""Where a build sees its inputs. Debian has this folder already, so the mount leaves no trace in the image."""
+"""Where a build sees its inputs.
+
+Debian has this folder already, so the mount leaves no trace in the image.
+"""
 CONFIG: Mapping[str, Any] = {
     "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"],
     "User": "10001:10001",
@@ -46,7 +52,10 @@ def settings(folder: Path) -> Mapping[str, Any]:
 
 
 def make(client: docker.DockerClient, folder: Path, parent: str | None, log: Path, say: Say) -> str:
-    """Build the image of `folder` and return its identity. It has no tag yet; what is interrupted leaves no image."""
+    """Build the image of `folder` and return its identity.
+
+    It has no tag yet; what is interrupted leaves no image.
+    """
     if parent is not None:
         return _child(client, folder, parent, log, say)
     if _pull(client, settings(folder)["pull"], say):
@@ -75,14 +84,22 @@ def _root_from_image(client: docker.DockerClient, folder: Path, log: Path, say: 
     wanted = settings(folder)
     install = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(wanted['packages'])}"
     proxies = {
-        name: value for name, value in os.environ.items() if name.lower() in {"http_proxy", "https_proxy", "no_proxy"}
+        name: value
+        for name, value in os.environ.items()
+        if name.lower() in {"http_proxy", "https_proxy", "no_proxy"}
     }
     with _container(client, folder.name, wanted["pull"], folder, network="host") as container:
         say(f"{folder.name}: installing Debian's packages into {wanted['pull']}")
-        _inside(container, ["sh", "-c", install], {"DEBIAN_FRONTEND": "noninteractive", **proxies}, log)
-        _inside(container, ["sh", "-c", f"touch /.vsc-image-root && sh {INPUTS}/finish.sh"], {}, log)
+        _inside(
+            container, ["sh", "-c", install], {"DEBIAN_FRONTEND": "noninteractive", **proxies}, log
+        )
+        _inside(
+            container, ["sh", "-c", f"touch /.vsc-image-root && sh {INPUTS}/finish.sh"], {}, log
+        )
         say(f"{folder.name}: importing")
-        return _import(client, folder.name, cast("Iterator[bytes]", container.export()))  # the stubs say str
+        return _import(
+            client, folder.name, cast("Iterator[bytes]", container.export())
+        )  # the stubs say str
 
 
 def _root_from_packages(client: docker.DockerClient, folder: Path, log: Path, say: Say) -> str:
@@ -93,14 +110,20 @@ def _root_from_packages(client: docker.DockerClient, folder: Path, log: Path, sa
     wanted = settings(folder)
     with tempfile.TemporaryDirectory(prefix="vsc-root-") as scratch:
         root = Path(scratch) / "root"
-        say(f"{folder.name}: no registry answers; making {wanted['suite']} from Debian's packages (about a minute)")
+        say(
+            f"{folder.name}: no registry answers; making {wanted['suite']} from Debian's packages (about a minute)"
+        )
         include = f"--include={','.join(wanted['packages'])}"
-        _run(["debootstrap", "--variant=minbase", include, wanted["suite"], str(root), *_mirror()], log)
+        _run(
+            ["debootstrap", "--variant=minbase", include, wanted["suite"], str(root), *_mirror()],
+            log,
+        )
         say(f"{folder.name}: finishing")
         (root / ".vsc-image-root").touch()
         _run(["chroot", str(root), "/bin/sh", "-s"], log, text=(folder / "finish.sh").read_text())
         say(f"{folder.name}: importing")
-        # The engine makes /dev, /proc and /sys; --one-file-system, as nothing of this machine may slip in through a mount.
+        # The engine makes /dev, /proc and /sys; --one-file-system, as nothing of this machine may
+        # slip in through a mount.
         archive = [
             "tar",
             "--create",
@@ -111,7 +134,11 @@ def _root_from_packages(client: docker.DockerClient, folder: Path, log: Path, sa
             ".",
         ]
         with subprocess.Popen(archive, stdout=subprocess.PIPE) as tar:
-            made = _import(client, folder.name, iter(lambda: tar.stdout.read(2**20) if tar.stdout else b"", b""))
+            made = _import(
+                client,
+                folder.name,
+                iter(lambda: tar.stdout.read(2**20) if tar.stdout else b"", b""),
+            )
         if tar.returncode:
             client.images.remove(made)
             raise BuildFailed(
@@ -134,18 +161,37 @@ def _pull(client: docker.DockerClient, image: str, say: Say) -> bool:
 
 def _mirror() -> list[str]:
     """The mirror that this machine's own apt uses for Debian; none known: debootstrap's default."""
-    ask = ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"]
+    ask = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(ORIGIN)|$(LABEL)|$(REPO_URI)",
+        "Created-By: Packages",
+    ]
     if shutil.which("apt-get") is None:
         return []
     answer = subprocess.run(ask, capture_output=True, text=True, check=False).stdout
-    return [line.rpartition("|")[2] for line in answer.splitlines() if line.startswith("Debian|Debian|")][:1]
+    return [
+        line.rpartition("|")[2] for line in answer.splitlines() if line.startswith("Debian|Debian|")
+    ][:1]
 
 
 def _download(lock: Path, python: str, into: Path) -> list[str]:
     """A command that fetches the wheels of a lock for the image's interpreter, each checked against its hash."""
     machine = platform.machine()
-    platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in range(41, 4, -1)]  # trixie has glibc 2.41
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+    platforms = [
+        f"--platform=manylinux_2_{minor}_{machine}" for minor in range(41, 4, -1)
+    ]  # trixie has glibc 2.41
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+    ]
     return [
         *pip,
         f"--python-version={python}",
@@ -160,7 +206,10 @@ def _download(lock: Path, python: str, into: Path) -> list[str]:
 def _container(
     client: docker.DockerClient, name: str, image: str, inputs: Path, *, network: str
 ) -> Iterator[Container]:
-    """A container to build in. What it is told comes by exec, which no image remembers; its own settings are empty."""
+    """A container to build in.
+
+    What it is told comes by exec, which no image remembers; its own settings are empty.
+    """
     name = f"vsc-build-{name}"
     _forget(client, name)
     container = client.containers.create(
@@ -169,7 +218,9 @@ def _container(
         name=name,
         user="0",
         network_mode=network,
-        mounts=[Mount(INPUTS, str(inputs), type="bind", read_only=True)],  # `volumes` would become one of the image's
+        mounts=[
+            Mount(INPUTS, str(inputs), type="bind", read_only=True)
+        ],  # `volumes` would become one of the image's
         use_config_proxy=False,
     )
     try:
@@ -184,7 +235,9 @@ def _forget(client: docker.DockerClient, name: str) -> None:
         client.containers.get(name).remove(force=True, v=True)
 
 
-def _inside(container: Container, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
+def _inside(
+    container: Container, command: Sequence[str], environ: Mapping[str, str], log: Path
+) -> None:
     ended = container.exec_run(list(command), environment=dict(environ), user="0", workdir="/")
     with log.open("ab") as file:
         file.write(ended.output if isinstance(ended.output, bytes) else b"".join(ended.output))
@@ -195,7 +248,11 @@ def _inside(container: Container, command: Sequence[str], environ: Mapping[str, 
 def _run(command: Sequence[str], log: Path, text: str | None = None) -> None:
     with log.open("ab") as file:
         ended = subprocess.run(
-            command, input=None if text is None else text.encode(), stdout=file, stderr=subprocess.STDOUT, check=False
+            command,
+            input=None if text is None else text.encode(),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     if ended.returncode:
         raise BuildFailed(_failure(command, ended.returncode, log))

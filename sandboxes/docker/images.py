@@ -1,7 +1,8 @@
 """Runner images on this machine's engine: which there are, what they are called, and which must be built.
 
-An image's tag is the hash of what goes into it, so that two checkouts with the same inputs share an image, and a changed
-input never runs under an old name. What runs is named by `identity`, the engine's own digest of the image.
+An image's tag is the hash of what goes into it, so that two checkouts with the same inputs share an
+image, and a changed input never runs under an old name. What runs is named by `identity`, the
+engine's own digest of the image.
 """
 
 import argparse
@@ -46,7 +47,10 @@ def tag(name: str, folder: Path = FOLDER) -> str:
 
 
 def identity(client: docker.DockerClient, name: str, folder: Path = FOLDER) -> str:
-    """The engine's digest (`sha256:...`) of the image as its inputs are now. Raises ImageMissing until it is built."""
+    """The engine's digest (`sha256:...`) of the image as its inputs are now.
+
+    Raises ImageMissing until it is built.
+    """
     wanted = tag(name, folder)
     try:
         return str(client.images.get(wanted).id)
@@ -57,7 +61,9 @@ def identity(client: docker.DockerClient, name: str, folder: Path = FOLDER) -> s
 def build(
     client: docker.DockerClient, wanted: Sequence[str], say: Say, logs: Path, folder: Path = FOLDER
 ) -> dict[str, str]:
-    """Build the images named, parents first, and say which digest each tag has. What exists is left alone.
+    """Build the images named, parents first, and say which digest each tag has.
+
+    What exists is left alone.
 
     Raises:
         BuildFailed: an image could not be made; the message says what to do.
@@ -88,7 +94,9 @@ def _line(name: str, folder: Path) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )
 
 
 @contextmanager
@@ -110,10 +118,16 @@ def _stopwatch() -> Callable[[str], None]:
 
 def main() -> int:
     """Build what is missing and list the images. Exit code 1: something could not be built."""
-    parser = argparse.ArgumentParser(prog="python -m sandboxes.docker.images", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m sandboxes.docker.images", description=main.__doc__
+    )
     parser.add_argument("verb", choices=["build", "list"])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="default: every folder of runner_images/")
-    parser.add_argument("--quiet", action="store_true", help="say nothing where nothing is to be done")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="default: every folder of runner_images/"
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="say nothing where nothing is to be done"
+    )
     given = parser.parse_args()
     wanted = given.names or names()
     if unknown := set(wanted) - set(names()):
@@ -127,7 +141,10 @@ def main() -> int:
         print(failure, file=sys.stderr)
         return 1
     except (docker.errors.DockerException, requests.exceptions.RequestException) as failure:
-        print(f"the Docker engine does not answer, or refuses: {failure}\nStart it (`scripts/setup`).", file=sys.stderr)
+        print(
+            f"the Docker engine does not answer, or refuses: {failure}\nStart it (`scripts/setup`).",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -17,7 +17,14 @@ POOL_CONNECTIONS = 32
 
 
 def provider(
-    *, install: str, home: Path, depot: Depot, collect: Collect, apply_delta: ApplyDelta, uid: int, slots_ahead: int = 4
+    *,
+    install: str,
+    home: Path,
+    depot: Depot,
+    collect: Collect,
+    apply_delta: ApplyDelta,
+    uid: int,
+    slots_ahead: int = 4,
 ) -> DockerProvider:
     """A provider over the engine that the environment names (`DOCKER_HOST`), or the local socket.
 
@@ -37,7 +44,10 @@ def provider(
 
 
 def image(name: str) -> str:
-    """The digest of a runner image as its inputs are now. Raises ImageMissing (`make images`), ProviderUnavailable."""
+    """The digest of a runner image as its inputs are now.
+
+    Raises ImageMissing (`make images`), ProviderUnavailable.
+    """
     return images.identity(connect(), name)
 
 
@@ -59,7 +69,9 @@ def facts() -> Facts:
     try:
         info = client.info()
     except docker.errors.DockerException as error:
-        raise ProviderUnavailable(f"the Docker engine answers and then fails ({error}); look at its log") from error
+        raise ProviderUnavailable(
+            f"the Docker engine answers and then fails ({error}); look at its log"
+        ) from error
     finally:
         client.close()
     return Facts(
@@ -68,13 +80,18 @@ def facts() -> Facts:
         storage=info["Driver"],
         cpus=info["NCPU"],
         os=info["OSType"],
-        seccomp=any(option.startswith("name=seccomp") for option in info.get("SecurityOptions") or ()),
+        seccomp=any(
+            option.startswith("name=seccomp") for option in info.get("SecurityOptions") or ()
+        ),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Disks:
-    """What holds a sandbox's disk limit on this host, in a sentence; and what to do for an exact limit (nothing: it is)."""
+    """What holds a sandbox's disk limit on this host, in a sentence.
+
+    And what to do for an exact limit (nothing: it is).
+    """
 
     held_by: str
     lacking: tuple[str, ...]
@@ -88,7 +105,9 @@ def disks(home: Path) -> Disks:
 def connect() -> docker.DockerClient:
     """The SDK's client. Raises ProviderUnavailable with what to do."""
     try:
-        return docker.from_env(timeout=ENGINE_TIMEOUT_S, max_pool_size=POOL_CONNECTIONS, version="auto")
+        return docker.from_env(
+            timeout=ENGINE_TIMEOUT_S, max_pool_size=POOL_CONNECTIONS, version="auto"
+        )
     except docker.errors.DockerException as error:
         raise ProviderUnavailable(
             f"the Docker engine does not answer ({error}); start it (`scripts/setup` does on Debian), then try again"

@@ -10,7 +10,10 @@ _ROOT = Path("/sys/fs/cgroup")
 
 @dataclass(slots=True)
 class Meter:
-    """The last readings of one container. The group dies with it, so the end of a run is up to one reading short."""
+    """The last readings of one container.
+
+    The group dies with it, so the end of a run is up to one reading short.
+    """
 
     container: str
     usage: Usage = field(default_factory=Usage)
@@ -24,7 +27,9 @@ class Meter:
         )
 
     def _cpu_s(self) -> float | None:
-        nanoseconds = _number(_ROOT / "cpuacct" / "docker" / self.container / "cpuacct.usage")  # cgroup v1
+        nanoseconds = _number(
+            _ROOT / "cpuacct" / "docker" / self.container / "cpuacct.usage"
+        )  # cgroup v1
         if nanoseconds is not None:
             return nanoseconds / 1e9
         for group in self._groups():
@@ -35,7 +40,9 @@ class Meter:
         return None
 
     def _peak_bytes(self) -> int | None:
-        old = _number(_ROOT / "memory" / "docker" / self.container / "memory.max_usage_in_bytes")  # cgroup v1
+        old = _number(
+            _ROOT / "memory" / "docker" / self.container / "memory.max_usage_in_bytes"
+        )  # cgroup v1
         if old is not None:
             return old
         peaks = (_number(group / "memory.peak") for group in self._groups())
@@ -43,7 +50,10 @@ class Meter:
 
     def _groups(self) -> tuple[Path, Path]:
         """Where cgroup v2 has it, by either driver."""
-        return _ROOT / "system.slice" / f"docker-{self.container}.scope", _ROOT / "docker" / self.container
+        return (
+            _ROOT / "system.slice" / f"docker-{self.container}.scope",
+            _ROOT / "docker" / self.container,
+        )
 
 
 def _number(file: Path) -> int | None:

@@ -30,13 +30,20 @@ def _libc() -> ctypes.CDLL:
 def mount(source: str, target: Path, kind: str, flags: int, options: str) -> None:
     """The system call of that name. Raises OSError."""
     done = _libc().mount(
-        os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), os.fsencode(options)
+        os.fsencode(source),
+        os.fsencode(target),
+        kind.encode(),
+        ctypes.c_ulong(flags),
+        os.fsencode(options),
     )
     _check(done, target)
 
 
 def unmount(target: Path) -> None:
-    """Take away everything that is mounted at `target`; what still holds it open keeps it alive a moment longer."""
+    """Take away everything that is mounted at `target`.
+
+    What still holds it open keeps it alive a moment longer.
+    """
     while True:
         done = _libc().umount2(os.fsencode(target), MNT_DETACH | UMOUNT_NOFOLLOW)
         if done and ctypes.get_errno() in {errno.EINVAL, errno.ENOENT}:
@@ -60,8 +67,13 @@ def mount_image(image: Path, target: Path, options: str) -> None:
 def mounted_below(root: Path) -> list[Path]:
     """The mount points under `root`, innermost first."""
     prefix = f"{root}/"
-    points = (_unescape(line.split(" ", 5)[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    return [Path(point) for point in sorted(points, key=len, reverse=True) if point.startswith(prefix)]
+    points = (
+        _unescape(line.split(" ", 5)[4])
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+    )
+    return [
+        Path(point) for point in sorted(points, key=len, reverse=True) if point.startswith(prefix)
+    ]
 
 
 def _attach(backing: int, image: Path) -> tuple[int, str]:
@@ -92,7 +104,9 @@ def _attach(backing: int, image: Path) -> tuple[int, str]:
 def _status(image: Path) -> bytes:
     """`struct loop_info64` with only the flags and the name (`losetup -a` shows it) filled in."""
     name = os.fsencode(image)[-63:]
-    return struct.pack("=5Q4I64s64s32s2Q", 0, 0, 0, 0, 0, 0, 0, 0, _LO_FLAGS_AUTOCLEAR, name, b"", b"", 0, 0)
+    return struct.pack(
+        "=5Q4I64s64s32s2Q", 0, 0, 0, 0, 0, 0, 0, 0, _LO_FLAGS_AUTOCLEAR, name, b"", b"", 0, 0
+    )
 
 
 def _unescape(field: str) -> str:

@@ -1,4 +1,7 @@
-"""Sandboxes as Docker containers: launch, wait, collect, destroy; safe against a kill -9 of this process at any line."""
+"""Sandboxes as Docker containers: launch, wait, collect, destroy.
+
+Safe against a kill -9 of this process at any line.
+"""
 
 import asyncio
 import contextlib
@@ -35,7 +38,10 @@ _STRAY = "stray:"
 
 
 class DockerProvider:
-    """The engine on this machine. `home` is this installation's alone, private, and outlives the process."""
+    """The engine on this machine.
+
+    `home` is this installation's alone, private, and outlives the process.
+    """
 
     def __init__(
         self,
@@ -50,11 +56,15 @@ class DockerProvider:
         workspaces: Workspaces,
     ) -> None:
         if uid <= 0:
-            raise ValueError("a sandbox never runs as root: give it a uid above 0 (VSC_SANDBOX_UID)")
+            raise ValueError(
+                "a sandbox never runs as root: give it a uid above 0 (VSC_SANDBOX_UID)"
+            )
         self._engine, self._install, self._uid = Engine(client), install, uid
         self._records = Records(home.resolve())
         self._disks = disk.Disks(depot, collect, apply_delta, workspaces, uid)
-        self._pool = ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1) + 2, thread_name_prefix="vsc-docker")
+        self._pool = ThreadPoolExecutor(
+            max_workers=2 * (os.cpu_count() or 1) + 2, thread_name_prefix="vsc-docker"
+        )
 
     async def launch(self, spec: SandboxSpec) -> SandboxId:
         """Start it, or find it started (`SandboxProvider.launch`)."""
@@ -84,7 +94,10 @@ class DockerProvider:
             yield summary
 
     def door(self, name: str) -> Path:
-        """The directory that the sandbox of that name sees at `/run/vsc`, made if need be; its socket is bound here."""
+        """The directory that the sandbox of that name sees at `/run/vsc`, made if need be.
+
+        Its socket is bound here.
+        """
         door = self._records.place(name).door
         door.mkdir(parents=True, exist_ok=True, mode=0o755)
         return door
@@ -100,13 +113,17 @@ class DockerProvider:
         check(spec)
         name = SandboxName.parse(spec.name)
         if name is None or name.install != self._install:
-            raise SandboxStartFailed(spec.image, f"{spec.name!r} is no sandbox name of installation {self._install!r}")
+            raise SandboxStartFailed(
+                spec.image, f"{spec.name!r} is no sandbox name of installation {self._install!r}"
+            )
         with self._records.held(spec.name) as place:
             found = self._adoptable(place, spec)
             if found and (found.started_at or place.outcome()):
                 return SandboxId(found.id)
             if found is None and (ran := place.container()):
-                return ran  # it may have run, and the engine has forgotten it: `wait` will say "lost"
+                return (
+                    ran  # it may have run, and the engine has forgotten it: `wait` will say "lost"
+                )
             container = self._made(place, spec, found)
             place.write_container(container)
             try:
@@ -115,16 +132,23 @@ class DockerProvider:
                 self._engine.remove(container)
                 self._disks.release(place)
                 raise
-            # Any other failure leaves everything: it may have been started, and the next launch will see.
+            # Any other failure leaves everything: it may have been started, and the next launch
+            # will see.
             return container
 
     def _adoptable(self, place: Place, spec: SandboxSpec) -> Container | None:
-        """The container of that name, if there is one. Raises NameTaken if name or directory belong to another spec."""
+        """The container of that name, if there is one.
+
+        Raises NameTaken if name or directory belong to another spec.
+        """
         found, asked = self._engine.find(spec.name), place.spec()
         fingerprints = {found.fingerprint} if found else set()
         fingerprints |= {asked.fingerprint()} if asked else set()
         if (found and found.install != self._install) or fingerprints - {spec.fingerprint()}:
-            raise NameTaken(spec.image, f"a sandbox {spec.name} exists with another spec; launch under the next number")
+            raise NameTaken(
+                spec.image,
+                f"a sandbox {spec.name} exists with another spec; launch under the next number",
+            )
         return found
 
     def _made(self, place: Place, spec: SandboxSpec, found: Container | None) -> SandboxId:
@@ -137,7 +161,11 @@ class DockerProvider:
         try:
             binds = self._disks.prepare(place, spec)
             config = container_config(
-                spec, install=self._install, owner=self._uid, binds=binds.paths, writable=binds.writable
+                spec,
+                install=self._install,
+                owner=self._uid,
+                binds=binds.paths,
+                writable=binds.writable,
             )
             return SandboxId(self._engine.create(spec.name, config))
         except ProviderUnavailable:
@@ -172,7 +200,12 @@ class DockerProvider:
             meter.read()
             look_s = min(_LOOK_S, look_s * 1.5)
             if time.monotonic() >= ends_at:
-                self._end(sandbox, place, Ended.DEADLINE, f"alive {spec.limits.backstop_s:g} s after its start")
+                self._end(
+                    sandbox,
+                    place,
+                    Ended.DEADLINE,
+                    f"alive {spec.limits.backstop_s:g} s after its start",
+                )
                 ends_at = time.monotonic() + _KILLED_WITHIN_S
             elif excess := self._disks.excess(place, spec):
                 self._end(sandbox, place, Ended.QUOTA, excess)
@@ -226,20 +259,30 @@ class DockerProvider:
         return found.name if found and found.install == self._install else None
 
     def _clear(self, place: Place) -> None:
-        ours = place.container() if place.outcome() else None  # whose end is on record is the only one of that name
-        if ours is None and (found := self._engine.find(place.name)) and found.install == self._install:
+        ours = (
+            place.container() if place.outcome() else None
+        )  # whose end is on record is the only one of that name
+        if (
+            ours is None
+            and (found := self._engine.find(place.name))
+            and found.install == self._install
+        ):
             ours = SandboxId(found.id)
         if ours:
             self._engine.remove(ours)
         self._disks.release(place)
 
     def _owned(self) -> list[SandboxSummary]:
-        # Directories first: one that is made meanwhile has its container in the list that comes after.
+        # Directories first: one that is made meanwhile has its container in the list that comes
+        # after.
         places = self._records.places()
         containers = self._engine.all(self._install)
         known = {one.name for one in containers}
         return [
-            *(SandboxSummary(SandboxId(one.id), one.name, one.fingerprint, one.running) for one in containers),
+            *(
+                SandboxSummary(SandboxId(one.id), one.name, one.fingerprint, one.running)
+                for one in containers
+            ),
             *(_stray(place) for place in places if place.name not in known),
         ]
 

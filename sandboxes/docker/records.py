@@ -94,7 +94,11 @@ class Place:
     def ending(self) -> Ending | None:
         """Why we ended it, if we did."""
         found = self._read("ending")
-        return None if found is None else Ending(Ended(found[0]), datetime.fromisoformat(found[1]), found[2])
+        return (
+            None
+            if found is None
+            else Ending(Ended(found[0]), datetime.fromisoformat(found[1]), found[2])
+        )
 
     def write_ending(self, ended: Ended, detail: str) -> None:
         """Say why we end it; the first reason stays."""

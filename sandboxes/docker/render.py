@@ -1,4 +1,7 @@
-"""A sandbox spec in the Engine API's words; pure. Everything that a container may do is decided on this page."""
+"""A sandbox spec in the Engine API's words; pure.
+
+Everything that a container may do is decided on this page.
+"""
 
 import json
 import re
@@ -30,11 +33,17 @@ _WHOLE_IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def container_config(
-    spec: SandboxSpec, *, install: str, owner: int, binds: Mapping[str, Path], writable: frozenset[str]
+    spec: SandboxSpec,
+    *,
+    install: str,
+    owner: int,
+    binds: Mapping[str, Path],
+    writable: frozenset[str],
 ) -> dict[str, Any]:
     """The body of `POST /containers/create`.
 
-    `binds` are the host's directories by their path inside; only those in `writable` may be written.
+    `binds` are the host's directories by their path inside; only those in `writable` may be
+    written.
 
     Raises:
         SandboxStartFailed: the spec asks for something that no sandbox gets.
@@ -45,7 +54,9 @@ def container_config(
         # Both are given, so that nothing of the image's own entry point or command is left.
         "Entrypoint": [spec.command[0]],
         "Cmd": list(spec.command[1:]),
-        "Env": [f"{name}={value}" for name, value in sorted({**_FIXED_ENVIRON, **spec.environ}.items())],
+        "Env": [
+            f"{name}={value}" for name, value in sorted({**_FIXED_ENVIRON, **spec.environ}.items())
+        ],
         "User": f"{owner}:{owner}",
         # Always given: an image's own could lead through /proc/self/fd (CVE-2024-21626).
         "WorkingDir": spec.workspace.path if spec.workspace else "/",
@@ -69,20 +80,40 @@ def labels(spec: SandboxSpec, install: str) -> dict[str, str]:
 def check(spec: SandboxSpec) -> None:
     """Refuse a spec that this engine must not start. Raises SandboxStartFailed."""
     for wrong, reason in (
-        (not _WHOLE_IMAGE.fullmatch(spec.image), "an image is named by its identity (`sha256:...`), never by a tag"),
+        (
+            not _WHOLE_IMAGE.fullmatch(spec.image),
+            "an image is named by its identity (`sha256:...`), never by a tag",
+        ),
         (not spec.command, "there is no command"),
-        (any("\0" in text for text in (*spec.command, *spec.environ.values())), "a NUL in the command or environment"),
-        (any("=" in name or "\0" in name or not name for name in spec.environ), "a malformed environment name"),
-        (any(not _below(one.path, INPUTS) for one in spec.inputs), f"an input lies outside {INPUTS}"),
-        (any(not _OUTPUT_NAME.fullmatch(one.name) for one in spec.outputs), "an output is one plain file name"),
-        (spec.workspace and spec.workspace.path != "/workspace", "the workspace is /workspace on every provider"),
+        (
+            any("\0" in text for text in (*spec.command, *spec.environ.values())),
+            "a NUL in the command or environment",
+        ),
+        (
+            any("=" in name or "\0" in name or not name for name in spec.environ),
+            "a malformed environment name",
+        ),
+        (
+            any(not _below(one.path, INPUTS) for one in spec.inputs),
+            f"an input lies outside {INPUTS}",
+        ),
+        (
+            any(not _OUTPUT_NAME.fullmatch(one.name) for one in spec.outputs),
+            "an output is one plain file name",
+        ),
+        (
+            spec.workspace and spec.workspace.path != "/workspace",
+            "the workspace is /workspace on every provider",
+        ),
         (_limits_missing(spec), "every limit is a positive number"),
     ):
         if wrong:
             raise SandboxStartFailed(spec.image, reason)
 
 
-def _host_config(spec: SandboxSpec, owner: int, binds: Mapping[str, Path], writable: frozenset[str]) -> dict[str, Any]:
+def _host_config(
+    spec: SandboxSpec, owner: int, binds: Mapping[str, Path], writable: frozenset[str]
+) -> dict[str, Any]:
     limits = spec.limits
     tmpfs = f"rw,nosuid,nodev,exec,mode=1777,size={limits.tmp_bytes},nr_inodes={limits.disk_files}"
     config: dict[str, Any] = {
@@ -105,12 +136,16 @@ def _host_config(spec: SandboxSpec, owner: int, binds: Mapping[str, Path], writa
         "ShmSize": _SHARED_MEMORY_BYTES,
         "IpcMode": "private",
         "CgroupnsMode": "private",
-        "OomScoreAdj": 500,  # when the host itself runs out, a sandbox goes before the control plane
+        # when the host itself runs out, a sandbox goes before the control plane
+        "OomScoreAdj": 500,
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}},
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
         "Init": False,  # the runner is PID 1 and reaps
-        "Mounts": [_bind(inside, host, read_only=inside not in writable) for inside, host in sorted(binds.items())],
+        "Mounts": [
+            _bind(inside, host, read_only=inside not in writable)
+            for inside, host in sorted(binds.items())
+        ],
     }
     if spec.runtime_class:
         config["Runtime"] = spec.runtime_class
@@ -140,10 +175,27 @@ def _ulimit(name: str, value: int) -> dict[str, Any]:
 
 def _below(path: str, root: str) -> bool:
     pure = PurePosixPath(path)
-    return pure.is_absolute() and ".." not in pure.parts and PurePosixPath(root) in pure.parents and "\0" not in path
+    return (
+        pure.is_absolute()
+        and ".." not in pure.parts
+        and PurePosixPath(root) in pure.parents
+        and "\0" not in path
+    )
 
 
 def _limits_missing(spec: SandboxSpec) -> bool:
     limits = spec.limits
-    amounts = (limits.deadline_s, limits.cpus, limits.memory_bytes, limits.pids, limits.disk_bytes, limits.disk_files)
-    return any(amount <= 0 for amount in amounts) or limits.tmp_bytes <= 0 or limits.hydrate_s < 0 or limits.grace_s < 0
+    amounts = (
+        limits.deadline_s,
+        limits.cpus,
+        limits.memory_bytes,
+        limits.pids,
+        limits.disk_bytes,
+        limits.disk_files,
+    )
+    return (
+        any(amount <= 0 for amount in amounts)
+        or limits.tmp_bytes <= 0
+        or limits.hydrate_s < 0
+        or limits.grace_s < 0
+    )

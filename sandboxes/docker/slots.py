@@ -1,7 +1,7 @@
 """Slots: small file systems of a fixed size, made ahead, so that a sandbox's disk is taken by one rename.
 
-A slot is a directory with a sparse ext4 image, mounted at `fs` beside it. A rename of the directory carries image, mount
-and loop device along; after it they bear the sandbox's name.
+A slot is a directory with a sparse ext4 image, mounted at `fs` beside it. A rename of the directory
+carries image, mount and loop device along; after it they bear the sandbox's name.
 """
 
 import errno
@@ -27,7 +27,8 @@ _OVERHEAD_BYTES = 512 * 2**10
 _DRAFT_S = 600.0
 _MAKING, _SPENT = "making-", "spent-"
 
-# No journal and no barriers: a slot need not survive a power cut, and an agent's fsync must not reach the host's disk.
+# No journal and no barriers: a slot need not survive a power cut, and an agent's fsync must not
+# reach the host's disk.
 _OPTIONS = "noinit_itable,barrier=0,errors=remount-ro"
 
 
@@ -43,7 +44,10 @@ class Size:
 
 
 class Slots:
-    """A pool of slots under `root`. Any number of processes may share it: taking one is a rename, which one of them wins."""
+    """A pool of slots under `root`.
+
+    Any number of processes may share it: taking one is a rename, which one of them wins.
+    """
 
     def __init__(self, root: Path, ahead: int = 2, sizes: int = 4) -> None:
         self._root, self._ahead, self._sizes = root, ahead, sizes
@@ -54,7 +58,10 @@ class Slots:
         self._filler: threading.Thread | None = None
 
     def take(self, size: Size, into: Path) -> None:
-        """Move a slot to `into`, which must not exist: one made ahead, or one made now. Raises OSError."""
+        """Move a slot to `into`, which must not exist: one made ahead, or one made now.
+
+        Raises OSError.
+        """
         self.want(size)
         for slot in self._ready(size):
             with suppress(FileNotFoundError, FileExistsError):
@@ -66,7 +73,10 @@ class Slots:
             slot.rename(into)
 
     def give_back(self, slot: Path) -> None:
-        """Take a slot off its sandbox at once; its space is freed a moment later, by the thread that makes slots."""
+        """Take a slot off its sandbox at once.
+
+        Its space is freed a moment later, by the thread that makes slots.
+        """
         if self._filler is None or not self._filler.is_alive():
             discard(slot)
             return
@@ -76,9 +86,14 @@ class Slots:
         self._wake.set()
 
     def want(self, size: Size) -> None:
-        """Keep slots of this size ready from now on; the sizes asked for last are kept, the others are given up."""
+        """Keep slots of this size ready from now on.
+
+        The sizes asked for last are kept, the others are given up.
+        """
         with self._lock:
-            self._wanted = [size, *(known for known in self._wanted if known != size)][: self._sizes]
+            self._wanted = [size, *(known for known in self._wanted if known != size)][
+                : self._sizes
+            ]
             if self._filler is None and self._ahead and not self._closed:
                 self._filler = threading.Thread(target=self._fill, name="vsc-slots", daemon=True)
                 self._filler.start()
@@ -101,7 +116,9 @@ class Slots:
         self._discard_spent()
 
     def _fill(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)  # of this thread: sandboxes go first
+        os.setpriority(
+            os.PRIO_PROCESS, threading.get_native_id(), 10
+        )  # of this thread: sandboxes go first
         self._sweep()
         while not self._closed:
             self._wake.clear()
@@ -117,7 +134,8 @@ class Slots:
                     _make(slot, missing)
                     slot.rename(self._root / f"{missing}.{uuid.uuid4().hex}")
             except (OSError, subprocess.SubprocessError):
-                # A pool may speed a launch up, never fail one: the launch makes its own slot and shows the reason.
+                # A pool may speed a launch up, never fail one: the launch makes its own slot and
+                # shows the reason.
                 self._idle.set()
                 self._wake.wait(5.0)
 
@@ -143,7 +161,9 @@ class Slots:
 
     def _discard_spent(self) -> None:
         for spent in self._root.glob(f"{_SPENT}*"):
-            with suppress(OSError):  # still held somewhere: the next round, or the next process, tries again
+            with suppress(
+                OSError
+            ):  # still held somewhere: the next round, or the next process, tries again
                 discard(spent)
 
     def _discard_unwanted(self) -> None:
@@ -189,7 +209,11 @@ def reopen(slot: Path) -> None:
 def discard(slot: Path) -> None:
     """Unmount and remove a slot; twice is harmless."""
     mounts.unmount(slot / "fs")
-    for remove, path in (((Path.unlink), slot / "image"), (Path.rmdir, slot / "fs"), (Path.rmdir, slot)):
+    for remove, path in (
+        ((Path.unlink), slot / "image"),
+        (Path.rmdir, slot / "fs"),
+        (Path.rmdir, slot),
+    ):
         _gone(remove, path)
 
 
@@ -203,7 +227,10 @@ def _make(slot: Path, size: Size) -> None:
 
 
 def _template(root: Path, size: Size) -> Path:
-    """An empty file system of that size, formatted once; a copy of what little it holds is 10 times quicker than mkfs."""
+    """An empty file system of that size, formatted once.
+
+    A copy of what little it holds is 10 times quicker than mkfs.
+    """
     template = root / f"template-{_FORMAT}-{size}"
     if not template.exists():
         draft = root / f"{template.name}.{uuid.uuid4().hex}"
@@ -217,13 +244,33 @@ def _template(root: Path, size: Size) -> Path:
 
 def _format(image: Path, size: Size) -> None:
     with image.open("xb") as file:
-        file.truncate(size.data_bytes + size.files * _INODE_BYTES + _OVERHEAD_BYTES + size.data_bytes // 4096)
+        file.truncate(
+            size.data_bytes + size.files * _INODE_BYTES + _OVERHEAD_BYTES + size.data_bytes // 4096
+        )
     image.chmod(0o600)
-    command = ["mkfs.ext4", "-q", "-F", "-O", "^has_journal,^resize_inode", "-m", "0", "-I", str(_INODE_BYTES)]
-    command += ["-N", str(size.files), "-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", str(image)]
+    command = [
+        "mkfs.ext4",
+        "-q",
+        "-F",
+        "-O",
+        "^has_journal,^resize_inode",
+        "-m",
+        "0",
+        "-I",
+        str(_INODE_BYTES),
+    ]
+    command += [
+        "-N",
+        str(size.files),
+        "-E",
+        "lazy_itable_init=1,nodiscard,root_owner=0:0",
+        str(image),
+    ]
     made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if made.returncode:
-        raise OSError(f"mkfs.ext4 could not make a {size.data_bytes}-byte slot: {made.stderr.strip()}")
+        raise OSError(
+            f"mkfs.ext4 could not make a {size.data_bytes}-byte slot: {made.stderr.strip()}"
+        )
 
 
 def _copy_sparse(source: Path, target: Path) -> None:

@@ -1,7 +1,8 @@
 """Which paths an overlay changed, read from its upper directory: O(what changed), never O(what there is).
 
-The upper directory holds what a dead sandbox left, so it is hostile: nothing is followed, every step is by directory
-handle, and depth, number and length have caps. Past a cap the answer is an error, never a shorter list.
+The upper directory holds what a dead sandbox left, so it is hostile: nothing is followed, every
+step is by directory handle, and depth, number and length have caps. Past a cap the answer is an
+error, never a shorter list.
 """
 
 import errno
@@ -52,11 +53,14 @@ class _Walk:
             with _base_directory(name, base) as below:
                 if stat.S_ISDIR(mode):
                     if below is None and _exists(name, base):
-                        self.changed.add(path)  # a directory stands where the base has a file or a link
+                        self.changed.add(
+                            path
+                        )  # a directory stands where the base has a file or a link
                     with _directory(name, handle) as child:
                         self.upper(child, below, path, depth + 1)
                     continue
-                # A whiteout (character device 0/0) and a changed file alike: what the base has there shows no more.
+                # A whiteout (character device 0/0) and a changed file alike: what the base has
+                # there shows no more.
                 self.changed.add(path)
                 if stat.S_ISCHR(mode) and device:
                     raise HostileTree(f"a device in the workspace: {path!r}")
@@ -109,7 +113,10 @@ def _exists(name: bytes, base: int | None) -> bool:
 
 @contextmanager
 def _base_directory(name: bytes, base: int | None) -> Iterator[int | None]:
-    """The base's directory `name`, or None: there is nothing, or no directory. A link is no directory."""
+    """The base's directory `name`, or None: there is nothing, or no directory.
+
+    A link is no directory.
+    """
     if base is None:
         yield None
         return

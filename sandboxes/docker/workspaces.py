@@ -16,7 +16,10 @@ from sandboxes.spec import Limits
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The two writable directories of a sandbox. `tree` is None for a sandbox without a workspace."""
+    """The two writable directories of a sandbox.
+
+    `tree` is None for a sandbox without a workspace.
+    """
 
     out: Path
     tree: Path | None
@@ -26,10 +29,16 @@ class Workspaces(Protocol):
     """Disks by place: a directory of the sandbox's own, in which everything is made. Blocking."""
 
     def prepare(self, place: Path, base: Path | None, owner: int, limits: Limits) -> Disk:
-        """Make the disk anew; whatever a killed process left half made at `place` is thrown away. Raises OSError."""
+        """Make the disk anew; whatever a killed process left half made at `place` is thrown away.
+
+        Raises OSError.
+        """
 
     def reopen(self, place: Path, base: Path | None) -> Disk:
-        """The disk that was made at `place`, as it is now; mounted again if a reboot took its mounts. Raises OSError."""
+        """The disk that was made at `place`, as it is now.
+
+        Mounted again if a reboot took its mounts. Raises OSError.
+        """
 
     def changed(self, place: Path, base: Path) -> set[bytes] | None:
         """The paths that can differ from `base`; None: nobody knows. Raises HostileTree."""
@@ -48,10 +57,13 @@ class Workspaces(Protocol):
 
 
 class OverlayWorkspaces:
-    """An overlay over the shared base, its upper directory on a slot whose size the kernel holds. Needs root.
+    """An overlay over the shared base, its upper directory on a slot whose size the kernel holds.
 
-    `redirect_dir=nofollow`, `metacopy=off`: every changed file is whole in the upper directory, under its own name, so
-    that the walk of it is the truth. A rename of a directory of the base is EXDEV, on which tools copy.
+    Needs root.
+
+    `redirect_dir=nofollow`, `metacopy=off`: every changed file is whole in the upper directory,
+    under its own name, so that the walk of it is the truth. A rename of a directory of the base is
+    EXDEV, on which tools copy.
     """
 
     _OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off"
@@ -83,7 +95,11 @@ class OverlayWorkspaces:
             layers = f"lowerdir={_escaped(base)},upperdir={_escaped(slot / 'fs' / 'upper')}"
             flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOATIME
             mounts.mount(
-                "overlay", tree, "overlay", flags, f"{layers},workdir={_escaped(slot / 'fs' / 'work')},{self._OPTIONS}"
+                "overlay",
+                tree,
+                "overlay",
+                flags,
+                f"{layers},workdir={_escaped(slot / 'fs' / 'work')},{self._OPTIONS}",
             )
         return Disk(slot / "fs" / "out", tree)
 
@@ -112,13 +128,16 @@ class OverlayWorkspaces:
 
     def describe(self) -> str:
         """The kernel holds it."""
-        return "overlays on file systems of a fixed size; the kernel holds every sandbox's disk limit"
+        return (
+            "overlays on file systems of a fixed size; the kernel holds every sandbox's disk limit"
+        )
 
 
 class CopyWorkspaces:
     """A copy of the base, for hosts without root. Nothing but a look once a second holds its size.
 
-    What can be written between two looks is the overshoot: with a disk of 1 GB/s, about 1 GB for each running sandbox.
+    What can be written between two looks is the overshoot: with a disk of 1 GB/s, about 1 GB for
+    each running sandbox.
     """
 
     def prepare(self, place: Path, base: Path | None, owner: int, limits: Limits) -> Disk:  # noqa: ARG002 - watched
@@ -150,9 +169,13 @@ class CopyWorkspaces:
 
     def release(self, place: Path) -> None:
         """Remove the copy."""
-        if place.exists():  # chmod first: without root, an unreadable directory cannot be emptied even by its owner
+        if (
+            place.exists()
+        ):  # chmod first: without root, an unreadable directory cannot be emptied even by its owner
             if os.geteuid() != 0:
-                subprocess.run(["chmod", "-R", "u+rwX", "--", str(place)], capture_output=True, check=False)
+                subprocess.run(
+                    ["chmod", "-R", "u+rwX", "--", str(place)], capture_output=True, check=False
+                )
             _run(
                 "rm", "-rf", "--one-file-system", "--", str(place)
             )  # rm: any depth, where a recursion of ours would end
@@ -198,8 +221,11 @@ def _escaped(path: Path) -> str:
 
 
 def _disk_bytes(place: Path) -> int:
-    # Not check=True: a file that vanishes under du makes it exit 1, and the total is right all the same.
-    counted = subprocess.run(["du", "-s", "-B1", "--", str(place)], capture_output=True, text=True, check=False)
+    # Not check=True: a file that vanishes under du makes it exit 1, and the total is right all the
+    # same.
+    counted = subprocess.run(
+        ["du", "-s", "-B1", "--", str(place)], capture_output=True, text=True, check=False
+    )
     return int(counted.stdout.split("\t")[0] or 0)
 
 

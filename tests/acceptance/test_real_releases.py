@@ -1,6 +1,7 @@
 """Changes that real libraries released, judged as an agent's: what their authors did passes, and what falls short of it does not.
 
-The counts are those of the released archives (their tests, run by hand under Python 3.13); `tests/fixtures/releases.json` pins them.
+The counts are those of the released archives (their tests, run by hand under Python 3.13);
+`tests/fixtures/releases.json` pins them.
 """
 
 import re
@@ -51,7 +52,9 @@ HONEST = [
 async def test_what_a_library_released_passes(company, pair, tmp_path):
     repo = repository(tmp_path / "repo", release(pair.name, pair.old, pair.new))
 
-    judged = await company.judge(repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE)
+    judged = await company.judge(
+        repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE
+    )
 
     gates = gates_of(judged.report)
     assert judged.verdict is Verdict.PASSED, told(judged.report)
@@ -73,7 +76,9 @@ async def test_releases_as_they_were_uploaded_need_no_git_at_all(company):
     for archive in (pair.old, pair.new):
         sha256 = blobs.put_bytes(archive.read_bytes()).sha256
         base = head
-        repo, head = await company.imported("h11-uploaded", FromArchive(kind="archive", sha256=sha256, parent=base))
+        repo, head = await company.imported(
+            "h11-uploaded", FromArchive(kind="archive", sha256=sha256, parent=base)
+        )
     patch = await mirrors.git(repo.id.hex).run(*DIFF, "-p", "--binary", "--full-index", base, head)
 
     judged = await company.judge(repo.id, base, {"kind": "patch", "patch": patch.stdout}, A_RELEASE)
@@ -83,14 +88,19 @@ async def test_releases_as_they_were_uploaded_need_no_git_at_all(company):
 
 
 async def test_a_release_whose_source_is_half_reverted_fails_its_own_new_tests(company, tmp_path):
-    """Cachetools 7.3.2 copies a cache's attributes; without that hunk, the tests that it brings say so."""
+    """Cachetools 7.3.2 copies a cache's attributes.
+
+    Without that hunk, the tests that it brings say so.
+    """
 
     def forget(old: Files, new: Files) -> None:
         new["src/cachetools/__init__.py"] = old["src/cachetools/__init__.py"]
 
     repo = repository(tmp_path / "repo", release("cachetools", "7.3.1", "7.3.2"), forget)
 
-    judged = await company.judge(repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE)
+    judged = await company.judge(
+        repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE
+    )
 
     tests = gates_of(judged.report)["tests"]
     assert judged.verdict is Verdict.FAILED, told(judged.report)
@@ -108,7 +118,9 @@ async def test_a_release_without_its_tests_proves_nothing(company, tmp_path):
 
     repo = repository(tmp_path / "repo", release("cachetools", "7.3.1", "7.3.2"), only_source)
 
-    judged = await company.judge(repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE)
+    judged = await company.judge(
+        repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE
+    )
 
     gates = gates_of(judged.report)
     assert judged.verdict is Verdict.FAILED, told(judged.report)
@@ -118,11 +130,16 @@ async def test_a_release_without_its_tests_proves_nothing(company, tmp_path):
 
 
 async def test_a_release_that_alters_what_tests_expect_is_refused_without_leave(company, tmp_path):
-    """Humanize 4.15.0 says some things in other words. That may be right, and it is not for its author to say."""
+    """Humanize 4.15.0 says some things in other words.
+
+    That may be right, and it is not for its author to say.
+    """
     repo = repository(tmp_path / "repo", release("humanize", "4.14.0", "4.15.0"))
     strict = replace(A_RELEASE, test_changes_allowed=False)
 
-    judged = await company.judge(repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, strict)
+    judged = await company.judge(
+        repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, strict
+    )
 
     tests = gates_of(judged.report)["tests"]
     assert judged.verdict is Verdict.FAILED, told(judged.report)
@@ -131,8 +148,13 @@ async def test_a_release_that_alters_what_tests_expect_is_refused_without_leave(
     assert "tests/test_i18n.py::test_intword_plurals[" in "\n".join(tests["reasons"])
 
 
-async def test_a_release_that_drops_tests_and_writes_worse_code_is_refused_by_every_gate_that_saw_it(company, tmp_path):
-    """Cachetools 8.0.0 broke with the past. Its change is taken as `vsc check --base --head` takes it."""
+async def test_a_release_that_drops_tests_and_writes_worse_code_is_refused_by_every_gate_that_saw_it(
+    company, tmp_path
+):
+    """Cachetools 8.0.0 broke with the past.
+
+    Its change is taken as `vsc check --base --head` takes it.
+    """
     repo = repository(tmp_path / "repo", release("cachetools", "7.3.2", "8.0.0"))
     change = await change_of(repo.path, repo.base, head=repo.head)
 
@@ -147,27 +169,37 @@ async def test_a_release_that_drops_tests_and_writes_worse_code_is_refused_by_ev
     assert judged.verdict is Verdict.FAILED, told(judged.report)
     assert gates["tests"]["evidence"]["base"] == {"passed": 443}
     assert gates["tests"]["evidence"]["head"] == {"passed": 416}
-    assert sum("passes on base, gone on head" in reason for reason in gates["tests"]["reasons"]) == 76
-    assert any(re.search(r"test_cached\.py:\d+: B301 ", reason) for reason in gates["bandit"]["reasons"])
+    assert (
+        sum("passes on base, gone on head" in reason for reason in gates["tests"]["reasons"]) == 76
+    )
+    assert any(
+        re.search(r"test_cached\.py:\d+: B301 ", reason) for reason in gates["bandit"]["reasons"]
+    )
 
 
 async def test_a_release_that_the_linter_dislikes_is_refused_for_that_alone(company, tmp_path):
     """Parse 1.22.4 is honest and tested, and has a line that ruff's defaults ask to be written otherwise."""
     repo = repository(tmp_path / "repo", release("parse", "1.22.3", "1.22.4"))
 
-    judged = await company.judge(repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE)
+    judged = await company.judge(
+        repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE
+    )
 
     gates = gates_of(judged.report)
     assert judged.verdict is Verdict.FAILED, told(judged.report)
     assert {name for name, gate in gates.items() if gate["verdict"] != "passed"} == {"lint"}
-    assert any(re.match(r"parse/__init__\.py:\d+: UP031 ", r) for r in gates["lint"]["reasons"]), told(judged.report)
+    assert any(re.match(r"parse/__init__\.py:\d+: UP031 ", r) for r in gates["lint"]["reasons"]), (
+        told(judged.report)
+    )
 
 
 async def test_a_release_too_old_for_this_python_is_not_held_against_its_author(company, tmp_path):
     """Itsdangerous 2.1.0 pins a pytest that Python 3.13 warns about, and makes every warning an error: base cannot be tested."""
     repo = repository(tmp_path / "repo", release("itsdangerous", "2.1.0", "2.1.1"))
 
-    judged = await company.judge(repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE)
+    judged = await company.judge(
+        repo.path, repo.base, {"kind": "patch", "patch": repo.patch}, A_RELEASE
+    )
 
     tests = gates_of(judged.report)["tests"]
     assert judged.verdict is Verdict.INCONCLUSIVE, told(judged.report)
@@ -181,4 +213,7 @@ def gates_of(report):
 
 def told(report) -> str:
     """What a person needs of a report to see why it came out otherwise."""
-    return "\n".join(f"{gate['gate']}: {gate['verdict']} {gate['reasons']} {gate['notes']}" for gate in report["gates"])
+    return "\n".join(
+        f"{gate['gate']}: {gate['verdict']} {gate['reasons']} {gate['notes']}"
+        for gate in report["gates"]
+    )

@@ -37,7 +37,11 @@ class World:
 
 
 @pytest.fixture(
-    params=[MEMORY, pytest.param(OVERLAY, marks=pytest.mark.docker), pytest.param(COPY, marks=pytest.mark.docker)]
+    params=[
+        MEMORY,
+        pytest.param(OVERLAY, marks=pytest.mark.docker),
+        pytest.param(COPY, marks=pytest.mark.docker),
+    ]
 )
 async def world(request, tmp_path):
     made = memory_world(tmp_path) if request.param == MEMORY else docker_world(request, tmp_path)
@@ -66,7 +70,9 @@ def docker_world(request, tmp_path):
     kit = Kit(tmp_path / "kit", request.getfixturevalue("python_image"))
     client = request.getfixturevalue("docker_client")
     overlay = request.param == OVERLAY
-    workspaces = OverlayWorkspaces(request.getfixturevalue("slots")) if overlay else CopyWorkspaces()
+    workspaces = (
+        OverlayWorkspaces(request.getfixturevalue("slots")) if overlay else CopyWorkspaces()
+    )
 
     def provider() -> DockerProvider:
         return docker_provider(client, kit, tmp_path / "home", workspaces)

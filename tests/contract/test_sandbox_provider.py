@@ -13,7 +13,13 @@ from sandboxes.errors import BlobMissing, ImageMissing, NameTaken, SandboxStartF
 from sandboxes.spec import Ended, Input, Limits, Output, SandboxId, Workspace
 
 SHORT = Limits(
-    deadline_s=1, hydrate_s=0.5, grace_s=0.5, memory_bytes=256 * 2**20, pids=64, disk_bytes=64 * 2**20, disk_files=5000
+    deadline_s=1,
+    hydrate_s=0.5,
+    grace_s=0.5,
+    memory_bytes=256 * 2**20,
+    pids=64,
+    disk_bytes=64 * 2**20,
+    disk_files=5000,
 )
 SLEEP = "import time; time.sleep(60)"
 
@@ -109,9 +115,7 @@ async def test_another_installations_name_is_refused(world):
 
 
 async def test_the_backstop_ends_what_ignores_its_deadline(world, stopwatch):
-    code = (
-        "import signal; signal.signal(15, signal.SIG_IGN); print(open('/out/out.txt', 'w').write('kept'), flush=True); "
-    )
+    code = "import signal; signal.signal(15, signal.SIG_IGN); print(open('/out/out.txt', 'w').write('kept'), flush=True); "
 
     outcome = await run(world, world.kit.spec(code + SLEEP, limits=SHORT))
 
@@ -121,7 +125,9 @@ async def test_the_backstop_ends_what_ignores_its_deadline(world, stopwatch):
     assert stopwatch() < 15
 
 
-async def test_a_command_that_ignores_term_is_killed_after_the_grace_and_collected(world, stopwatch):
+async def test_a_command_that_ignores_term_is_killed_after_the_grace_and_collected(
+    world, stopwatch
+):
     code = (
         "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nopen('/workspace/wip', 'w').write('half')\n"
         "open('/out/out.txt', 'w').write('up')\ntime.sleep(60)"
@@ -235,7 +241,9 @@ async def test_outputs_are_taken_whole_or_refused(world):
 
 
 async def test_an_empty_output_is_an_output(world):
-    outcome = await run(world, world.kit.spec("open('/out/empty', 'w')", outputs=(Output("empty", 10),)))
+    outcome = await run(
+        world, world.kit.spec("open('/out/empty', 'w')", outputs=(Output("empty", 10),))
+    )
 
     assert outcome.outputs["empty"].size_bytes == 0
 
@@ -255,7 +263,10 @@ EDITS = {
     ),
     "mode": ("os.chmod('tool.sh', 0o755)", {"tool.sh"}),
     "link elsewhere": ("os.remove('src/link'); os.symlink('old', 'src/link')", {"src/link"}),
-    "file to link": ("os.remove('readme.md'); os.symlink('/etc/passwd', 'readme.md')", {"readme.md"}),
+    "file to link": (
+        "os.remove('readme.md'); os.symlink('/etc/passwd', 'readme.md')",
+        {"readme.md"},
+    ),
     "directory to link": (
         "shutil.rmtree('src/old'); os.symlink('/etc', 'src/old')",
         {"src/old", "src/old/one.py", "src/old/deep/two.py"},
@@ -327,7 +338,9 @@ async def test_two_sandboxes_of_one_base_see_nothing_of_each_other(world):
 
 
 async def test_nobody_collects_what_nobody_wants(world):
-    outcome = await run(world, world.kit.spec("open('x', 'w')", workspace=Workspace(base="snapshots/base")))
+    outcome = await run(
+        world, world.kit.spec("open('x', 'w')", workspace=Workspace(base="snapshots/base"))
+    )
 
     assert outcome.collected == {}
     assert world.kit.collected.calls == []
@@ -348,7 +361,10 @@ async def test_a_delta_is_applied_before_the_start(world):
     code = "import os; open('/out/out.txt', 'w').write(repr([os.path.exists('readme.md'), open('src/extra.py').read()])); open('src/extra.py', 'a')"
 
     outcome = await run(
-        world, world.kit.spec(code, workspace=Workspace(base="snapshots/base", delta=delta, against="snapshots/base"))
+        world,
+        world.kit.spec(
+            code, workspace=Workspace(base="snapshots/base", delta=delta, against="snapshots/base")
+        ),
     )
 
     assert world.kit.read(outcome.outputs["out.txt"]) == b"[False, 'E']"
@@ -386,7 +402,9 @@ open('/out/out.txt', 'w').write(repr(refused))
 """
     inputs = (world.kit.input("/vsc/packet.json", b"{}"),)
 
-    outcome = await run(world, world.kit.spec(code, inputs=inputs, environment="environments/env", door=True))
+    outcome = await run(
+        world, world.kit.spec(code, inputs=inputs, environment="environments/env", door=True)
+    )
 
     assert len(json.loads(world.kit.read(outcome.outputs["out.txt"]))) == 5
 
@@ -405,7 +423,9 @@ async def test_missing_bytes_are_said_and_leave_nothing(world, what):
     spec = {
         "input": lambda: world.kit.spec("pass", inputs=(Input("/vsc/x", missing),)),
         "base": lambda: world.kit.spec("pass", workspace=Workspace(base="snapshots/none")),
-        "delta": lambda: world.kit.spec("pass", workspace=Workspace(base="snapshots/base", delta=missing)),
+        "delta": lambda: world.kit.spec(
+            "pass", workspace=Workspace(base="snapshots/base", delta=missing)
+        ),
         "environment": lambda: world.kit.spec("pass", environment="environments/none"),
     }[what]()
 
@@ -462,17 +482,29 @@ async def test_the_environment_is_the_specs_and_nothing_of_ours(world, monkeypat
     environ = json.loads(world.kit.read(outcome.outputs["out.txt"]))
 
     assert (environ["A"], environ["LANG"]) == ("1", "C.UTF-8")
-    assert set(environ) <= {"A", "LANG", "HOME", "PATH", "HOSTNAME", "LC_CTYPE", "VSC_MEMORY_SANDBOX"}
+    assert set(environ) <= {
+        "A",
+        "LANG",
+        "HOME",
+        "PATH",
+        "HOSTNAME",
+        "LC_CTYPE",
+        "VSC_MEMORY_SANDBOX",
+    }
 
 
 async def test_a_sandbox_without_workspace_runs(world):
-    outcome = await run(world, world.kit.spec("open('/out/out.txt', 'w').write('x')", workspace=None))
+    outcome = await run(
+        world, world.kit.spec("open('/out/out.txt', 'w').write('x')", workspace=None)
+    )
 
     assert (outcome.exit_code, set(outcome.outputs), outcome.collected) == (0, {"out.txt"}, {})
 
 
 async def test_waiting_many_times_at_once_gives_one_answer(world):
-    sandbox = await world.provider.launch(world.kit.spec("import time; time.sleep(0.5); open('x', 'w')"))
+    sandbox = await world.provider.launch(
+        world.kit.spec("import time; time.sleep(0.5); open('x', 'w')")
+    )
 
     outcomes = await asyncio.gather(*(world.provider.wait(sandbox) for _ in range(4)))
 
@@ -498,7 +530,9 @@ async def test_another_provider_object_adopts_what_runs(world):
 
 async def test_the_backstop_counts_through_a_restart(world, stopwatch):
     world.needs("recreated")
-    sandbox = await world.provider.launch(world.kit.spec(SLEEP, limits=dataclasses.replace(SHORT, deadline_s=3)))
+    sandbox = await world.provider.launch(
+        world.kit.spec(SLEEP, limits=dataclasses.replace(SHORT, deadline_s=3))
+    )
     await asyncio.sleep(2.5)
 
     world.provider = world.again()

@@ -1,4 +1,7 @@
-"""A control plane that is killed at one call: `crash_driver.py <json>`; started by `test_docker_crashes.py`."""
+"""A control plane that is killed at one call: `crash_driver.py <json>`.
+
+Started by `test_docker_crashes.py`.
+"""
 
 import asyncio
 import importlib
@@ -47,7 +50,9 @@ class KilledKit(Kit):
 async def main(told: dict) -> None:
     kit = KilledKit(Path(told["kit"]), told["image"], install=told["install"])
     slots = Slots(Path(told["slots"]), ahead=0)
-    provider = docker_provider(docker.APIClient(), kit, Path(told["home"]), OverlayWorkspaces(slots))
+    provider = docker_provider(
+        docker.APIClient(), kit, Path(told["home"]), OverlayWorkspaces(slots)
+    )
     spec = kit.spec(told["code"], name=told["name"])
     if told["step"] == "launch":
         die_at(told["where"])

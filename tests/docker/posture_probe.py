@@ -95,7 +95,10 @@ for name, arguments in {
     "raw4": (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
     "raw6": (socket.AF_INET6, socket.SOCK_RAW, 58),
 }.items():
-    probe(f"socket:{name}", lambda arguments=arguments: socket.socket(*arguments).fileno() and "allowed")
+    probe(
+        f"socket:{name}",
+        lambda arguments=arguments: socket.socket(*arguments).fileno() and "allowed",
+    )
 
 
 def connect(family, address, kind=socket.SOCK_STREAM):
@@ -108,7 +111,10 @@ def connect(family, address, kind=socket.SOCK_STREAM):
 
 
 def own_loopback():
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()),
+    ):
         return "works"
 
 
@@ -170,7 +176,8 @@ with open("/proc/self/status") as status:
     found["status"] = dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
 found["ids"] = [os.getuid(), os.geteuid(), os.getgid(), os.getgroups()]
 found["limits"] = {
-    name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in ("NOFILE", "CORE", "MEMLOCK", "MSGQUEUE")
+    name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+    for name in ("NOFILE", "CORE", "MEMLOCK", "MSGQUEUE")
 }
 shm = os.statvfs("/dev/shm")
 found["shm_bytes"] = shm.f_frsize * shm.f_blocks

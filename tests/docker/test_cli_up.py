@@ -29,7 +29,11 @@ def home():
 def test_it_serves_whoever_has_the_token_and_leaves_nothing_running(home, number):
     environ = {**os.environ, "VSC_HOME": str(home)}
     process = subprocess.Popen(
-        [*VSC, "up", "--port", "0", "--json"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*VSC, "up", "--port", "0", "--json"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         lines = ""
@@ -42,14 +46,22 @@ def test_it_serves_whoever_has_the_token_and_leaves_nothing_running(home, number
         with httpx.Client(base_url=said["address"], trust_env=False) as client:
             assert client.get("/v1/health/live").status_code == 200
             assert client.get("/v1/tasks").status_code == 401
-            ready = client.get("/v1/health/ready", headers={"authorization": f"Bearer {token.read_text().strip()}"})
+            ready = client.get(
+                "/v1/health/ready", headers={"authorization": f"Bearer {token.read_text().strip()}"}
+            )
             assert ready.json()["status"] == "ready"
         assert token.stat().st_mode & 0o777 == 0o600
         listed = subprocess.run(
-            [*VSC, "task", "list", "--json"], env=environ, capture_output=True, text=True, check=True
+            [*VSC, "task", "list", "--json"],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert json.loads(listed.stdout) == {"items": [], "next": None}
-        second = subprocess.run([*VSC, "up", "--port", "0"], env=environ, capture_output=True, text=True, check=False)
+        second = subprocess.run(
+            [*VSC, "up", "--port", "0"], env=environ, capture_output=True, text=True, check=False
+        )
         assert second.returncode == 2
         assert said["address"] in second.stderr.replace("\n", "")
         assert (home / "server-address").read_text().strip() == said["address"]

@@ -1,7 +1,8 @@
 """`kill -9` of the control plane at each state of a run, and before and after each thing it writes (faults F01-F12).
 
-The instant is exact: a trigger of this test makes the control plane wait for a lock inside the very transaction that would
-write the next thing. While it hangs there, it is killed; the transaction is gone, what it did outside the database is not.
+The instant is exact: a trigger of this test makes the control plane wait for a lock inside the very
+transaction that would write the next thing. While it hangs there, it is killed; the transaction is
+gone, what it did outside the database is not.
 """
 
 import asyncio
@@ -67,22 +68,54 @@ new file mode 100644
 
 # (table, when the trigger fires): what the control plane is about to write when it is killed.
 INSTANTS = {
-    "leaving QUEUED": ("runs", "UPDATE", "OLD.kind = 'task' AND OLD.state = 'QUEUED' AND NEW.state <> OLD.state"),
-    "leaving HYDRATING": ("runs", "UPDATE", "OLD.kind = 'task' AND OLD.state = 'HYDRATING' AND NEW.state <> OLD.state"),
+    "leaving QUEUED": (
+        "runs",
+        "UPDATE",
+        "OLD.kind = 'task' AND OLD.state = 'QUEUED' AND NEW.state <> OLD.state",
+    ),
+    "leaving HYDRATING": (
+        "runs",
+        "UPDATE",
+        "OLD.kind = 'task' AND OLD.state = 'HYDRATING' AND NEW.state <> OLD.state",
+    ),
     "planning the execution": ("sandboxes", "INSERT", "NEW.stage = 'execute'"),
-    "launched, not recorded": ("sandboxes", "UPDATE", "NEW.stage = 'execute' AND NEW.state = 'LAUNCHED'"),
+    "launched, not recorded": (
+        "sandboxes",
+        "UPDATE",
+        "NEW.stage = 'execute' AND NEW.state = 'LAUNCHED'",
+    ),
     "ended, not recorded": ("sandboxes", "UPDATE", "NEW.stage = 'execute' AND NEW.state = 'ENDED'"),
-    "destroyed, not recorded": ("sandboxes", "UPDATE", "NEW.stage = 'execute' AND NEW.state = 'DESTROYED'"),
-    "leaving EXECUTING": ("runs", "UPDATE", "OLD.kind = 'task' AND OLD.state = 'EXECUTING' AND NEW.state <> OLD.state"),
+    "destroyed, not recorded": (
+        "sandboxes",
+        "UPDATE",
+        "NEW.stage = 'execute' AND NEW.state = 'DESTROYED'",
+    ),
+    "leaving EXECUTING": (
+        "runs",
+        "UPDATE",
+        "OLD.kind = 'task' AND OLD.state = 'EXECUTING' AND NEW.state <> OLD.state",
+    ),
     "leaving DEHYDRATING": (
         "runs",
         "UPDATE",
         "OLD.kind = 'task' AND OLD.state = 'DEHYDRATING' AND NEW.state <> OLD.state",
     ),
-    "mid-gate: launched, not recorded": ("sandboxes", "UPDATE", "NEW.stage = 'head' AND NEW.state = 'LAUNCHED'"),
-    "mid-gate: ended, not recorded": ("sandboxes", "UPDATE", "NEW.stage = 'static' AND NEW.state = 'ENDED'"),
+    "mid-gate: launched, not recorded": (
+        "sandboxes",
+        "UPDATE",
+        "NEW.stage = 'head' AND NEW.state = 'LAUNCHED'",
+    ),
+    "mid-gate: ended, not recorded": (
+        "sandboxes",
+        "UPDATE",
+        "NEW.stage = 'static' AND NEW.state = 'ENDED'",
+    ),
     "judged, not recorded": ("gate_reports", "INSERT", "true"),
-    "leaving VERIFYING": ("runs", "UPDATE", "OLD.kind = 'task' AND OLD.state = 'VERIFYING' AND NEW.state <> OLD.state"),
+    "leaving VERIFYING": (
+        "runs",
+        "UPDATE",
+        "OLD.kind = 'task' AND OLD.state = 'VERIFYING' AND NEW.state <> OLD.state",
+    ),
 }
 
 
@@ -91,21 +124,36 @@ class Installation:
 
     def __init__(self, home: Path, url: str, sessions) -> None:
         self.home, self.sessions = home, sessions
-        self.conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self.conninfo = (
+            make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        )
         self.install = install_id(home)
 
     def start(self) -> subprocess.Popen[bytes]:
-        environ = {**os.environ, "VSC_HOME": str(self.home), "VSC_LEASE_S": "3", "VSC_POLL_S": "0.5"}
-        return subprocess.Popen([sys.executable, str(PROCESS)], env=environ, stdout=subprocess.DEVNULL)
+        environ = {
+            **os.environ,
+            "VSC_HOME": str(self.home),
+            "VSC_LEASE_S": "3",
+            "VSC_POLL_S": "0.5",
+        }
+        return subprocess.Popen(
+            [sys.executable, str(PROCESS)], env=environ, stdout=subprocess.DEVNULL
+        )
 
     async def submit(self, repo: Path) -> tuple[Task, Run]:
         blobs = BlobStore(self.home / "blobs")
         row, head = await import_repository(
-            self.sessions, Mirrors(self.home / "mirrors"), blobs, "toy", FromPath(kind="path", path=str(repo))
+            self.sessions,
+            Mirrors(self.home / "mirrors"),
+            blobs,
+            "toy",
+            FromPath(kind="path", path=str(repo)),
         )
         driver = {"kind": "patch", "sha256": blobs.put_bytes(PATCH).sha256}
         async with self.sessions.begin() as session:
-            task = await submit(session, Submission(repo_id=row.id, base_commit=head, driver=driver), "test")
+            task = await submit(
+                session, Submission(repo_id=row.id, base_commit=head, driver=driver), "test"
+            )
             return task, (await latest_runs(session, [task.id]))[task.id]
 
     async def ended(self, run: Run) -> Run:
@@ -121,16 +169,22 @@ class Installation:
         """How often the engine has started each of our containers since then."""
         told: dict[str, int] = {}
         filters = {"label": f"vsc.install={self.install}", "event": "start"}
-        for event in connect().api.events(since=since_s, until=int(time.time()) + 1, decode=True, filters=filters):
+        for event in connect().api.events(
+            since=since_s, until=int(time.time()) + 1, decode=True, filters=filters
+        ):
             name = event["Actor"]["Attributes"]["name"]
             told[name] = told.get(name, 0) + 1
         return told
 
     def left_behind(self) -> list[str]:
         """Containers and mounts that still carry our name."""
-        containers = connect().containers.list(all=True, filters={"label": f"vsc.install={self.install}"})
+        containers = connect().containers.list(
+            all=True, filters={"label": f"vsc.install={self.install}"}
+        )
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        return [one.name for one in containers] + [mount for mount in mounts if f"vsc-{self.install}-" in mount]
+        return [one.name for one in containers] + [
+            mount for mount in mounts if f"vsc-{self.install}-" in mount
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +233,9 @@ async def test_a_killed_control_plane_loses_nothing_and_doubles_nothing(installa
     second = installation.start()
     try:
         ended = await installation.ended(run)
-        async with asyncio.timeout(60):  # the sandbox of a stage that had ended is cleared by whoever comes next
+        async with asyncio.timeout(
+            60
+        ):  # the sandbox of a stage that had ended is cleared by whoever comes next
             while installation.left_behind():  # noqa: ASYNC110 -- the engine has no event for us to wait on
                 await asyncio.sleep(0.2)
     finally:
@@ -188,16 +244,29 @@ async def test_a_killed_control_plane_loses_nothing_and_doubles_nothing(installa
 
     assert (ended.state, ended.verdict) == (RunState.FINISHED, Verdict.PASSED), ended.cause
     await assert_one_history(installation, task, run)
-    assert all(count == 1 for name, count in installation.starts(began_s).items() if run.id.hex in name)
+    assert all(
+        count == 1 for name, count in installation.starts(began_s).items() if run.id.hex in name
+    )
 
 
 async def assert_one_history(installation, task, run):
-    """I1 and I2: each move once, events without gaps; the task where the verdict puts it; no row left open."""
+    """I1 and I2: each move once, events without gaps; the task where the verdict puts it.
+
+    No row left open.
+    """
     async with installation.sessions() as session:
-        events = list(await session.scalars(select(RunEvent).where(RunEvent.run_id == run.id).order_by(RunEvent.seq)))
+        events = list(
+            await session.scalars(
+                select(RunEvent).where(RunEvent.run_id == run.id).order_by(RunEvent.seq)
+            )
+        )
         moves = [event.payload["to"] for event in events if event.kind == "state"]
         rows = list(await session.scalars(select(Sandbox).where(Sandbox.run_id == run.id)))
-        chunks = select(func.count()).select_from(LogChunk).where(LogChunk.sandbox_id.in_([row.id for row in rows]))
+        chunks = (
+            select(func.count())
+            .select_from(LogChunk)
+            .where(LogChunk.sandbox_id.in_([row.id for row in rows]))
+        )
 
         assert moves == ["HYDRATING", "EXECUTING", "DEHYDRATING", "VERIFYING", "FINISHED"]
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
@@ -229,7 +298,9 @@ class HeldUp:
 
     def wait(self) -> None:
         """Until somebody waits for us."""
-        waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+        waiting = (
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+        )
         deadline = time.monotonic() + 120
         while self._connection.execute(waiting, (LOCK,)).fetchone() is None:
             assert time.monotonic() < deadline, "the control plane never came to this point"
@@ -237,9 +308,7 @@ class HeldUp:
 
     def __exit__(self, *_):
         """The dead control plane's connection first: dropping the trigger waits for its transaction."""
-        waiting = (
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
-        )
+        waiting = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
         self._connection.execute(waiting, (LOCK,))
         self._connection.execute(f"DROP TRIGGER held_up ON {self._table}")
         self._connection.close()

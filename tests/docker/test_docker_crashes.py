@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 CODE = "import time; open('/out/out.txt', 'a').write('x'); open('/workspace/wip', 'a').write('y'); time.sleep(0.3)"
 
 RECORDS, DISK = "sandboxes.docker.records:Place", "sandboxes.docker.disk:Disks"
-ENGINE, WORKSPACES = "sandboxes.docker.engine:Engine", "sandboxes.docker.workspaces:OverlayWorkspaces"
+ENGINE, WORKSPACES = (
+    "sandboxes.docker.engine:Engine",
+    "sandboxes.docker.workspaces:OverlayWorkspaces",
+)
 LAUNCH = [
     f"before {RECORDS}.write_spec",
     f"after {RECORDS}.write_spec",
@@ -51,10 +54,23 @@ DESTROY = [
 async def killed(kit, tmp_path, step, where):
     """The spec of a sandbox whose control plane was killed at `where`."""
     spec = kit.spec(CODE)
-    told = {"kit": str(kit.root), "image": kit.image, "install": kit.install, "home": str(tmp_path / "home")}
-    told |= {"slots": str(tmp_path / "slots"), "name": spec.name, "code": CODE, "step": step, "where": where}
+    told = {
+        "kit": str(kit.root),
+        "image": kit.image,
+        "install": kit.install,
+        "home": str(tmp_path / "home"),
+    }
+    told |= {
+        "slots": str(tmp_path / "slots"),
+        "name": spec.name,
+        "code": CODE,
+        "step": step,
+        "where": where,
+    }
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'kit'}"}
-    process = await asyncio.create_subprocess_exec(sys.executable, DRIVER, json.dumps(told), env=environ)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, DRIVER, json.dumps(told), env=environ
+    )
     assert await process.wait() == -signal.SIGKILL
     return spec
 

@@ -19,7 +19,14 @@ from sandboxes.spec import Ended, Limits
 
 pytestmark = pytest.mark.docker
 MIB = 2**20
-SMALL = Limits(deadline_s=60, memory_bytes=64 * MIB, pids=32, disk_bytes=16 * MIB, disk_files=500, tmp_bytes=8 * MIB)
+SMALL = Limits(
+    deadline_s=60,
+    memory_bytes=64 * MIB,
+    pids=32,
+    disk_bytes=16 * MIB,
+    disk_files=500,
+    tmp_bytes=8 * MIB,
+)
 SLEEP = "import time; time.sleep(60)"
 
 
@@ -59,7 +66,8 @@ async def test_s01_a_bomb_that_never_stops_is_ended_by_the_backstop(kit, provide
 
 async def test_s03_a_memory_bomb_is_out_of_memory(kit, provider):
     outcome = await run(
-        provider, kit.spec("x = bytearray(10**9)\nfor i in range(0, 10**9, 4096): x[i] = 1", limits=SMALL)
+        provider,
+        kit.spec("x = bytearray(10**9)\nfor i in range(0, 10**9, 4096): x[i] = 1", limits=SMALL),
     )
 
     assert (outcome.ended, outcome.exit_code) == (Ended.OOM, 137)
@@ -137,7 +145,10 @@ HOSTILE_TREES = {
 
 @pytest.mark.parametrize("shape", HOSTILE_TREES)
 async def test_a_tree_that_no_repository_may_be_is_refused_with_the_reason(kit, provider, shape):
-    outcome = await run(provider, kit.spec(f"import os\n{HOSTILE_TREES[shape]}\nopen('/out/out.txt', 'w').write('x')"))
+    outcome = await run(
+        provider,
+        kit.spec(f"import os\n{HOSTILE_TREES[shape]}\nopen('/out/out.txt', 'w').write('x')"),
+    )
 
     assert (outcome.ended, outcome.exit_code) == (Ended.COMPLETED, 0)
     assert outcome.refused["(collect)"].startswith("HostileTree: ")
@@ -145,9 +156,7 @@ async def test_a_tree_that_no_repository_may_be_is_refused_with_the_reason(kit, 
 
 
 async def test_what_is_closed_to_everybody_is_collected_all_the_same(kit, provider):
-    code = (
-        "import os; os.mkdir('shut'); open('shut/file', 'w').write('x'); os.chmod('shut/file', 0); os.chmod('shut', 0)"
-    )
+    code = "import os; os.mkdir('shut'); open('shut/file', 'w').write('x'); os.chmod('shut/file', 0); os.chmod('shut', 0)"
 
     outcome = await run(provider, kit.spec(code))
 
@@ -160,7 +169,9 @@ async def test_only_what_changed_is_looked_at(kit, provider):
     assert kit.collected.calls == [{b"src/app.py", b"src/old/new"}]
 
 
-async def test_f24_a_container_removed_from_outside_is_lost_but_its_work_is_kept(kit, provider, docker_client):
+async def test_f24_a_container_removed_from_outside_is_lost_but_its_work_is_kept(
+    kit, provider, docker_client
+):
     sandbox = await provider.launch(kit.spec("open('wip', 'w').write('x')\n" + SLEEP))
     waiting = asyncio.create_task(provider.wait(sandbox))
     await asyncio.sleep(0.7)
@@ -180,7 +191,9 @@ async def test_f24_what_was_removed_from_outside_is_not_run_again(kit, provider,
 
     assert await provider.launch(spec) == sandbox
     assert (await provider.wait(sandbox)).ended is Ended.LOST
-    assert [(one.id, one.name, one.running) async for one in provider.owned()] == [(sandbox, spec.name, False)]
+    assert [(one.id, one.name, one.running) async for one in provider.owned()] == [
+        (sandbox, spec.name, False)
+    ]
 
 
 async def test_f25_a_kill_from_outside_is_told_as_what_it_may_be(kit, provider, docker_client):
@@ -203,9 +216,13 @@ async def test_f25_a_paused_sandbox_meets_its_backstop(kit, provider, docker_cli
     assert outcome.ended is Ended.DEADLINE
 
 
-async def test_f36_another_installations_sandboxes_are_not_touched(kit, provider, docker_client, tmp_path, slots):
+async def test_f36_another_installations_sandboxes_are_not_touched(
+    kit, provider, docker_client, tmp_path, slots
+):
     other = Kit(tmp_path / "other", kit.image)
-    theirs = docker_provider(docker_client, other, tmp_path / "their-home", OverlayWorkspaces(slots))
+    theirs = docker_provider(
+        docker_client, other, tmp_path / "their-home", OverlayWorkspaces(slots)
+    )
     spec = other.spec(SLEEP)
     sandbox = await theirs.launch(spec)
 
@@ -218,7 +235,9 @@ async def test_f36_another_installations_sandboxes_are_not_touched(kit, provider
     await theirs.destroy(sandbox)
 
 
-async def test_what_is_left_on_the_host_without_a_container_is_owned_and_destroyed(kit, provider, tmp_path, slots):
+async def test_what_is_left_on_the_host_without_a_container_is_owned_and_destroyed(
+    kit, provider, tmp_path, slots
+):
     name = kit.spec("pass").name
     place = tmp_path / "home" / "sandboxes" / name
     OverlayWorkspaces(slots).prepare(place / "disk", kit.depot.tree("snapshots/base"), 10001, SMALL)
@@ -232,7 +251,9 @@ async def test_what_is_left_on_the_host_without_a_container_is_owned_and_destroy
     assert mounts.mounted_below(tmp_path) == []
 
 
-async def test_after_a_reboot_the_disk_is_mounted_again_and_collected(kit, provider, docker_client, tmp_path):
+async def test_after_a_reboot_the_disk_is_mounted_again_and_collected(
+    kit, provider, docker_client, tmp_path
+):
     spec = kit.spec("open('wip', 'w').write('x'); open('/out/out.txt', 'w').write('y')")
     sandbox = await provider.launch(spec)
     docker_client.wait(sandbox)
@@ -249,7 +270,8 @@ async def test_after_a_reboot_the_disk_is_mounted_again_and_collected(kit, provi
 async def test_a_copy_that_outgrows_its_disk_is_ended(kit, docker_client, tmp_path):
     copying = docker_provider(docker_client, kit, tmp_path / "copies", CopyWorkspaces())
     code = (
-        "with open('/workspace/flood', 'wb') as f:\n    for _ in range(64): f.write(b'x' * 2**20); f.flush()\n" + SLEEP
+        "with open('/workspace/flood', 'wb') as f:\n    for _ in range(64): f.write(b'x' * 2**20); f.flush()\n"
+        + SLEEP
     )
     sandbox = await copying.launch(kit.spec(code, limits=SMALL))
 
@@ -261,7 +283,9 @@ async def test_a_copy_that_outgrows_its_disk_is_ended(kit, docker_client, tmp_pa
 
 
 async def test_an_engine_that_hangs_up_is_a_failure_of_the_platform(kit, tmp_path, slots):
-    with socketserver.UnixStreamServer(str(tmp_path / "s"), socketserver.BaseRequestHandler) as engine:
+    with socketserver.UnixStreamServer(
+        str(tmp_path / "s"), socketserver.BaseRequestHandler
+    ) as engine:
         threading.Thread(target=engine.serve_forever, args=(0.05,), daemon=True).start()
         client = docker.APIClient(base_url=f"unix://{tmp_path}/s", version="1.41")
         lonely = docker_provider(client, kit, tmp_path / "lonely", OverlayWorkspaces(slots))
@@ -276,7 +300,9 @@ async def test_an_engine_that_hangs_up_is_a_failure_of_the_platform(kit, tmp_pat
 
 
 async def test_usage_is_measured(kit, provider):
-    code = "import time\nx = b'x' * 50_000_000\nwhile time.process_time() < 0.5: pass\ntime.sleep(1.5)"
+    code = (
+        "import time\nx = b'x' * 50_000_000\nwhile time.process_time() < 0.5: pass\ntime.sleep(1.5)"
+    )
 
     usage = (await run(provider, kit.spec(code))).usage
 

@@ -14,7 +14,9 @@ from sandboxes.spec import Output
 
 pytestmark = pytest.mark.docker
 PROBE = Path(__file__).with_name("posture_probe.py")
-X86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the probe knows the call numbers of x86-64 only")
+X86 = pytest.mark.skipif(
+    os.uname().machine != "x86_64", reason="the probe knows the call numbers of x86-64 only"
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,11 @@ async def posture(docker_client, slots, python_image, tmp_path_factory):
 
 
 def some(posture, prefix):
-    return {name.removeprefix(prefix): value for name, value in posture.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in posture.items()
+        if name.startswith(prefix)
+    }
 
 
 @X86
@@ -89,7 +95,8 @@ async def test_only_known_mounts_are_writable_and_none_honours_setuid_or_devices
     options = {point: set(shown.split(",")) for point, (_, shown) in posture["mounts"].items()}
     writable = {point for point, shown in options.items() if "rw" in shown}
 
-    # The last ones are the engine's; the probe's attempts to write there failed (cgroup v1 leaves its top mounted so).
+    # The last ones are the engine's; the probe's attempts to write there failed (cgroup v1 leaves
+    # its top mounted so).
     engines = {"/dev", "/dev/shm", "/dev/pts", "/dev/mqueue", "/proc", "/sys/fs/cgroup"}
     masks = {
         point for point in writable if point.startswith("/proc/")
@@ -102,7 +109,9 @@ async def test_only_known_mounts_are_writable_and_none_honours_setuid_or_devices
 async def test_what_tells_about_the_host_is_hidden(posture):
     reads = some(posture, "read:")
 
-    assert {path: got for path, got in reads.items() if got not in {0, "ENOENT", "EACCES", "EPERM"}} == {}
+    assert {
+        path: got for path, got in reads.items() if got not in {0, "ENOENT", "EACCES", "EPERM"}
+    } == {}
     assert posture["list:/sys/firmware"] == []
 
 
@@ -111,7 +120,9 @@ async def test_nothing_makes_it_more_than_its_uid(posture):
 
     assert posture["mknod"] == posture["chown"] == posture["setuid"] == "EPERM"
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
-    assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {
+        "0" * 16
+    }
     assert posture["ids"][:3] == [UID, UID, UID]
     assert set(posture["ids"][3]) <= {UID}
 

@@ -1,4 +1,7 @@
-"""Slots made ahead: their size, and who gets them when several processes share a pool. Needs root and loop devices only."""
+"""Slots made ahead: their size, and who gets them when several processes share a pool.
+
+Needs root and loop devices only.
+"""
 
 import os
 import signal
@@ -14,7 +17,10 @@ from sandboxes.docker import slots as slots_module
 from sandboxes.docker.mounts import mounted_below
 from sandboxes.docker.slots import Size, Slots, discard
 
-pytestmark = [pytest.mark.docker, pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")]
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root"),
+]
 SIZE = Size(32 * 2**20, 500)
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +33,9 @@ def pool(tmp_path):
     for slot in tmp_path.glob("taken*"):
         discard(slot)
     assert mounted_below(tmp_path) == []
-    assert [path.name for path in (tmp_path / "pool").iterdir() if not path.name.startswith("template-")] == []
+    assert [
+        path.name for path in (tmp_path / "pool").iterdir() if not path.name.startswith("template-")
+    ] == []
 
 
 def test_a_slot_holds_what_was_asked_and_hardly_more(pool, tmp_path):
@@ -37,7 +45,9 @@ def test_a_slot_holds_what_was_asked_and_hardly_more(pool, tmp_path):
 
     assert 0.9 * SIZE.data_bytes < room.f_bavail * room.f_frsize < 1.02 * SIZE.data_bytes
     assert 400 < room.f_ffree < 600
-    assert (tmp_path / "taken" / "image").stat().st_blocks * 512 < 4 * 2**20  # sparse: nothing is paid ahead
+    assert (
+        tmp_path / "taken" / "image"
+    ).stat().st_blocks * 512 < 4 * 2**20  # sparse: nothing is paid ahead
 
 
 def test_every_taker_gets_a_slot_of_its_own(pool, tmp_path):
@@ -56,7 +66,9 @@ def test_every_taker_gets_a_slot_of_its_own(pool, tmp_path):
         thread.join()
     other.close()
 
-    marks = [(tmp_path / f"taken{number}" / "fs" / "out" / "mark").read_text() for number in range(6)]
+    marks = [
+        (tmp_path / f"taken{number}" / "fs" / "out" / "mark").read_text() for number in range(6)
+    ]
     assert marks == [str(number) for number in range(6)]
 
 
@@ -83,10 +95,14 @@ def test_what_a_killed_maker_left_is_swept_and_what_it_finished_is_used(pool, tm
     assert (tmp_path / "taken0" / "fs").is_mount()
 
 
-def test_a_pool_that_cannot_make_slots_does_not_fail_those_who_wait_for_none(pool, tmp_path, monkeypatch):
+def test_a_pool_that_cannot_make_slots_does_not_fail_those_who_wait_for_none(
+    pool, tmp_path, monkeypatch
+):
     pool.want(SIZE)
     assert pool.settle()
-    monkeypatch.setattr(slots_module, "_make", lambda *_: (_ for _ in ()).throw(OSError("no loop device")))
+    monkeypatch.setattr(
+        slots_module, "_make", lambda *_: (_ for _ in ()).throw(OSError("no loop device"))
+    )
 
     pool.take(SIZE, tmp_path / "taken1")
     pool.take(SIZE, tmp_path / "taken2")

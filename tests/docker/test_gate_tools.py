@@ -1,6 +1,7 @@
 """The gates over real tools in the judge's image: an honest change passes, and one trick of each family has the verdict it must have.
 
-All cheats end to end: `tests/acceptance/cheats`. Here the plan, the plugin and the parsers meet the tools that they were written for.
+All cheats end to end: `tests/acceptance/cheats`. Here the plan, the plugin and the parsers meet the
+tools that they were written for.
 """
 
 import subprocess
@@ -19,7 +20,8 @@ from quality_gates.staticplan import head_static
 pytestmark = pytest.mark.docker
 
 CORE = "src/calc/core.py"
-UNSAFE = "import shutil\n\nshutil.unpack_archive('a.tar', 'b', filter='fully_trusted')\n"  # of our own rules, whatever surrounds it
+# of our own rules, whatever surrounds it
+UNSAFE = "import shutil\n\nshutil.unpack_archive('a.tar', 'b', filter='fully_trusted')\n"
 BASE = {
     "pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-ra -n0'\ntestpaths = ['tests']\nfilterwarnings = ['error']\n",
     "src/calc/__init__.py": "from calc.core import add\n\n__all__ = ['add']\n",
@@ -105,7 +107,12 @@ def lab(tmp_path_factory, python_image):
         "/bin/sh",
     ]
     subprocess.run([*command, python_image, "-c", make], check=True, timeout=300)
-    return Lab(folder, python_image, environment, Environment("e" * 64, python_image, "/env/bin/python", False, ()))
+    return Lab(
+        folder,
+        python_image,
+        environment,
+        Environment("e" * 64, python_image, "/env/bin/python", False, ()),
+    )
 
 
 def test_an_honest_change_passes_every_gate(lab):
@@ -113,7 +120,12 @@ def test_an_honest_change_passes_every_gate(lab):
 
     assert report.verdict is Verdict.PASSED, [(gate.gate, gate.reasons) for gate in report.gates]
     assert all(gate.applicable for gate in report.gates)
-    assert next(gate for gate in report.gates if gate.gate == "coverage").evidence["changed_lines"]["ratio"] == 1.0
+    assert (
+        next(gate for gate in report.gates if gate.gate == "coverage").evidence["changed_lines"][
+            "ratio"
+        ]
+        == 1.0
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -123,7 +135,9 @@ def test_a_trick_has_the_verdict_that_it_must_have(lab, case):
     report = lab.judge(BASE, head)
 
     verdicts = {report.gate: str(report.verdict) for report in report.gates}
-    assert (str(report.verdict), verdicts[gate]) == (verdict, verdict), [(g.gate, g.reasons) for g in report.gates]
+    assert (str(report.verdict), verdicts[gate]) == (verdict, verdict), [
+        (g.gate, g.reasons) for g in report.gates
+    ]
 
 
 def test_the_two_engines_of_semgrep_agree_on_our_rules(lab):
@@ -144,7 +158,15 @@ def test_the_two_engines_of_semgrep_agree_on_our_rules(lab):
 
 
 def test_odd_names_and_empty_files_are_scanned_by_every_tool(lab):
-    names = ["-rf.py", "a b.py", "new\nline.py", ".tox/x.py", "build/y.min.py", "empty.py", "tests/vendor/z.py"]
+    names = [
+        "-rf.py",
+        "a b.py",
+        "new\nline.py",
+        ".tox/x.py",
+        "build/y.min.py",
+        "empty.py",
+        "tests/vendor/z.py",
+    ]
     head = {name: "" if name == "empty.py" else UNSAFE + "x = eval('1')\n" for name in names}
     report = lab.judge(
         {"calc/__init__.py": ""},
@@ -164,6 +186,8 @@ def test_odd_names_and_empty_files_are_scanned_by_every_tool(lab):
 
 
 def test_no_stage_that_reads_has_the_environment(lab):
-    assert [s.stage for s in plan(change_of(BASE, HONEST), GatePolicy(), lab.facts) if not s.needs_environment] == [
-        Stage.STATIC
-    ]
+    assert [
+        s.stage
+        for s in plan(change_of(BASE, HONEST), GatePolicy(), lab.facts)
+        if not s.needs_environment
+    ] == [Stage.STATIC]

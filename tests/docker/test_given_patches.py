@@ -47,7 +47,9 @@ def submodule(folder):
 
 
 @pytest.mark.parametrize("hide", [ignored_file, compiled_file, submodule])
-async def test_what_the_sandbox_would_leave_out_of_a_patch_is_refused_by_name(company, repository, hide):
+async def test_what_the_sandbox_would_leave_out_of_a_patch_is_refused_by_name(
+    company, repository, hide
+):
     base = git(repository, "rev-parse", "HEAD").decode().strip()
     name = hide(repository)
     git(repository, "add", "-f", "box.py", *([] if name == "vendor" else [name]))

@@ -96,7 +96,9 @@ async def test_at_the_deadline_the_work_in_progress_is_kept(company, repository)
 
 async def test_a_cancel_keeps_the_work_and_counts_against_nobody(company, repository):
     run = await company.submit(*repository, shell(f"{NOTE}; sleep 600"), REFACTOR)
-    await until(company, run, lambda now, boxes: any(box.state is SandboxState.LAUNCHED for box in boxes))
+    await until(
+        company, run, lambda now, boxes: any(box.state is SandboxState.LAUNCHED for box in boxes)
+    )
     await asyncio.sleep(1)  # the command needs a moment to write
     async with company.company.services.sessions.begin() as session:
         await cancel(session, await session.get_one(Task, run.task_id), "test")
@@ -111,7 +113,9 @@ async def test_a_cancel_keeps_the_work_and_counts_against_nobody(company, reposi
 
 async def test_a_sandbox_killed_from_outside_is_the_platforms(company, repository):
     run = await company.submit(*repository, shell(f"{NOTE}; sleep 600"), REFACTOR)
-    _, boxes = await until(company, run, lambda now, boxes: any(box.state is SandboxState.LAUNCHED for box in boxes))
+    _, boxes = await until(
+        company, run, lambda now, boxes: any(box.state is SandboxState.LAUNCHED for box in boxes)
+    )
     connect().containers.get(boxes[0].name).kill("KILL")
 
     ended, _ = await until(company, run, lambda now, boxes: now.state is RunState.LOST)
@@ -123,7 +127,9 @@ async def test_a_sandbox_killed_from_outside_is_the_platforms(company, repositor
 
 async def test_a_sandbox_that_vanished_is_launched_again(company, repository):
     run = await company.submit(*repository, shell(f"{NOTE}; sleep 3"), REFACTOR)
-    _, boxes = await until(company, run, lambda now, boxes: any(box.state is SandboxState.LAUNCHED for box in boxes))
+    _, boxes = await until(
+        company, run, lambda now, boxes: any(box.state is SandboxState.LAUNCHED for box in boxes)
+    )
     connect().containers.get(boxes[0].name).remove(force=True)
 
     ended, boxes = await until(company, run, lambda now, boxes: now.state is RunState.FINISHED)
@@ -134,9 +140,13 @@ async def test_a_sandbox_that_vanished_is_launched_again(company, repository):
 
 async def test_a_database_that_dies_meanwhile_ends_nothing(company, repository):
     run = await company.submit(*repository, shell(f"{NOTE}; sleep 5"), REFACTOR)
-    await until(company, run, lambda now, boxes: any(box.state is SandboxState.LAUNCHED for box in boxes))
+    await until(
+        company, run, lambda now, boxes: any(box.state is SandboxState.LAUNCHED for box in boxes)
+    )
     pid_file = company.company.settings.home / "postgres" / "data" / "postmaster.pid"
-    os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)  # an immediate shutdown: no goodbye to anybody
+    os.kill(
+        int(pid_file.read_text().split()[0]), signal.SIGQUIT
+    )  # an immediate shutdown: no goodbye to anybody
 
     async with asyncio.timeout(120):
         while True:
@@ -158,7 +168,9 @@ async def test_a_change_that_is_too_much_is_its_authors_to_split(company, reposi
     assert "split it" in ended.run.cause
 
 
-async def test_requirements_that_cannot_be_had_are_an_error_with_the_tools_own_words(company, tmp_path):
+async def test_requirements_that_cannot_be_had_are_an_error_with_the_tools_own_words(
+    company, tmp_path
+):
     repo = tmp_path / "impossible"
     base_repository(repo, Case("none", "", Verdict.PASSED, None))
     (repo / "pyproject.toml").write_text(

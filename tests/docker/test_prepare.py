@@ -1,4 +1,7 @@
-"""`prepare` in real sandboxes: a project without dependencies and without network; one with an index behind the door."""
+"""`prepare` in real sandboxes: a project without dependencies and without network.
+
+One with an index behind the door.
+"""
 
 import asyncio
 import io
@@ -61,21 +64,32 @@ def archive(path, files):
 
 @pytest.fixture
 def prepare(kit, tmp_path, docker_client, slots):
-    """Import the files, make their environment in a sandbox; the outcome, the unpacked environment, what was attempted."""
+    """Import the files, make their environment in a sandbox.
+
+    The outcome, the unpacked environment, what was attempted.
+    """
 
     async def run(files, access=None):
         mirrors = Mirrors(tmp_path / "repos")
         snapshots = Snapshots(kit.snapshots, mirrors, UID)
         commit = await mirrors.import_archive("r", archive(tmp_path / "tiny.tar", files))
         base = await snapshots.ensure("r", commit)
-        dependency_files = {name: content for name, content in files.items() if is_dependency_file(name)}
+        dependency_files = {
+            name: content for name, content in files.items() if is_dependency_file(name)
+        }
         recipe = detect(dependency_files, dependency_files, dict.fromkeys(files, "100644"))
         plan = preparation(recipe, kit.image, access)
         provider = docker_provider(docker_client, kit, tmp_path / "home", OverlayWorkspaces(slots))
         run_id, sandbox_id, audit, chunks = uuid4(), uuid4(), MemoryAudit(), MemoryChunks()
         doors = Doors(chunks, MemoryOutputs(), audit)
-        capsule = Capsule(run=str(run_id), stage="prepare", driver=plan.driver, deadline_s=240, relay=plan.relay)
-        inputs = {**plan.inputs, RUNNER: runner_pyz(), CAPSULE: json.dumps(capsule.to_json()).encode()}
+        capsule = Capsule(
+            run=str(run_id), stage="prepare", driver=plan.driver, deadline_s=240, relay=plan.relay
+        )
+        inputs = {
+            **plan.inputs,
+            RUNNER: runner_pyz(),
+            CAPSULE: json.dumps(capsule.to_json()).encode(),
+        }
         name = str(SandboxName(kit.install, run_id, "prepare"))
         spec = SandboxSpec(
             name=name, image=kit.image, command=COMMAND, limits=Limits(deadline_s=240),
@@ -86,7 +100,9 @@ def prepare(kit, tmp_path, docker_client, slots):
             await doors.open(
                 name,
                 provider.door(name),
-                DoorAccess(run_id, sandbox_id, "prepare", inputs[CAPSULE], plan.outputs, plan.allow),
+                DoorAccess(
+                    run_id, sandbox_id, "prepare", inputs[CAPSULE], plan.outputs, plan.allow
+                ),
             )
             outcome = await provider.wait(await provider.launch(spec))
         finally:
@@ -94,7 +110,9 @@ def prepare(kit, tmp_path, docker_client, slots):
             async for left in provider.owned():
                 await provider.destroy(left.id)
             provider.close()
-        log = (chunks.text(sandbox_id, "stdout") + chunks.text(sandbox_id, "stderr")).decode(errors="replace")
+        log = (chunks.text(sandbox_id, "stdout") + chunks.text(sandbox_id, "stderr")).decode(
+            errors="replace"
+        )
         assert outcome.ended is Ended.COMPLETED, outcome
         assert outcome.exit_code == 0, f"{outcome}\n{log[-6000:]}"
         made = outcome.outputs[ARCHIVE]
@@ -108,7 +126,10 @@ def prepare(kit, tmp_path, docker_client, slots):
 
 
 def run_tests(image, tree, environment):
-    """The project's tests with the environment where it will lie, read-only; nothing else of the preparation."""
+    """The project's tests with the environment where it will lie, read-only.
+
+    Nothing else of the preparation.
+    """
     return subprocess.run(
         ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--user", str(UID), "-v", f"{environment}:/env:ro",
          "-v", f"{tree}:/workspace:ro", "-w", "/tmp", image, "/env/bin/pytest", "-q", "-p", "no:cacheprovider", "/workspace/tests"],
@@ -118,7 +139,11 @@ def run_tests(image, tree, environment):
 
 async def test_a_project_without_dependencies_is_prepared_without_network(prepare, kit):
     facts, tree, base, audit, log = await prepare(
-        {"pyproject.toml": PROJECT, "src/tiny/__init__.py": b"def answer(): return 42\n", "tests/test_it.py": TEST}
+        {
+            "pyproject.toml": PROJECT,
+            "src/tiny/__init__.py": b"def answer(): return 42\n",
+            "tests/test_it.py": TEST,
+        }
     )
 
     assert {"pytest", "coverage", "tiny"} <= facts.installed.keys()
@@ -128,7 +153,9 @@ async def test_a_project_without_dependencies_is_prepared_without_network(prepar
     done = await asyncio.to_thread(run_tests, kit.image, base, tree)
     assert done.returncode == 0, done.stdout + done.stderr + log[-3000:]
     assert b"/out/env" not in b"".join(
-        path.read_bytes() for path in (tree / "bin").iterdir() if path.is_file() and path.stat().st_size < 100_000
+        path.read_bytes()
+        for path in (tree / "bin").iterdir()
+        if path.is_file() and path.stat().st_size < 100_000
     )
 
 
@@ -143,7 +170,9 @@ async def test_a_build_that_fails_is_said_and_the_modules_are_found_by_path(prep
 
     assert "tiny" not in facts.installed
     assert any("could not be built" in note for note in facts.notes)
-    assert (tree / "lib/python3.13/site-packages/vsc_project.pth").read_text() == "/workspace/src\n/workspace\n"
+    assert (
+        tree / "lib/python3.13/site-packages/vsc_project.pth"
+    ).read_text() == "/workspace/src\n/workspace\n"
 
 
 @pytest.fixture

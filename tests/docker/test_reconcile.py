@@ -52,7 +52,9 @@ async def names(provider):
     return {summary.name async for summary in provider.owned()}
 
 
-async def test_what_no_row_wants_is_destroyed_after_the_grace_and_not_before(sessions, provider, kit):
+async def test_what_no_row_wants_is_destroyed_after_the_grace_and_not_before(
+    sessions, provider, kit
+):
     spec = kit.spec(SLEEP)
     await provider.launch(spec)
     patient = a_reconciler(sessions, provider, kit, grace_s=3600.0)
@@ -65,7 +67,9 @@ async def test_what_no_row_wants_is_destroyed_after_the_grace_and_not_before(ses
     assert await names(provider) == set()
 
 
-async def test_a_sandbox_of_a_live_run_is_left_alone_until_the_run_has_ended(sessions, provider, kit):
+async def test_a_sandbox_of_a_live_run_is_left_alone_until_the_run_has_ended(
+    sessions, provider, kit
+):
     run, row, _ = await a_sandbox_with_its_row(sessions, provider, kit)
     reconciler = a_reconciler(sessions, provider, kit)
 
@@ -94,7 +98,9 @@ async def test_another_installations_sandboxes_are_none_of_ours(
     sessions, provider, kit, tmp_path, docker_client, slots
 ):
     theirs = Kit(tmp_path / "theirs", kit.image)
-    neighbour = docker_provider(docker_client, theirs, tmp_path / "their-home", OverlayWorkspaces(slots))
+    neighbour = docker_provider(
+        docker_client, theirs, tmp_path / "their-home", OverlayWorkspaces(slots)
+    )
     spec = theirs.spec(SLEEP)
     sandbox = await neighbour.launch(spec)
 

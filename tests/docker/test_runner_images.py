@@ -62,16 +62,28 @@ def manifest(client):
 
 
 def test_the_manifest_says_what_pip_finds_installed(client, manifest):
-    listed = json.loads(in_shell(client, "/opt/vsc/bin/python -m pip --isolated list --format json"))
+    listed = json.loads(
+        in_shell(client, "/opt/vsc/bin/python -m pip --isolated list --format json")
+    )
 
-    assert manifest["packages"] == {package["name"].lower(): package["version"] for package in listed}
-    assert manifest["tools"].keys() == {"bandit", "coverage", "detect-secrets", "pip", "ruff", "semgrep"}
+    assert manifest["packages"] == {
+        package["name"].lower(): package["version"] for package in listed
+    }
+    assert manifest["tools"].keys() == {
+        "bandit",
+        "coverage",
+        "detect-secrets",
+        "pip",
+        "ruff",
+        "semgrep",
+    }
     assert manifest["python"].startswith("3.13.")
 
 
 @pytest.mark.parametrize("tool", ["ruff", "bandit", "semgrep", "detect-secrets", "coverage"])
 def test_a_tool_has_the_manifests_version(client, manifest, tool):
-    # Without a home, and semgrep without its look for a newer one, which takes 98 s where there is no network.
+    # Without a home, and semgrep without its look for a newer one, which takes 98 s where there is
+    # no network.
     settings = {
         "HOME": "/nonexistent",
         "SEMGREP_SETTINGS_FILE": "/tmp/settings.yml",
@@ -134,11 +146,18 @@ def test_no_file_changes_who_runs_it_and_none_can_be_written(client, image):
     look = "/bin/find / -xdev ( -type f -o -type d ) ( -perm /6000 -o -perm -0002 ) ! -path /tmp ! -path /var/tmp ! -path /run/lock"
     out, _, err = hardened(client, *look.split(), image=image, user="0:0")
 
-    assert [line for line in out.splitlines() if not line.startswith(("/proc/", "/dev/"))] == [], err
+    assert [line for line in out.splitlines() if not line.startswith(("/proc/", "/dev/"))] == [], (
+        err
+    )
 
 
 def test_the_paths_of_a_sandbox_are_there_and_empty(client):
-    assert in_shell(client, "ls -A /workspace /vsc /env /out /run/vsc | grep -v ':$' | grep -v '^$' || true") == ""
+    assert (
+        in_shell(
+            client, "ls -A /workspace /vsc /env /out /run/vsc | grep -v ':$' | grep -v '^$' || true"
+        )
+        == ""
+    )
     assert in_shell(client, "id -u; id -g").split() == ["10001", "10001"]
 
 
@@ -150,7 +169,9 @@ def test_nothing_of_this_machine_is_in_the_image(client, image):
         "LANG=C.UTF-8",
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     ]
-    assert not found.attrs["Config"].get("Volumes")  # a volume would be a writable hole in a read-only root
+    assert not found.attrs["Config"].get(
+        "Volumes"
+    )  # a volume would be a writable hole in a read-only root
     assert {layer["CreatedBy"] for layer in found.history()} <= {"", "sleep infinity"}
     look = """ls -A /usr/local/share/ca-certificates /etc/apt/sources.list.d /var/lib/apt/lists /mnt | grep -v ':$' | grep -v '^$' || true
 ls /etc/apt/sources.list /etc/pip.conf /root/.config /root/.pip /root/.cache 2> /dev/null || true
@@ -163,7 +184,10 @@ grep -rliE '^[^#]*(proxy|index-url)' /etc/apt /etc/environment /etc/profile.d 2>
 
 @pytest.mark.parametrize("image", ["base", "python"])
 def test_the_certificates_are_debians_own(client, image):
-    """Every authority of the bundle is one of the ca-certificates package; a machine's own would be one more."""
+    """Every authority of the bundle is one of the ca-certificates package.
+
+    A machine's own would be one more.
+    """
     count = """grep -c BEGIN.CERT /etc/ssl/certs/ca-certificates.crt
 cat /usr/share/ca-certificates/mozilla/*.crt | grep -c BEGIN.CERT"""
     bundle, packaged = in_shell(client, count, image=image).split()
@@ -203,14 +227,21 @@ def forget(client, folder):
     client.images.remove(images.tag("small", folder), force=True)
 
 
-def test_a_build_sees_its_inputs_and_no_network_and_keeps_only_what_it_made(client, small_image, tmp_path):
+def test_a_build_sees_its_inputs_and_no_network_and_keeps_only_what_it_made(
+    client, small_image, tmp_path
+):
     (small_image / "small" / "build.sh").write_text(
         "set -eu\n[ -f /mnt/image.toml ]\nls /sys/class/net > /opt/net\nenv | sort > /opt/env\n"
     )
-    built = images.build(client, ["small"], say=lambda _: None, logs=tmp_path / "log", folder=small_image)["small"]
+    built = images.build(
+        client, ["small"], say=lambda _: None, logs=tmp_path / "log", folder=small_image
+    )["small"]
     try:
         ran = client.containers.run(
-            built, ["sh", "-c", "cat /opt/net /opt/env; ls -A /mnt"], network_mode="none", remove=True
+            built,
+            ["sh", "-c", "cat /opt/net /opt/env; ls -A /mnt"],
+            network_mode="none",
+            remove=True,
         )
     finally:
         forget(client, small_image)
@@ -231,7 +262,9 @@ def test_a_build_that_fails_leaves_no_image_and_says_why(client, small_image, tm
     (small_image / "small" / "build.sh").write_text("echo the disk is on fire; exit 3\n")
 
     with pytest.raises(images.BuildFailed, match=r"the disk is on fire[\s\S]*ended with 3"):
-        images.build(client, ["small"], say=lambda _: None, logs=tmp_path / "log", folder=small_image)
+        images.build(
+            client, ["small"], say=lambda _: None, logs=tmp_path / "log", folder=small_image
+        )
 
     with pytest.raises(ImageMissing):
         images.identity(client, "small", small_image)
@@ -239,7 +272,9 @@ def test_a_build_that_fails_leaves_no_image_and_says_why(client, small_image, tm
 
 
 def test_two_builds_at_once_make_one_image(client, small_image, tmp_path):
-    (small_image / "small" / "build.sh").write_text("sleep 1; head -c 16 /dev/urandom > /opt/once\n")
+    (small_image / "small" / "build.sh").write_text(
+        "sleep 1; head -c 16 /dev/urandom > /opt/once\n"
+    )
     program = f"""
 import docker
 from pathlib import Path
@@ -248,7 +283,10 @@ print(images.build(docker.from_env(), ["small"], say=lambda _: None, logs=Path({
 """
     run = [sys.executable, "-c", program]
     environ = {**os.environ, "PYTHONPATH": str(Path(images.__file__).parents[2])}
-    builders = [subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) for _ in range(2)]
+    builders = [
+        subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ)
+        for _ in range(2)
+    ]
     answers = [builder.communicate(timeout=120) for builder in builders]
     try:
         assert len({out for out, _ in answers}) == 1, answers

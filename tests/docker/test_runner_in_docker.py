@@ -38,11 +38,27 @@ class Box:
         (home / "runner.pyz").write_bytes(runner_pyz())
 
     def start(self, driver, *, pids=256, memory="1g", **capsule):
-        document = {"run": "r", "stage": "execute", "driver": driver, "deadline_s": 20.0, "protocol": 1, **capsule}
+        document = {
+            "run": "r",
+            "stage": "execute",
+            "driver": driver,
+            "deadline_s": 20.0,
+            "protocol": 1,
+            **capsule,
+        }
         (self.home / "capsule.json").write_text(json.dumps(document))
-        inside = {"capsule.json": "/vsc/capsule.json", "runner.pyz": "/vsc/runner.pyz", "door": "/run/vsc"}
-        binds = {str(self.home / name): {"bind": path, "mode": "ro"} for name, path in inside.items()}
-        binds |= {str(self.home / name): {"bind": f"/{name}", "mode": "rw"} for name in ("workspace", "out")}
+        inside = {
+            "capsule.json": "/vsc/capsule.json",
+            "runner.pyz": "/vsc/runner.pyz",
+            "door": "/run/vsc",
+        }
+        binds = {
+            str(self.home / name): {"bind": path, "mode": "ro"} for name, path in inside.items()
+        }
+        binds |= {
+            str(self.home / name): {"bind": f"/{name}", "mode": "rw"}
+            for name in ("workspace", "out")
+        }
         self.container = self.client.containers.create(
             images.identity(self.client, "python"),
             list(COMMAND),
@@ -82,7 +98,9 @@ def box(client, tmp_path):
 
 
 def test_a_driver_runs_as_nobody_in_particular(box):
-    result = box.python("import os, sys; print(os.getuid(), os.getcwd(), os.getppid()); sys.exit(5)")
+    result = box.python(
+        "import os, sys; print(os.getuid(), os.getcwd(), os.getppid()); sys.exit(5)"
+    )
 
     assert (box.code, result["outcome"], result["exit_code"]) == (0, "exited", 5)
     assert box.log == b"10001 /workspace 1\n"
@@ -133,7 +151,11 @@ def test_a_fork_bomb_ends_at_the_deadline_with_a_result(box):
 
     result = box.python(bomb, pids=48, deadline_s=2.0, grace_s=3.0)
 
-    assert (box.code, result["outcome"], result["detail"]) == (124, "deadline", "the driver did not end within 2 s")
+    assert (box.code, result["outcome"], result["detail"]) == (
+        124,
+        "deadline",
+        "the driver did not end within 2 s",
+    )
     assert time.monotonic() - started < 15
 
 
@@ -145,7 +167,9 @@ def test_when_memory_runs_out_the_record_keeper_lives(box):
 
 
 def test_docker_stop_is_a_termination_with_a_result(box):
-    box.start({"kind": "command", "argv": ["/bin/sh", "-c", "trap '' TERM; sleep 100"]}, grace_s=2.0)
+    box.start(
+        {"kind": "command", "argv": ["/bin/sh", "-c", "trap '' TERM; sleep 100"]}, grace_s=2.0
+    )
     time.sleep(0.5)
 
     box.container.stop(timeout=10)
@@ -162,7 +186,10 @@ def test_a_locked_up_output_directory_takes_the_result(box):
 
 def test_a_full_disk_takes_the_result(box):
     out = box.home / "out"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=1m,nr_inodes=32,uid={UID},gid={UID}", "none", out], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size=1m,nr_inodes=32,uid={UID},gid={UID}", "none", out],
+        check=True,
+    )
     try:
         fill = "import itertools, os\n"
         fill += "try:\n    with open('/out/fill', 'wb', 0) as f:\n        while True: f.write(b'x' * 4096)\nexcept OSError: pass\n"

@@ -32,7 +32,13 @@ REPORT = to_json(
     TaskReport(
         verdict=Verdict.FAILED,
         gates=(
-            GateReport("tests", Verdict.FAILED, ("test_a fails",), evidence={"failed": ["test_a"]}, exit_code=1),
+            GateReport(
+                "tests",
+                Verdict.FAILED,
+                ("test_a fails",),
+                evidence={"failed": ["test_a"]},
+                exit_code=1,
+            ),
             GateReport("coverage", Verdict.PASSED, ("nothing to cover",), applicable=False),
         ),
         base_commit="0" * 40,
@@ -84,7 +90,9 @@ async def token(sessions):
 async def client(app, token):
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://vsc", headers=headers) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://vsc", headers=headers
+    ) as client:
         yield client
 
 
@@ -145,7 +153,8 @@ async def run_row(sessions, task):
         return await session.scalar(select(Run).where(Run.id == task["run_id"]))
 
 
-# --- who may ask -------------------------------------------------------------------------------------------------------
+# --- who may ask
+# -------------------------------------------------------------------------------------------------------
 
 
 async def test_every_route_but_liveness_asks_for_a_token(app):
@@ -157,7 +166,9 @@ async def test_every_route_but_liveness_asks_for_a_token(app):
     async with httpx.AsyncClient(transport=transport, base_url="http://vsc") as client:
         for path, verbs in paths.items():
             for verb in verbs:
-                answer = await client.request(verb, path.replace("{", "").replace("}", ""), content=b"{not json")
+                answer = await client.request(
+                    verb, path.replace("{", "").replace("}", ""), content=b"{not json"
+                )
                 expected = 200 if path == "/v1/health/live" else 401
                 assert answer.status_code == expected, (verb, path)
     assert len(paths) > 15
@@ -167,29 +178,41 @@ async def test_every_route_but_liveness_asks_for_a_token(app):
     "header", ["", "Bearer", "Bearer ", "Bearer vsc_0123456789abcdef0123456789", "Basic dXNlcjpwYXNz", "bearer x" * 100, "Bearer \xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"]
 )  # fmt: skip
 async def test_a_wrong_token_is_no_token(app, header):
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://vsc") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://vsc"
+    ) as client:
         answer = await client.get("/v1/tasks", headers={"authorization": header.encode("latin-1")})
 
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_an_expired_or_revoked_token_and_two_tokens_at_once_are_refused(app, sessions, client, token):
+async def test_an_expired_or_revoked_token_and_two_tokens_at_once_are_refused(
+    app, sessions, client, token
+):
     async with sessions.begin() as session:
         old = await auth.issue(session, f"old-{new_id()}", datetime.now(UTC) - timedelta(seconds=1))
-    assert (await client.get("/v1/tasks", headers={"authorization": f"Bearer {old}"})).status_code == 401
+    assert (
+        await client.get("/v1/tasks", headers={"authorization": f"Bearer {old}"})
+    ).status_code == 401
     assert (await client.get("/v1/tasks")).status_code == 200
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://vsc") as other:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://vsc"
+    ) as other:
         twice = [("authorization", f"Bearer {token}"), ("authorization", f"Bearer {token}")]
         assert (await other.get("/v1/tasks", headers=twice)).status_code == 401
     async with sessions.begin() as session:
         await session.execute(
-            update(ApiToken).where(ApiToken.token_sha256 == auth.hash_of(token)).values(revoked_at=func.now())
+            update(ApiToken)
+            .where(ApiToken.token_sha256 == auth.hash_of(token))
+            .values(revoked_at=func.now())
         )
     assert (await client.get("/v1/tasks")).status_code == 401
 
 
-async def test_the_local_token_is_private_is_kept_and_is_made_anew_when_it_stops_working(sessions, tmp_path):
+async def test_the_local_token_is_private_is_kept_and_is_made_anew_when_it_stops_working(
+    sessions, tmp_path
+):
     async with sessions.begin() as session:
         path = await auth.ensure_local_token(session, tmp_path)
     first = path.read_text()
@@ -199,7 +222,9 @@ async def test_the_local_token_is_private_is_kept_and_is_made_anew_when_it_stops
     assert path.stat().st_mode & 0o777 == 0o600
     async with sessions.begin() as session:
         await session.execute(
-            update(ApiToken).where(ApiToken.token_sha256 == auth.hash_of(first.strip())).values(revoked_at=func.now())
+            update(ApiToken)
+            .where(ApiToken.token_sha256 == auth.hash_of(first.strip()))
+            .values(revoked_at=func.now())
         )
     async with sessions.begin() as session:
         await auth.ensure_local_token(session, tmp_path)
@@ -207,7 +232,8 @@ async def test_the_local_token_is_private_is_kept_and_is_made_anew_when_it_stops
     assert path.read_text() != first
 
 
-# --- hostile requests --------------------------------------------------------------------------------------------------
+# --- hostile requests
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -219,7 +245,9 @@ async def test_the_local_token_is_private_is_kept_and_is_made_anew_when_it_stops
     ],
 )  # fmt: skip
 async def test_a_body_that_parsers_could_read_differently_is_a_bad_request(client, body):
-    answer = await client.post("/v1/projects", content=body, headers={"content-type": "application/json"})
+    answer = await client.post(
+        "/v1/projects", content=body, headers={"content-type": "application/json"}
+    )
 
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
@@ -232,7 +260,9 @@ async def test_a_huge_body_is_refused(client, announced):
             yield b" " * 2**20
 
     content = b" " * 2**20 if announced else endless()
-    answer = await client.post("/v1/projects", content=content, headers={"content-type": "application/json"})
+    answer = await client.post(
+        "/v1/projects", content=content, headers={"content-type": "application/json"}
+    )
 
     assert answer.status_code == 413
 
@@ -240,7 +270,9 @@ async def test_a_huge_body_is_refused(client, announced):
 async def test_compressed_bodies_and_other_media_types_are_refused(client):
     gzip = {"content-type": "application/json", "content-encoding": "gzip"}
     assert (await client.post("/v1/projects", content=b"{}", headers=gzip)).status_code == 415
-    assert (await client.post("/v1/projects", content=b"{}", headers={"content-type": "text/plain"})).status_code == 415
+    assert (
+        await client.post("/v1/projects", content=b"{}", headers={"content-type": "text/plain"})
+    ).status_code == 415
 
 
 @pytest.mark.parametrize(
@@ -251,7 +283,9 @@ async def test_compressed_bodies_and_other_media_types_are_refused(client):
     ],
 )  # fmt: skip
 async def test_a_field_that_does_not_fit_is_named(client, change, path):
-    answer = await client.post("/v1/projects", json={"key": "P-1", "name": "n", "client_name": "c"} | change)
+    answer = await client.post(
+        "/v1/projects", json={"key": "P-1", "name": "n", "client_name": "c"} | change
+    )
 
     assert answer.status_code == 422
     assert [error["path"] for error in answer.json()["errors"]] == [path]
@@ -274,32 +308,46 @@ async def test_a_strange_path_or_query_is_the_senders_fault(client, path):
     assert answer.json()["status"] == answer.status_code
 
 
-# --- what is kept ------------------------------------------------------------------------------------------------------
+# --- what is kept
+# ------------------------------------------------------------------------------------------------------
 
 
 async def test_projects_and_modules_are_made_once_and_found_by_key_and_id(client):
     key = f"PROJ-{new_id()}"
-    made = (await client.post("/v1/projects", json={"key": key, "name": "n", "client_name": "c"})).json()
+    made = (
+        await client.post("/v1/projects", json={"key": key, "name": "n", "client_name": "c"})
+    ).json()
     again = await client.post("/v1/projects", json={"key": key, "name": "n", "client_name": "c"})
-    module = await client.post("/v1/modules", json={"key": f"AUTH-{new_id()}", "project": key, "tech_stack": ["Redis"]})
+    module = await client.post(
+        "/v1/modules", json={"key": f"AUTH-{new_id()}", "project": key, "tech_stack": ["Redis"]}
+    )
 
     assert again.status_code == 409
     assert (await client.get(f"/v1/projects/{made['id']}")).json() == made
     assert module.json()["project_id"] == made["id"]
-    assert [item["id"] for item in (await client.get(f"/v1/modules?project={key}")).json()["items"]] == [
-        module.json()["id"]
-    ]
+    assert [
+        item["id"] for item in (await client.get(f"/v1/modules?project={key}")).json()["items"]
+    ] == [module.json()["id"]]
 
 
 async def test_pages_neither_double_nor_miss(client):
     new = {"name": "n", "client_name": "c"}
-    made = [(await client.post("/v1/projects", json=new | {"key": f"P-{new_id()}"})).json()["id"] for _ in range(5)]
+    made = [
+        (await client.post("/v1/projects", json=new | {"key": f"P-{new_id()}"})).json()["id"]
+        for _ in range(5)
+    ]
     seen, cursor = [], None
     while len(seen) < 5:
-        page = (await client.get("/v1/projects", params={"limit": 2} | ({"after": cursor} if cursor else {}))).json()
+        page = (
+            await client.get(
+                "/v1/projects", params={"limit": 2} | ({"after": cursor} if cursor else {})
+            )
+        ).json()
         seen += [item["id"] for item in page["items"]]
         cursor = page["next"]
-        await client.post("/v1/projects", json={"key": f"P-{new_id()}", "name": "late", "client_name": "c"})
+        await client.post(
+            "/v1/projects", json={"key": f"P-{new_id()}", "name": "late", "client_name": "c"}
+        )
 
     assert seen[:5] == made[::-1]
 
@@ -311,12 +359,16 @@ async def test_a_repository_comes_from_a_path_or_an_uploaded_archive_and_never_f
     archive = (await asyncio.to_thread(subprocess.run, git, check=True, capture_output=True)).stdout
     sha256 = (await client.post("/v1/blobs", content=archive)).json()["sha256"]
     key = f"a-{new_id()}"
-    made = await client.post("/v1/repositories", json={"key": key, "source": {"kind": "archive", "sha256": sha256}})
+    made = await client.post(
+        "/v1/repositories", json={"key": key, "source": {"kind": "archive", "sha256": sha256}}
+    )
     inside = await client.post(
-        "/v1/repositories", json={"key": f"b-{new_id()}", "source": {"kind": "https", "url": "https://127.0.0.1/x"}}
+        "/v1/repositories",
+        json={"key": f"b-{new_id()}", "source": {"kind": "https", "url": "https://127.0.0.1/x"}},
     )
     missing = await client.post(
-        "/v1/repositories", json={"key": f"c-{new_id()}", "source": {"kind": "path", "path": "/nowhere"}}
+        "/v1/repositories",
+        json={"key": f"c-{new_id()}", "source": {"kind": "path", "path": "/nowhere"}},
     )
 
     assert made.status_code == 201, made.text
@@ -328,7 +380,8 @@ async def test_an_upload_has_a_limit(client):
     assert (await client.post("/v1/blobs", content=b"x" * 100_001)).status_code == 413
 
 
-# --- tasks -------------------------------------------------------------------------------------------------------------
+# --- tasks
+# -------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_task_without_a_packet_gets_the_defaults_and_a_queued_run(client, sessions, task):
@@ -336,7 +389,10 @@ async def test_a_task_without_a_packet_gets_the_defaults_and_a_queued_run(client
 
     assert (task["status"], task["run_state"], task["task_type"]) == ("QUEUED", "QUEUED", "FEATURE")
     assert run.policy["coverage_minimum"] == 0.8
-    assert (run.policy["security_level"], run.policy["linting_rules"]) == ("MEDIUM", "ruff-defaults")
+    assert (run.policy["security_level"], run.policy["linting_rules"]) == (
+        "MEDIUM",
+        "ruff-defaults",
+    )
     assert run.policy["test_changes_allowed"] is False
     assert run.driver == task["driver"]
     assert (await client.get(f"/v1/tasks/{task['key']}")).json() == task
@@ -344,7 +400,11 @@ async def test_a_task_without_a_packet_gets_the_defaults_and_a_queued_run(client
 
 async def test_a_packet_decides_key_type_and_gates(client, sessions, submission):
     packet = spec_packet()
-    task = (await client.post("/v1/tasks", json=submission | {"packet": packet, "test_changes_allowed": True})).json()
+    task = (
+        await client.post(
+            "/v1/tasks", json=submission | {"packet": packet, "test_changes_allowed": True}
+        )
+    ).json()
     run = await run_row(sessions, task)
 
     assert (task["key"], task["task_type"], task["priority"]) == (
@@ -360,17 +420,26 @@ async def test_a_packet_decides_key_type_and_gates(client, sessions, submission)
     assert again["id"] != task["id"]
 
 
-async def test_a_task_without_a_packet_may_name_its_type_and_one_with_a_packet_may_not(client, sessions, submission):
+async def test_a_task_without_a_packet_may_name_its_type_and_one_with_a_packet_may_not(
+    client, sessions, submission
+):
     task = (await client.post("/v1/tasks", json=submission | {"task_type": "REFACTOR"})).json()
-    twice = await client.post("/v1/tasks", json=submission | {"task_type": "REFACTOR", "packet": spec_packet()})
+    twice = await client.post(
+        "/v1/tasks", json=submission | {"task_type": "REFACTOR", "packet": spec_packet()}
+    )
     unknown = await client.post("/v1/tasks", json=submission | {"task_type": "CHORE"})
 
-    assert (task["task_type"], (await run_row(sessions, task)).policy["task_type"]) == ("REFACTOR", "REFACTOR")
+    assert (task["task_type"], (await run_row(sessions, task)).policy["task_type"]) == (
+        "REFACTOR",
+        "REFACTOR",
+    )
     assert (twice.status_code, unknown.status_code) == (422, 422)
     assert "leave task_type out" in twice.json()["errors"][0]["message"]
 
 
-async def test_the_patch_of_a_run_is_an_attachment_also_of_one_that_was_cancelled(client, sessions, services, task):
+async def test_the_patch_of_a_run_is_an_attachment_also_of_one_that_was_cancelled(
+    client, sessions, services, task
+):
     before = await client.get(f"/v1/runs/{task['run_id']}/patch")
     diff = b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-<script>\n+\xff\r\n"
     changes = {"patch_sha256": services.blobs.put_bytes(diff).sha256}
@@ -423,12 +492,17 @@ async def test_a_submission_that_cannot_be_done_is_refused(client, submission, c
 async def test_the_same_request_fifty_times_at_once_is_one_task(client, sessions, submission):
     headers = {"idempotency-key": str(uuid4())}
 
-    answers = await asyncio.gather(*(client.post("/v1/tasks", json=submission, headers=headers) for _ in range(50)))
+    answers = await asyncio.gather(
+        *(client.post("/v1/tasks", json=submission, headers=headers) for _ in range(50))
+    )
 
     assert {answer.status_code for answer in answers} == {202}
     [only] = {answer.json()["id"] for answer in answers}
     async with sessions() as session:
-        assert await session.scalar(select(func.count()).select_from(Run).where(Run.task_id == only)) == 1
+        assert (
+            await session.scalar(select(func.count()).select_from(Run).where(Run.task_id == only))
+            == 1
+        )
     other = await client.post("/v1/tasks", json=submission | {"deadline_s": 60}, headers=headers)
     assert other.status_code == 422
 
@@ -465,7 +539,9 @@ async def end(sessions, task, to=RunState.CANCELLED, status=TaskStatus.CANCELLED
 async def test_cancel_and_the_end_of_the_run_at_once_leave_one_end(client, sessions, submission):
     for _ in range(15):
         task = (await client.post("/v1/tasks", json=submission)).json()
-        answer, _ = await asyncio.gather(client.post(f"/v1/tasks/{task['id']}/cancel"), end(sessions, task))
+        answer, _ = await asyncio.gather(
+            client.post(f"/v1/tasks/{task['id']}/cancel"), end(sessions, task)
+        )
         after = (await client.get(f"/v1/tasks/{task['id']}")).json()
 
         assert answer.status_code == 202
@@ -481,13 +557,16 @@ async def test_what_is_approved_cannot_be_cancelled(client, sessions, task):
     assert (await client.post(f"/v1/tasks/{task['id']}/cancel")).status_code == 409
 
 
-# --- watching ----------------------------------------------------------------------------------------------------------
+# --- watching
+# ----------------------------------------------------------------------------------------------------------
 
 
 async def test_events_are_waited_for_and_the_last_is_known_to_be_the_last(client, sessions, task):
     first = (await client.get(f"/v1/runs/{task['run_id']}/events")).json()
     assert (first["next"], first["ended"]) == (1, False)
-    waiting = asyncio.create_task(client.get(f"/v1/runs/{task['run_id']}/events", params={"after": 1, "wait_s": 10}))
+    waiting = asyncio.create_task(
+        client.get(f"/v1/runs/{task['run_id']}/events", params={"after": 1, "wait_s": 10})
+    )
     await asyncio.sleep(0.1)
     await end(sessions, task)
 
@@ -515,10 +594,14 @@ def records(answer):
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-async def test_a_log_is_followed_to_an_explicit_end_even_while_it_moves_to_a_blob(client, services, sessions, task):
+async def test_a_log_is_followed_to_an_explicit_end_even_while_it_moves_to_a_blob(
+    client, services, sessions, task
+):
     sandbox = await a_sandbox(sessions, task)
     await log(sessions, sandbox, 0, "grüß".encode()[:3])  # a character cut in two
-    following = asyncio.create_task(client.get(f"/v1/runs/{task['run_id']}/logs", params={"follow": True}))
+    following = asyncio.create_task(
+        client.get(f"/v1/runs/{task['run_id']}/logs", params={"follow": True})
+    )
     await asyncio.sleep(0.2)
     await log(sessions, sandbox, 1, "grüß".encode()[3:])
     await asyncio.sleep(0.6)
@@ -545,7 +628,9 @@ async def test_a_log_can_be_read_from_an_offset_as_lines_or_as_events(client, se
     for seq, data in enumerate([b"0123", b"4567", b"89"]):
         await log(sessions, sandbox, seq, data)
     path = f"/v1/runs/{task['run_id']}/logs"
-    part = records(await client.get(path, params={"stage": "head", "stream": "stdout", "offset": 6}))
+    part = records(
+        await client.get(path, params={"stage": "head", "stream": "stdout", "offset": 6})
+    )
     events = (await client.get(path, headers={"accept": "text/event-stream"})).text
 
     assert "".join(line.get("text", "") for line in part) == "6789"
@@ -583,12 +668,14 @@ async def test_a_run_is_shown_with_its_sandboxes(client, sessions, task):
     run = (await client.get(f"/v1/runs/{task['run_id']}")).json()
 
     assert [(one["stage"], one["state"]) for one in run["sandboxes"]] == [("execute", "LAUNCHED")]
-    assert [one["id"] for one in (await client.get("/v1/runs", params={"task": task["key"]})).json()["items"]] == [
-        run["id"]
-    ]
+    assert [
+        one["id"]
+        for one in (await client.get("/v1/runs", params={"task": task["key"]})).json()["items"]
+    ] == [run["id"]]
 
 
-# --- health ------------------------------------------------------------------------------------------------------------
+# --- health
+# ------------------------------------------------------------------------------------------------------------
 
 
 async def test_readiness_names_the_part_that_is_not_fit(services, client, app):
@@ -601,5 +688,8 @@ async def test_readiness_names_the_part_that_is_not_fit(services, client, app):
     answer = await client.get("/v1/health/ready")
 
     assert answer.status_code == 503
-    assert answer.json()["parts"]["docker"] == {"ok": False, "detail": "the engine does not answer; start it"}
+    assert answer.json()["parts"]["docker"] == {
+        "ok": False,
+        "detail": "the engine does not answer; start it",
+    }
     assert answer.json()["parts"]["database"]["ok"] is True

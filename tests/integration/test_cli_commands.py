@@ -1,4 +1,7 @@
-"""The command line against a real API on a real port; what the orchestrator would do to a run is done by hand."""
+"""The command line against a real API on a real port.
+
+What the orchestrator would do to a run is done by hand.
+"""
 
 import asyncio
 import contextlib
@@ -63,14 +66,30 @@ class Installation:
                 )  # fmt: skip
                 session.add(sandbox)
                 await session.flush()
-                session.add(LogChunk(sandbox_id=sandbox.id, stream="stdout", seq=0, data=b"working\x1b[2J\n"))
+                session.add(
+                    LogChunk(
+                        sandbox_id=sandbox.id, stream="stdout", seq=0, data=b"working\x1b[2J\n"
+                    )
+                )
                 await append_event(session, run.id, "stage.planned", {"stage": "execute", "n": 0})
-                ended = {"stage": "execute", "n": 0, "ended": "completed", "exit_code": 0, "detail": ""}
+                ended = {
+                    "stage": "execute",
+                    "n": 0,
+                    "ended": "completed",
+                    "exit_code": 0,
+                    "detail": "",
+                }
                 await append_event(session, run.id, "stage.ended", ended)
                 if self.waits_for_cancel:
                     continue
                 if self.verdict is None:
-                    await move_run(session, run.id, RunState.LOST, epoch=run.lease_epoch, cause="the engine is gone")
+                    await move_run(
+                        session,
+                        run.id,
+                        RunState.LOST,
+                        epoch=run.lease_epoch,
+                        cause="the engine is gone",
+                    )
                 else:
                     await self._finish(session, run)
 
@@ -83,7 +102,14 @@ class Installation:
                 run = (await latest_runs(session, [task.id]))[task.id]
                 if run.cancel_requested_at is not None:
                     changes = {"patch_sha256": self.blobs.put_bytes(self.left).sha256}
-                    await move_run(session, run.id, RunState.CANCELLED, epoch=None, cause="by request", changes=changes)
+                    await move_run(
+                        session,
+                        run.id,
+                        RunState.CANCELLED,
+                        epoch=None,
+                        cause="by request",
+                        changes=changes,
+                    )
                     return
 
     async def _finish(self, session, run):
@@ -118,7 +144,9 @@ async def installation(sessions, tmp_path, monkeypatch):
     listener = commands._listener(0)
     address_file(home).write_text(f"http://127.0.0.1:{listener.getsockname()[1]}\n")
     server = uvicorn.Server(
-        uvicorn.Config(create_app(installation.services), log_config=None, lifespan="off", ws="none")
+        uvicorn.Config(
+            create_app(installation.services), log_config=None, lifespan="off", ws="none"
+        )
     )
     server.capture_signals = contextlib.nullcontext  # the signals are pytest's
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -151,14 +179,22 @@ def options(repository, **changes):
 
 @pytest.mark.parametrize(
     ("verdict", "code"),
-    [(Verdict.PASSED, 0), (Verdict.FAILED, 1), (Verdict.TAMPERED, 3), (Verdict.ERRORED, 3), (None, 2)],
+    [
+        (Verdict.PASSED, 0),
+        (Verdict.FAILED, 1),
+        (Verdict.TAMPERED, 3),
+        (Verdict.ERRORED, 3),
+        (None, 2),
+    ],
 )
 async def test_check_ends_with_the_code_of_its_verdict_and_prints_one_document(
     installation, repository, capsys, verdict, code
 ):
     installation.verdict = verdict
 
-    ended = await commands.check(commands.Where(), options(repository), Output(as_json=True), patch=None, head=None)
+    ended = await commands.check(
+        commands.Where(), options(repository), Output(as_json=True), patch=None, head=None
+    )
 
     document = json.loads(capsys.readouterr().out)
     assert ended == code
@@ -166,12 +202,22 @@ async def test_check_ends_with_the_code_of_its_verdict_and_prints_one_document(
     assert [(gate["gate"], gate["reasons"]) for gate in document["gates"]] == (
         [("tests", ["because"])] if verdict else []
     )
-    assert [stage["name"] for stage in document["stages"]][:3] == ["queued", "hydrating", "executing"]
-    assert installation.blobs.read(installation.drivers[0]["sha256"], 10_000).endswith(b"-a = 1\n+a = 2\n")
+    assert [stage["name"] for stage in document["stages"]][:3] == [
+        "queued",
+        "hydrating",
+        "executing",
+    ]
+    assert installation.blobs.read(installation.drivers[0]["sha256"], 10_000).endswith(
+        b"-a = 1\n+a = 2\n"
+    )
 
 
-async def test_check_shows_people_gates_times_and_where_the_report_is(installation, repository, capsys):
-    await commands.check(commands.Where(), options(repository), Output(as_json=False), patch=None, head=None)
+async def test_check_shows_people_gates_times_and_where_the_report_is(
+    installation, repository, capsys
+):
+    await commands.check(
+        commands.Where(), options(repository), Output(as_json=False), patch=None, head=None
+    )
 
     out, err = capsys.readouterr()
     assert "tests" in out
@@ -185,7 +231,12 @@ async def test_check_shows_people_gates_times_and_where_the_report_is(installati
 async def test_run_gives_the_command_to_the_sandbox(installation, repository):
     argv = ["sh", "-c", "echo 'b = 1' > b.py"]
 
-    assert await commands.run_command(commands.Where(), options(repository), Output(as_json=True), argv) == 0
+    assert (
+        await commands.run_command(
+            commands.Where(), options(repository), Output(as_json=True), argv
+        )
+        == 0
+    )
     assert installation.drivers == [{"kind": "command", "argv": argv, "environ": {}}]
 
 
@@ -203,16 +254,24 @@ async def test_run_hands_out_the_patch_that_the_command_left(installation, repos
     assert kept.read_bytes() == installation.left
     assert document["output"] == {}
     assert f"patch: {installation.home}/reports/" in shown
-    await commands.check(commands.Where(), options(repository), Output(as_json=True), patch=None, head=None)
+    await commands.check(
+        commands.Where(), options(repository), Output(as_json=True), patch=None, head=None
+    )
     assert json.loads(capsys.readouterr().out)["patch"] is None  # it is the caller's own
 
 
-async def test_a_command_that_fails_shows_the_end_of_what_it_said_and_no_empty_table(installation, repository, capsys):
+async def test_a_command_that_fails_shows_the_end_of_what_it_said_and_no_empty_table(
+    installation, repository, capsys
+):
     installation.gates, installation.verdict, installation.left = False, Verdict.FAILED, b""
 
-    ended = await commands.run_command(commands.Where(), options(repository), Output(as_json=False), ["false"])
+    ended = await commands.run_command(
+        commands.Where(), options(repository), Output(as_json=False), ["false"]
+    )
     shown = capsys.readouterr().out
-    await commands.run_command(commands.Where(), options(repository), Output(as_json=True), ["false"])
+    await commands.run_command(
+        commands.Where(), options(repository), Output(as_json=True), ["false"]
+    )
     document = json.loads(capsys.readouterr().out)
 
     assert ended == 1
@@ -224,7 +283,9 @@ async def test_a_command_that_fails_shows_the_end_of_what_it_said_and_no_empty_t
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_cancels_the_task_also_where_interrupts_are_ignored(installation, repository, number):
+async def test_a_signal_cancels_the_task_also_where_interrupts_are_ignored(
+    installation, repository, number
+):
     installation.waits_for_cancel, installation.left = True, b"work in progress\n"
     process = await asyncio.create_subprocess_exec(
         *VSC, "run", "--repo", str(repository), "--json", "--", "sleep", "600",
@@ -237,7 +298,9 @@ async def test_a_signal_cancels_the_task_also_where_interrupts_are_ignored(insta
             line = (await process.stderr.readline()).decode()
             assert line, said
             said += line
-        cancelling = asyncio.create_task(installation.cancelled(said.rpartition("task ")[2].partition(",")[0]))
+        cancelling = asyncio.create_task(
+            installation.cancelled(said.rpartition("task ")[2].partition(",")[0])
+        )
         await asyncio.sleep(0.5)
         process.send_signal(number)
         out, err = await process.communicate()
@@ -263,7 +326,9 @@ async def test_the_type_of_a_change_is_given_without_a_packet_and_not_with_one(
     installation, repository, tmp_path, capsys
 ):
     where, output = commands.Where(), Output(as_json=True)
-    await commands.check(where, options(repository, task_type="REFACTOR"), output, patch=None, head=None)
+    await commands.check(
+        where, options(repository, task_type="REFACTOR"), output, patch=None, head=None
+    )
     checked = json.loads(capsys.readouterr().out)
 
     task = await _said(capsys, commands.show_task(where, output, checked["task"]))
@@ -284,15 +349,22 @@ async def test_tasks_are_submitted_listed_shown_watched_reported_and_cancelled(
     listed = await _said(capsys, commands.list_tasks(where, output, "READY_FOR_REVIEW", 10))
     assert [one["key"] for one in listed["items"]] == [checked["task"]]
 
-    assert await commands.logs(where, output, checked["run"], follow=True, stage=None, stream=None) == 0
+    assert (
+        await commands.logs(where, output, checked["run"], follow=True, stage=None, stream=None)
+        == 0
+    )
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("text") for line in lines] == ["working\x1b[2J\n", None]
     for which in (checked["run"], checked["run"][:18], checked["task"], task["id"]):
-        await commands.logs(where, Output(as_json=False), which, follow=False, stage=None, stream=None)
+        await commands.logs(
+            where, Output(as_json=False), which, follow=False, stage=None, stream=None
+        )
         assert capsys.readouterr().out == "working\ufffd[2J\n"
 
     for which in (checked["task"], checked["run"], checked["run"][:18], task["id"]):
-        assert (await _said(capsys, commands.report(where, output, which, "json", None)))["verdict"] == "passed"
+        assert (await _said(capsys, commands.report(where, output, which, "json", None)))[
+            "verdict"
+        ] == "passed"
     await commands.report(where, output, checked["task"], "md", tmp_path / "r.md")
     assert "# Verdict" in (tmp_path / "r.md").read_text()
     assert capsys.readouterr().out == ""
@@ -303,7 +375,9 @@ async def test_tasks_are_submitted_listed_shown_watched_reported_and_cancelled(
     submitted = await _said(capsys, commands.submit_task(where, output, document, key="once"))
     again = await _said(capsys, commands.submit_task(where, output, document, key="once"))
     assert again["id"] == submitted["id"]
-    assert (await _said(capsys, commands.cancel_task(where, output, submitted["key"])))["id"] == submitted["id"]
+    assert (await _said(capsys, commands.cancel_task(where, output, submitted["key"])))[
+        "id"
+    ] == submitted["id"]
 
 
 async def _said(capsys, command):
@@ -327,9 +401,14 @@ async def test_logs_and_reports_are_read_without_a_server_and_without_an_engine(
     monkeypatch.setenv("VSC_DATABASE_URL", url)
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
 
-    assert await commands.logs(where, output, checked["task"], follow=False, stage=None, stream=None) == 0
+    assert (
+        await commands.logs(where, output, checked["task"], follow=False, stage=None, stream=None)
+        == 0
+    )
     assert json.loads(capsys.readouterr().out.splitlines()[0])["text"] == "working\x1b[2J\n"
-    assert (await _said(capsys, commands.report(where, output, checked["task"], "json", None)))["verdict"] == "passed"
+    assert (await _said(capsys, commands.report(where, output, checked["task"], "json", None)))[
+        "verdict"
+    ] == "passed"
     with pytest.raises(ServerError, match="vsc up"):
         await commands.logs(where, output, checked["task"], follow=True, stage=None, stream=None)
 
@@ -353,17 +432,27 @@ async def test_a_packet_that_is_invalid_is_told_with_its_path(installation, repo
 
     with pytest.raises(UsageError, match="schema_version"):
         await commands.check(
-            commands.Where(), options(repository, packet=packet), Output(as_json=True), patch=None, head=None
+            commands.Where(),
+            options(repository, packet=packet),
+            Output(as_json=True),
+            patch=None,
+            head=None,
         )
 
 
-async def test_a_server_that_is_not_there_and_a_token_that_is_wrong_are_told(installation, tmp_path):
+async def test_a_server_that_is_not_there_and_a_token_that_is_wrong_are_told(
+    installation, tmp_path
+):
     with pytest.raises(ServerError, match=r"no control plane answers at http://127\.0\.0\.1:1"):
-        await commands.list_tasks(commands.Where("http://127.0.0.1:1"), Output(as_json=True), None, 5)
+        await commands.list_tasks(
+            commands.Where("http://127.0.0.1:1"), Output(as_json=True), None, 5
+        )
     (tmp_path / "token").write_text("vsc_wrong_wrong_wrong_wrong\n")
     address = address_file(installation.home).read_text().strip()
     with pytest.raises(ServerError, match="does not take this token"):
-        await commands.list_tasks(commands.Where(address, tmp_path / "token"), Output(as_json=True), None, 5)
+        await commands.list_tasks(
+            commands.Where(address, tmp_path / "token"), Output(as_json=True), None, 5
+        )
     address_file(installation.home).unlink()
     with pytest.raises(ServerError, match="vsc up"):
         await commands.list_tasks(commands.Where(), Output(as_json=True), None, 5)
@@ -375,7 +464,9 @@ async def test_what_the_server_refuses_is_told_with_its_reason(installation):
 
 
 def vsc(*arguments):
-    return subprocess.run([*VSC, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        [*VSC, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def test_errors_are_a_sentence_on_stderr_a_document_on_stdout_and_exit_code_2(tmp_path):
@@ -388,7 +479,13 @@ def test_errors_are_a_sentence_on_stderr_a_document_on_stdout_and_exit_code_2(tm
 
 
 @pytest.mark.parametrize(
-    "arguments", [("check", "--no-such"), ("task", "submit", "repo"), ("report", "x", "--format", "pdf"), ("nothing",)]
+    "arguments",
+    [
+        ("check", "--no-such"),
+        ("task", "submit", "repo"),
+        ("report", "x", "--format", "pdf"),
+        ("nothing",),
+    ],
 )
 def test_a_command_that_is_not_understood_ends_with_2(arguments):
     ended = vsc(*arguments)
@@ -399,4 +496,9 @@ def test_a_command_that_is_not_understood_ends_with_2(arguments):
 def test_help_does_not_wait_for_the_platform():
     code = "import sys; from control_plane.cli import main; print([m for m in ('sqlalchemy', 'fastapi', 'docker', 'uvicorn', 'pydantic') if m in sys.modules])"
 
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )

@@ -63,7 +63,10 @@ def running(home):
 def holder(home, *identity):
     """Another process that uses the server until its standard input ends."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(home), *identity], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(home), *identity],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         yield process
@@ -190,8 +193,13 @@ async def test_an_initdb_that_was_cut_short_is_done_again(home):
 async def test_nobody_else_gets_in(home):
     async with embedded(home, durable=False) as url:
         assert ask(url, "SHOW listen_addresses") == [("",)]
-        assert ask(url, "SELECT DISTINCT auth_method FROM pg_hba_file_rules") == [("scram-sha-256",)]
-        modes = {name: stat.S_IMODE((home / "postgres" / name).stat().st_mode) for name in ("data", "run", "password")}
+        assert ask(url, "SELECT DISTINCT auth_method FROM pg_hba_file_rules") == [
+            ("scram-sha-256",)
+        ]
+        modes = {
+            name: stat.S_IMODE((home / "postgres" / name).stat().st_mode)
+            for name in ("data", "run", "password")
+        }
         assert modes == {"data": 0o700, "run": 0o700, "password": 0o600}
         password = (home / "postgres" / "password").read_text()
         assert len(password) >= 40

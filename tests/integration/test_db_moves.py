@@ -27,7 +27,13 @@ async def a_run(session, **fields):
     task = Task(key=f"TASK-{new_id()}", task_type=TaskType.FEATURE, created_by="operator")
     session.add_all([repo, task])
     await session.flush()
-    given = {"kind": RunKind.TASK, "task_id": task.id, "repo_id": repo.id, "base_commit": "0" * 40, "deadline_s": 60.0}
+    given = {
+        "kind": RunKind.TASK,
+        "task_id": task.id,
+        "repo_id": repo.id,
+        "base_commit": "0" * 40,
+        "deadline_s": 60.0,
+    }
     run = Run(**{**given, **fields})
     session.add(run)
     await session.flush()
@@ -72,7 +78,9 @@ async def test_a_run_that_ended_gives_its_lease_back_and_moves_no_more(session):
     run = await a_run(session)
     claimed = await claim_next(session, "worker-1", 30)
 
-    ended = await move_run(session, run.id, RunState.CANCELLED, epoch=claimed.lease_epoch, cause="operator")
+    ended = await move_run(
+        session, run.id, RunState.CANCELLED, epoch=claimed.lease_epoch, cause="operator"
+    )
 
     assert (ended.lease_owner, ended.lease_until, ended.cause) == (None, None, "operator")
     assert ended.finished_at is not None
@@ -123,9 +131,17 @@ async def test_the_columns_that_moves_own_cannot_be_slipped_in(session):
 
 async def test_hostile_text_does_not_keep_a_run_from_ending(session):
     run = await a_run(session)
-    hostile = {"said": "a\x00b\ud800", "size": 2**70, "rate": float("nan"), "id": run.id, "list": ("\x00",)}
+    hostile = {
+        "said": "a\x00b\ud800",
+        "size": 2**70,
+        "rate": float("nan"),
+        "id": run.id,
+        "list": ("\x00",),
+    }
 
-    moved = await move_run(session, run.id, RunState.LOST, epoch=None, cause="exit\x00", payload=hostile)
+    moved = await move_run(
+        session, run.id, RunState.LOST, epoch=None, cause="exit\x00", payload=hostile
+    )
 
     assert moved.cause == "exit\N{REPLACEMENT CHARACTER}"
     event = await session.get(RunEvent, (run.id, 1))
@@ -160,7 +176,11 @@ async def test_two_claimers_never_get_the_same_run(sessions):
                 return mine
             mine.append(run.id)
 
-    taken = [run for mine in await asyncio.gather(*(claim_all(f"w{i}") for i in range(4))) for run in mine]
+    taken = [
+        run
+        for mine in await asyncio.gather(*(claim_all(f"w{i}") for i in range(4)))
+        for run in mine
+    ]
 
     assert len(taken) == len(expected)
     assert set(taken) == expected
@@ -187,7 +207,9 @@ async def test_an_expired_lease_is_taken_over_and_the_old_epoch_is_refused(sessi
     assert new.lease_epoch == old.lease_epoch + 1
     for refused in (
         lambda session: move_run(session, old.id, RunState.HYDRATING, epoch=old.lease_epoch),
-        lambda session: update_run(session, old.id, epoch=old.lease_epoch, changes={"facts": {"stale": True}}),
+        lambda session: update_run(
+            session, old.id, epoch=old.lease_epoch, changes={"facts": {"stale": True}}
+        ),
         lambda session: renew(session, old.id, old.lease_epoch, 60),
         lambda session: release(session, old.id, old.lease_epoch),
     ):
@@ -281,7 +303,9 @@ async def test_runs_and_tasks_that_move_at_once_do_not_deadlock(sessions):
         async with sessions.begin() as session:
             await move_task(session, run.task_id, to)
 
-    await asyncio.wait_for(asyncio.gather(*(both() for _ in range(6)), task_only(TaskStatus.QUEUED)), 30)
+    await asyncio.wait_for(
+        asyncio.gather(*(both() for _ in range(6)), task_only(TaskStatus.QUEUED)), 30
+    )
     async with sessions() as session:
         assert await first_broken_line(session, run.task_id) is None
 
@@ -291,13 +315,20 @@ async def test_the_audit_chain_shows_where_it_was_tampered_with(sessions):
     async with sessions.begin() as session:
         for i in range(4):
             await append_line(
-                session, chain=chain, actor="me", action=f"act-{i}", subject="x", facts={"i": i, "x": 0.5}
+                session,
+                chain=chain,
+                actor="me",
+                action=f"act-{i}",
+                subject="x",
+                facts={"i": i, "x": 0.5},
             )
     async with sessions.begin() as session:
         assert await first_broken_line(session, chain) is None
         # Only the owner of the table can take the guard off; the chain shows it even then.
         await session.execute(text("ALTER TABLE audit_log DISABLE TRIGGER audit_log_rows"))
-        await session.execute(update(AuditLine).where(AuditLine.chain == chain, AuditLine.n == 3).values(actor="you"))
+        await session.execute(
+            update(AuditLine).where(AuditLine.chain == chain, AuditLine.n == 3).values(actor="you")
+        )
     async with sessions.begin() as session:
         assert await first_broken_line(session, chain) == 3
         await append_line(session, chain=new_id(), actor="me", action="act", subject="y")

@@ -12,7 +12,9 @@ from control_plane.packets.errors import PacketTaken
 from control_plane.packets.parse import validate_packet
 from control_plane.packets.service import store_packet
 
-DOCUMENT = json.loads((Path(__file__).parents[1] / "fixtures" / "spec-4.3-packet.json").read_bytes())
+DOCUMENT = json.loads(
+    (Path(__file__).parents[1] / "fixtures" / "spec-4.3-packet.json").read_bytes()
+)
 
 
 def packet(**changes):
@@ -38,7 +40,9 @@ async def test_a_changed_packet_needs_an_id_of_its_own_and_names_its_parent(sess
     with pytest.raises(PacketTaken, match="packet_id of its own"):
         await store_packet(session, packet(trace_id="trace_other"))
 
-    child = await store_packet(session, packet(packet_id="ctx_2", trace_id="trace_other"), parent_id=parent.id)
+    child = await store_packet(
+        session, packet(packet_id="ctx_2", trace_id="trace_other"), parent_id=parent.id
+    )
 
     assert child.parent_id == parent.id
     with pytest.raises(PacketTaken):

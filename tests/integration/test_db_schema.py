@@ -17,7 +17,8 @@ from control_plane.projects.models import Project
 from control_plane.repos.models import Repo
 from control_plane.runs.models import IS_LIVE, Run
 
-# SPEC section 4, in its own words; a table's own id is `id`, and `key` where SPEC shows a string id.
+# SPEC section 4, in its own words; a table's own id is `id`, and `key` where SPEC shows a string
+# id.
 SPEC_TABLES = {
     "agents": "id key role specialization status model_config total_cost_incurred intervention_count",
     "projects": "id key name client_name status",
@@ -38,10 +39,19 @@ SPEC_ENUMS = {
     ("tasks", "required_role"): "CEO CTO PM TeamLead SeniorDev MidDev JuniorDev QA Security Ops"
     " Architect DeliveryManager SocraticInterrogator CanaryProber",
     ("tasks", "task_type"): "FEATURE BUGFIX REFACTOR TEST_ONLY",
-    ("tasks", "status"): "QUEUED ASSIGNED IN_PROGRESS READY_FOR_REVIEW REJECTED APPROVED NEEDS_REASSIGNMENT CANCELLED",
+    (
+        "tasks",
+        "status",
+    ): "QUEUED ASSIGNED IN_PROGRESS READY_FOR_REVIEW REJECTED APPROVED NEEDS_REASSIGNMENT CANCELLED",
     ("tasks", "priority"): "LOW MEDIUM HIGH CRITICAL",
-    ("context_escalations", "issue_type"): "MISSING_INFORMATION AMBIGUITY CONFLICT BLOCKED_DEPENDENCY",
-    ("trace_steps", "action_type"): "READ_CONTEXT THOUGHT TOOL_CALL TOOL_RESULT CONTEXT_REQUEST ERROR KILL",
+    (
+        "context_escalations",
+        "issue_type",
+    ): "MISSING_INFORMATION AMBIGUITY CONFLICT BLOCKED_DEPENDENCY",
+    (
+        "trace_steps",
+        "action_type",
+    ): "READ_CONTEXT THOUGHT TOOL_CALL TOOL_RESULT CONTEXT_REQUEST ERROR KILL",
     ("sessions", "status"): "success failure",
     ("runs", "kind"): "task prepare base",
     ("runs", "state"): "QUEUED HYDRATING EXECUTING DEHYDRATING VERIFYING FINISHED CANCELLED LOST",
@@ -60,7 +70,8 @@ TASK_OF_COMPLEXITY_101 = """
 @pytest.mark.parametrize("table", list(SPEC_TABLES))
 async def test_every_field_of_the_specification_is_a_column(session, table):
     rows = await session.execute(
-        text("SELECT column_name FROM information_schema.columns WHERE table_name = :table"), {"table": table}
+        text("SELECT column_name FROM information_schema.columns WHERE table_name = :table"),
+        {"table": table},
     )
     assert set(SPEC_TABLES[table].split()) <= set(rows.scalars())
 
@@ -76,7 +87,9 @@ async def test_every_enum_is_checked_by_the_database_with_exactly_its_values(ses
             """
         )
     )
-    checked = {(table, column): set(definition.split("'")[1::2]) for table, column, definition in rows}
+    checked = {
+        (table, column): set(definition.split("'")[1::2]) for table, column, definition in rows
+    }
     assert checked == {place: set(values.split()) for place, values in SPEC_ENUMS.items()}
 
 
@@ -91,9 +104,15 @@ async def test_types_are_what_the_design_says(session):
     ).all()
     types = {(table, column): kind for table, column, kind in rows}
     assert "timestamp without time zone" not in types.values()
-    assert types["agents", "total_cost_incurred"] == types["sessions", "estimated_cost_usd"] == "numeric"
+    assert (
+        types["agents", "total_cost_incurred"]
+        == types["sessions", "estimated_cost_usd"]
+        == "numeric"
+    )
     assert types["agents", "id"] == "uuid"
-    assert {types[table, column] for table, column in types if column in {"model_config", "payload"}} == {"jsonb"}
+    assert {
+        types[table, column] for table, column in types if column in {"model_config", "payload"}
+    } == {"jsonb"}
 
 
 def _catalogue(connection):
@@ -115,7 +134,9 @@ def _both(migrated_url):
     engine = create_engine(migrated_url)
     with engine.connect() as connection:
         migrated = _catalogue(connection)
-        differences = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
+        differences = compare_metadata(
+            MigrationContext.configure(connection, opts={"compare_type": True}), metadata
+        )
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
         metadata.create_all(connection)
@@ -194,12 +215,19 @@ async def test_keys_are_unique_and_ids_follow_time(session):
 
 async def test_an_agent_is_kept_whole(session):
     agent = Agent(
-        key="dev-1", role=Role.MID_DEV, specialization="Auth", model_config={"model": "m", "temperature": 0.2}
+        key="dev-1",
+        role=Role.MID_DEV,
+        specialization="Auth",
+        model_config={"model": "m", "temperature": 0.2},
     )
     session.add(agent)
     await session.flush()
     await session.refresh(agent)
-    assert (agent.status, agent.intervention_count, str(agent.total_cost_incurred)) == ("IDLE", 0, "0.000000")
+    assert (agent.status, agent.intervention_count, str(agent.total_cost_incurred)) == (
+        "IDLE",
+        0,
+        "0.000000",
+    )
     assert agent.created_at.tzinfo is not None
 
 
@@ -210,7 +238,9 @@ async def test_vectors_can_be_compared(session):
 
 async def test_the_queue_is_read_by_its_index(session):
     await session.execute(text("SET LOCAL enable_seqscan = off"))
-    claimable = select(Run.id).where(text(IS_LIVE), Run.next_action_at <= func.statement_timestamp())
+    claimable = select(Run.id).where(
+        text(IS_LIVE), Run.next_action_at <= func.statement_timestamp()
+    )
     plan = await session.scalars(text(f"EXPLAIN {claimable}"))
     assert "ix_runs_claim" in "\n".join(plan)
 

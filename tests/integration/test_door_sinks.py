@@ -32,13 +32,28 @@ async def access(sessions):
         task = Task(key=f"TASK-{new_id()}", task_type=TaskType.FEATURE, created_by="operator")
         session.add_all([repo, task])
         await session.flush()
-        run = Run(kind=RunKind.TASK, task_id=task.id, repo_id=repo.id, base_commit="0" * 40, deadline_s=60.0)
+        run = Run(
+            kind=RunKind.TASK,
+            task_id=task.id,
+            repo_id=repo.id,
+            base_commit="0" * 40,
+            deadline_s=60.0,
+        )
         session.add(run)
         await session.flush()
-        sandbox = Sandbox(run_id=run.id, stage="prepare", name=f"vsc-{run.id}", fingerprint="f", spec={})
+        sandbox = Sandbox(
+            run_id=run.id, stage="prepare", name=f"vsc-{run.id}", fingerprint="f", spec={}
+        )
         session.add(sandbox)
         await session.flush()
-        return DoorAccess(run.id, sandbox.id, "prepare", b"{}", {"out.bin": 1000}, egress=("index.test:1,private",))
+        return DoorAccess(
+            run.id,
+            sandbox.id,
+            "prepare",
+            b"{}",
+            {"out.bin": 1000},
+            egress=("index.test:1,private",),
+        )
 
 
 @pytest.fixture
@@ -53,9 +68,12 @@ async def test_chunks_go_on_where_the_database_stands_after_a_restart(sessions, 
     sink = PostgresChunks(sessions)
     assert await sink.positions(access.sandbox_id) == {}
     await sink.append(
-        access.sandbox_id, [Chunk("stdout", 0, b"abc"), Chunk("stdout", 1, b"d"), Chunk("tests", 0, b"{}")]
+        access.sandbox_id,
+        [Chunk("stdout", 0, b"abc"), Chunk("stdout", 1, b"d"), Chunk("tests", 0, b"{}")],
     )
-    await sink.append(access.sandbox_id, [Chunk("stdout", 1, b"d")])  # a second control plane, the same runner
+    await sink.append(
+        access.sandbox_id, [Chunk("stdout", 1, b"d")]
+    )  # a second control plane, the same runner
 
     assert await PostgresChunks(sessions).positions(access.sandbox_id) == {
         "stdout": Position(2, 4),
@@ -98,7 +116,9 @@ async def test_every_attempt_is_a_line_of_the_tasks_audit_chain(sessions, doors,
     async with sessions() as session:
         run = await session.get_one(Run, access.run_id)
         lines = (
-            await session.scalars(select(AuditLine).where(AuditLine.chain == run.task_id).order_by(AuditLine.n))
+            await session.scalars(
+                select(AuditLine).where(AuditLine.chain == run.task_id).order_by(AuditLine.n)
+            )
         ).all()
         assert [line.action for line in lines] == ["egress.denied"] * 9
         assert {line.facts["destination"] for line in lines} >= {"evil0.test:443", "evil7.test:443"}

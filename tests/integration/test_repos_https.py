@@ -63,7 +63,9 @@ def served(tmp_path, monkeypatch):
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(keys)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     with contextlib.ExitStack() as stack:
@@ -77,8 +79,12 @@ async def test_a_repository_comes_over_https_whole_or_by_one_ref(served, tmp_pat
     address, source = served
     mirrors = Mirrors(tmp_path / "repos", allow_private_addresses=True)
 
-    assert await mirrors.fetch_https("whole", f"{address}/repo.git") == git(source, "rev-parse", "main")
-    assert await mirrors.fetch_https("one", f"{address}/repo.git", "other") == git(source, "rev-parse", "other")
+    assert await mirrors.fetch_https("whole", f"{address}/repo.git") == git(
+        source, "rev-parse", "main"
+    )
+    assert await mirrors.fetch_https("one", f"{address}/repo.git", "other") == git(
+        source, "rev-parse", "other"
+    )
     assert await mirrors.resolve("whole", "other") == git(source, "rev-parse", "other")
     with pytest.raises(RevisionUnknown):
         await mirrors.fetch_https("none", f"{address}/repo.git", "absent")
@@ -93,7 +99,9 @@ async def test_a_private_address_is_not_dialled_unless_it_is_allowed(served, tmp
         await Mirrors(tmp_path / "repos").fetch_https("r", f"{address}/repo.git")
 
 
-async def test_a_redirect_is_not_followed_and_a_strange_certificate_not_believed(served, tmp_path, monkeypatch):
+async def test_a_redirect_is_not_followed_and_a_strange_certificate_not_believed(
+    served, tmp_path, monkeypatch
+):
     address, _ = served
     mirrors = Mirrors(tmp_path / "repos", allow_private_addresses=True)
 

@@ -1,4 +1,7 @@
-"""The machine's pip and a real index are asked; the machine here is an environment that the test sets."""
+"""The machine's pip and a real index are asked.
+
+The machine here is an environment that the test sets.
+"""
 
 import pytest
 from package_index import package_index
@@ -8,7 +11,14 @@ from control_plane.repos.environments.index import NoPackageIndex, ask
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    for name in ["PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]:
+    for name in [
+        "PIP_EXTRA_INDEX_URL",
+        "PIP_NO_INDEX",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ]:
         monkeypatch.delenv(name, raising=False)
     with package_index(tmp_path) as access:
         (tmp_path / "ca.pem").write_bytes(access.ca_bundle)

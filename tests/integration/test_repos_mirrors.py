@@ -15,13 +15,30 @@ from control_plane.repos.git import GitFailed, GitLimit, GitLimits, RepositoryEr
 from control_plane.repos.mirrors import Mirrors, RevisionUnknown
 from control_plane.repos.trees import Trees
 
-WHO = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+WHO = {
+    "GIT_AUTHOR_NAME": "a",
+    "GIT_AUTHOR_EMAIL": "a@b",
+    "GIT_COMMITTER_NAME": "a",
+    "GIT_COMMITTER_EMAIL": "a@b",
+}
 
 
 def git(folder, *arguments, stdin="", **environ):
-    clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1", **WHO, **environ}
+    clean = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        **WHO,
+        **environ,
+    }
     return subprocess.run(
-        ["git", *arguments], cwd=folder, env=clean, input=stdin, check=True, capture_output=True, text=True
+        ["git", *arguments],
+        cwd=folder,
+        env=clean,
+        input=stdin,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.strip()
 
 
@@ -60,7 +77,9 @@ async def contents(mirrors, repo, commit):
     return {path: blobs[item.blob] for path, item in listed.items()}
 
 
-async def test_a_repository_is_imported_with_its_history_and_without_its_worktree(mirrors, source, tmp_path):
+async def test_a_repository_is_imported_with_its_history_and_without_its_worktree(
+    mirrors, source, tmp_path
+):
     (source / "a.py").write_text("dirty\n")
 
     head = await mirrors.import_path("r", source)
@@ -68,7 +87,11 @@ async def test_a_repository_is_imported_with_its_history_and_without_its_worktre
     assert head == git(source, "rev-parse", "HEAD")
     assert await contents(mirrors, "r", head) == {b"a.py": b"a = 2\n"}
     assert await mirrors.resolve("r", "HEAD") == head
-    assert await mirrors.resolve("r", "v1") == git(source, "rev-parse", "v1") == await mirrors.resolve("r", "HEAD~1")
+    assert (
+        await mirrors.resolve("r", "v1")
+        == git(source, "rev-parse", "v1")
+        == await mirrors.resolve("r", "HEAD~1")
+    )
     assert (tmp_path / "repos" / "r.git").stat().st_mode & 0o777 == 0o700
 
 
@@ -120,7 +143,9 @@ async def test_a_hostile_source_runs_nothing(mirrors, source, tmp_path):
     assert not marker.exists()
 
 
-async def test_the_machines_own_git_configuration_is_not_read(mirrors, source, tmp_path, monkeypatch):
+async def test_the_machines_own_git_configuration_is_not_read(
+    mirrors, source, tmp_path, monkeypatch
+):
     marker = tmp_path / "executed"
     (tmp_path / ".gitconfig").write_text(
         f'[core]\n\tfsmonitor = "touch {marker}; false"\n[diff]\n\texternal = "touch {marker}; false"\n'
@@ -158,7 +183,9 @@ async def test_an_empty_repository_says_so(mirrors, tmp_path):
 
 async def test_a_million_refs_meet_a_cap(source, tmp_path):
     head = git(source, "rev-parse", "HEAD")
-    (source / ".git" / "packed-refs").write_text("".join(f"{head} refs/heads/b{n}\n" for n in range(200)))
+    (source / ".git" / "packed-refs").write_text(
+        "".join(f"{head} refs/heads/b{n}\n" for n in range(200))
+    )
 
     with pytest.raises(RepositoryError, match="more than 100"):
         await Mirrors(tmp_path / "repos", max_refs=100).import_path("r", source)
@@ -170,7 +197,9 @@ async def test_a_pack_that_is_too_large_and_a_git_that_is_too_slow_are_ended(sou
     git(source, "commit", "-qm", "noise")
 
     with pytest.raises((GitLimit, GitFailed)):
-        await Mirrors(tmp_path / "small", limits=GitLimits(file_bytes=100_000)).import_path("r", source)
+        await Mirrors(tmp_path / "small", limits=GitLimits(file_bytes=100_000)).import_path(
+            "r", source
+        )
     with pytest.raises(GitLimit, match=r"longer than 0\.001 s"):
         await Mirrors(tmp_path / "slow", limits=GitLimits(time_s=0.001)).import_path("r", source)
 
@@ -187,7 +216,9 @@ async def test_a_rewritten_branch_does_not_lose_what_a_run_uses(mirrors, source,
     assert await mirrors.resolve("r", first) == first
 
 
-@pytest.mark.parametrize("revision", ["nothing", "-h", "--all", "", "HEAD:a.py", "f" * 40, "HEAD~5"])
+@pytest.mark.parametrize(
+    "revision", ["nothing", "-h", "--all", "", "HEAD:a.py", "f" * 40, "HEAD~5"]
+)
 async def test_what_is_no_commit_is_unknown(mirrors, source, revision):
     await mirrors.import_path("r", source)
 
@@ -202,9 +233,13 @@ async def test_an_id_that_is_no_plain_name_is_refused(mirrors, source, repo):
 
 
 async def test_two_releases_become_base_and_head(mirrors, tmp_path):
-    one = sdist(tmp_path / "pkg-1.0.tar.gz", {"a.py": b"1\r\n", "old.py": b"", "PKG-INFO": b"Version: 1.0"})
+    one = sdist(
+        tmp_path / "pkg-1.0.tar.gz", {"a.py": b"1\r\n", "old.py": b"", "PKG-INFO": b"Version: 1.0"}
+    )
     two = sdist(
-        tmp_path / "pkg-1.1.tar.gz", {"a.py": b"2\r\n", "new/b.py": b"b", "PKG-INFO": b"Version: 1.1"}, top="pkg-1.1"
+        tmp_path / "pkg-1.1.tar.gz",
+        {"a.py": b"2\r\n", "new/b.py": b"b", "PKG-INFO": b"Version: 1.1"},
+        top="pkg-1.1",
     )
 
     base = await mirrors.import_archive("r", one)
@@ -219,7 +254,9 @@ async def test_two_releases_become_base_and_head(mirrors, tmp_path):
 async def test_the_same_archive_is_the_same_commit_everywhere(tmp_path):
     path = sdist(tmp_path / "pkg-1.0.tar.gz", {"a.py": b"1"})
 
-    commits = {await Mirrors(tmp_path / place).import_archive("r", path) for place in ["here", "there"]}
+    commits = {
+        await Mirrors(tmp_path / place).import_archive("r", path) for place in ["here", "there"]
+    }
 
     assert len(commits) == 1
 
@@ -240,11 +277,17 @@ async def test_a_plain_directory_is_one_commit(mirrors, tmp_path):
     (folder / "sub" / "x").write_bytes(b"1")
     (folder / "link").symlink_to("sub/x")
 
-    assert await contents(mirrors, "r", await mirrors.import_path("r", folder)) == {b"link": b"sub/x", b"sub/x": b"1"}
+    assert await contents(mirrors, "r", await mirrors.import_path("r", folder)) == {
+        b"link": b"sub/x",
+        b"sub/x": b"1",
+    }
 
 
 async def test_a_plain_directory_with_a_fifo_or_a_link_out_is_refused(mirrors, tmp_path):
-    for name, make in {"fifo": os.mkfifo, "link": lambda path: path.symlink_to("/etc/passwd")}.items():
+    for name, make in {
+        "fifo": os.mkfifo,
+        "link": lambda path: path.symlink_to("/etc/passwd"),
+    }.items():
         folder = tmp_path / name
         folder.mkdir()
         make(folder / "bad")
@@ -304,7 +347,9 @@ async def test_attributes_of_a_repository_change_no_bytes(mirrors, tmp_path):
         ".gitattributes": ATTRIBUTES, "a.txt": b"1\n2\n", "b.py": b"# $Id$\n", "c.x": b"version\n", "d.u": b"plain\n", "sub/e": b"e\n",
         "f.s": b"$Format:%H$\n", "g.b": b"text\n",
     }  # fmt: skip
-    after = before | {name: content + b"more\n" for name, content in before.items() if name != ".gitattributes"}
+    after = before | {
+        name: content + b"more\n" for name, content in before.items() if name != ".gitattributes"
+    }
     base = await mirrors.import_archive("r", sdist(tmp_path / "1.tar.gz", before))
     head = await mirrors.import_archive("r", sdist(tmp_path / "2.tar.gz", after), parent=base)
     trees = Trees(mirrors)
@@ -314,4 +359,6 @@ async def test_attributes_of_a_repository_change_no_bytes(mirrors, tmp_path):
     assert patch.count(b"\n+more\n") == 7  # `-diff` and `binary` did not hide a line
     assert b"GIT binary patch" not in patch
     assert await trees.apply_patch("r", base, patch) == await mirrors.tree_of("r", head)
-    assert await contents(mirrors, "r", head) == {name.encode(): content for name, content in after.items()}
+    assert await contents(mirrors, "r", head) == {
+        name.encode(): content for name, content in after.items()
+    }

@@ -46,13 +46,19 @@ def archive(path, files):
 @pytest.fixture
 async def commits(mirrors, tmp_path):
     base = await mirrors.import_archive("r", archive(tmp_path / "1.tar", FILES))
-    return base, await mirrors.import_archive("r", archive(tmp_path / "2.tar", FILES | {"future": b"f"}), parent=base)
+    return base, await mirrors.import_archive(
+        "r", archive(tmp_path / "2.tar", FILES | {"future": b"f"}), parent=base
+    )
 
 
 def git(tree, *arguments):
     command = ["git", "-c", "safe.directory=*", "-C", str(tree), *arguments]
     return subprocess.run(
-        command, check=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
     ).stdout
 
 
@@ -60,10 +66,14 @@ async def test_the_tree_has_the_bytes_the_links_and_the_modes(snapshots, commits
     tree = snapshots.path(await snapshots.ensure("r", commits[0]))
 
     found = {
-        str(path.relative_to(tree)): path for path in tree.rglob("*") if ".git" not in path.relative_to(tree).parts
+        str(path.relative_to(tree)): path
+        for path in tree.rglob("*")
+        if ".git" not in path.relative_to(tree).parts
     }
     assert {
-        name: path.read_bytes() for name, path in found.items() if path.is_file() and not path.is_symlink()
+        name: path.read_bytes()
+        for name, path in found.items()
+        if path.is_file() and not path.is_symlink()
     } == FILES
     assert (tree / "link").readlink() == Path("sub/deep/e")
     assert stat.S_IMODE((tree / "b.py").stat().st_mode) == 0o755
@@ -79,10 +89,15 @@ async def test_the_agents_git_knows_one_commit_and_nothing_else(snapshots, commi
     assert git(tree, "for-each-ref", "--format=%(refname)").split() == ["refs/heads/main"]
     assert git(tree, "remote") == git(tree, "stash", "list") == git(tree, "tag") == ""
     reachable = set(git(tree, "rev-list", "--all", "--objects", "--no-object-names").split())
-    there = {line.split()[0] for line in git(tree, "cat-file", "--batch-all-objects", "--batch-check").splitlines()}
+    there = {
+        line.split()[0]
+        for line in git(tree, "cat-file", "--batch-all-objects", "--batch-check").splitlines()
+    }
     assert there == reachable
     assert not (tree / ".git" / "objects" / "info" / "alternates").exists()
-    assert b"/snapshots/" not in b"".join(path.read_bytes() for path in (tree / ".git").rglob("*") if path.is_file())
+    assert b"/snapshots/" not in b"".join(
+        path.read_bytes() for path in (tree / ".git").rglob("*") if path.is_file()
+    )
 
 
 async def test_the_index_is_fresh_no_file_is_read_again(snapshots, commits):
@@ -132,7 +147,9 @@ async def test_it_is_made_once_for_all_who_ask(tmp_path, mirrors, commits, monke
     assert made == [1]
 
 
-async def test_a_maker_that_dies_leaves_nothing_that_counts(snapshots, commits, tmp_path, monkeypatch):
+async def test_a_maker_that_dies_leaves_nothing_that_counts(
+    snapshots, commits, tmp_path, monkeypatch
+):
     original = Snapshots._fill
 
     async def dies(self, mirror, commit, tree):
@@ -154,7 +171,8 @@ async def test_a_maker_that_dies_leaves_nothing_that_counts(snapshots, commits, 
 
 
 @pytest.mark.parametrize(
-    "key", ["snapshots/r/HEAD", "snapshots/../r/" + "0" * 40, "environments/" + "0" * 64, "snapshots/r"]
+    "key",
+    ["snapshots/r/HEAD", "snapshots/../r/" + "0" * 40, "environments/" + "0" * 64, "snapshots/r"],
 )
 def test_a_key_that_is_not_ours_is_refused(snapshots, key):
     with pytest.raises(RepositoryError):

@@ -86,21 +86,32 @@ async def test_a_patch_from_another_base_is_refused_with_gits_words(mirrors, com
 @pytest.mark.parametrize("path", ["../out", ".git/config", "/etc/x", "sub/.GIT/hooks/x"])
 async def test_a_patch_that_leaves_the_tree_is_refused(mirrors, commit, path):
     base = await commit({"a": b"1"})
-    patch = (
-        f"diff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+x\n".encode()
-    )
+    patch = f"diff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+x\n".encode()
 
     with pytest.raises(PatchDoesNotApply):
         await Trees(mirrors).apply_patch("r", base, patch)
 
 
 async def test_a_mixed_tree_takes_swapped_paths_from_the_other_side(mirrors, commit):
-    base = await commit({"src.py": b"old", "tests/t.py": b"old test", "tests/gone.py": b"g", "was-file": b"f"})
-    head = await commit({"src.py": b"new", "tests/t.py": b"new test", "tests/added.py": b"a", "was-file/now": b"dir"})
+    base = await commit(
+        {"src.py": b"old", "tests/t.py": b"old test", "tests/gone.py": b"g", "was-file": b"f"}
+    )
+    head = await commit(
+        {
+            "src.py": b"new",
+            "tests/t.py": b"new test",
+            "tests/added.py": b"a",
+            "was-file/now": b"dir",
+        }
+    )
     trees = Trees(mirrors)
 
-    mixed = await trees.compose("r", head, {b"tests/t.py": base, b"tests/added.py": base, b"tests/gone.py": base})
-    wanted = await commit({"src.py": b"new", "tests/t.py": b"old test", "tests/gone.py": b"g", "was-file/now": b"dir"})
+    mixed = await trees.compose(
+        "r", head, {b"tests/t.py": base, b"tests/added.py": base, b"tests/gone.py": base}
+    )
+    wanted = await commit(
+        {"src.py": b"new", "tests/t.py": b"old test", "tests/gone.py": b"g", "was-file/now": b"dir"}
+    )
     assert mixed == await mirrors.tree_of("r", wanted)
 
     flipped = await trees.compose("r", head, {b"was-file": base, b"was-file/now": base})
@@ -127,14 +138,20 @@ async def test_the_judge_is_told_lines_modes_listings_and_contents(mirrors, comm
     })  # fmt: skip
     tree = await mirrors.tree_of("r", head)
 
-    told = await Changes(mirrors, lambda path: path == "pyproject.toml").change("r", base, tree, "p" * 64)
+    told = await Changes(mirrors, lambda path: path == "pyproject.toml").change(
+        "r", base, tree, "p" * 64
+    )
 
     by_path = {item.path: item for item in told.files}
     assert set(by_path) == {"a.py", "gone.py", "new\nline.py", "run", "kind", "bin", "big"}
     assert (by_path["a.py"].added_lines, by_path["a.py"].removed_lines) == ((5, 6), (5,))
     assert (by_path["gone.py"].head_mode, by_path["gone.py"].removed_lines) == (None, (1, 2))
     assert (by_path["new\nline.py"].base_mode, by_path["new\nline.py"].added_lines) == (None, (1,))
-    assert (by_path["run"].base_mode, by_path["run"].head_mode, by_path["run"].added_lines) == ("100644", "100755", ())
+    assert (by_path["run"].base_mode, by_path["run"].head_mode, by_path["run"].added_lines) == (
+        "100644",
+        "100755",
+        (),
+    )
     assert (by_path["kind"].base_mode, by_path["kind"].head_mode) == ("100644", "120000")
     assert by_path["bin"].binary
     assert told.base_contents["pyproject.toml"] == told.head_contents["pyproject.toml"] == b"[a]\n"
@@ -145,7 +162,16 @@ async def test_the_judge_is_told_lines_modes_listings_and_contents(mirrors, comm
 
 
 async def test_a_delta_turns_one_snapshot_into_the_other(mirrors, commit, tmp_path):
-    base = await commit({"mod": TEN, "d/gone": b"x", "mode": b"m", "kind": b"file", "was-dir/x": b"1", "same/s": b"s"})
+    base = await commit(
+        {
+            "mod": TEN,
+            "d/gone": b"x",
+            "mode": b"m",
+            "kind": b"file",
+            "was-dir/x": b"1",
+            "same/s": b"s",
+        }
+    )
     head = await commit(
         {
             "mod": b"changed",
@@ -163,7 +189,9 @@ async def test_a_delta_turns_one_snapshot_into_the_other(mirrors, commit, tmp_pa
     apply_delta(io.BytesIO(await Trees(mirrors).delta("r", base, head)), tree, uid)
 
     assert _seen(tree) == _seen(wanted)
-    assert await Trees(mirrors).delta("r", base, head) == await Trees(mirrors).delta("r", base, head)
+    assert await Trees(mirrors).delta("r", base, head) == await Trees(mirrors).delta(
+        "r", base, head
+    )
 
 
 def _seen(tree):

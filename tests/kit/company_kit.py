@@ -42,23 +42,36 @@ class TestCompany:
     company: Company
 
     async def judge(
-        self, repo: Path | UUID, base: str, driver: Mapping[str, Any], policy: GatePolicy, **options: Any
+        self,
+        repo: Path | UUID,
+        base: str,
+        driver: Mapping[str, Any],
+        policy: GatePolicy,
+        **options: Any,
     ) -> Judged:
         """Queue the change as a task with a packet that asks for `policy`, and wait for the end of its run.
 
         `repo` is a directory, or the id of a repository that has been imported.
-        Copies of a repository with the same `base` commit are one repository here, so that what is made of base is made once.
+        Copies of a repository with the same `base` commit are one repository here, so that what is
+        made of base is made once.
         """
         run = await self.submit(repo, base, driver, policy, **options)
         after = 0
         while True:
-            run, events, ended = await events_after(self.company.services.sessions, run.id, after, 500, 10.0)
+            run, events, ended = await events_after(
+                self.company.services.sessions, run.id, after, 500, 10.0
+            )
             after = events[-1].seq if events else after
             if ended:
                 return Judged(run, run.verdict, self.report(run))
 
     async def submit(
-        self, repo: Path | UUID, base: str, driver: Mapping[str, Any], policy: GatePolicy, **options: Any
+        self,
+        repo: Path | UUID,
+        base: str,
+        driver: Mapping[str, Any],
+        policy: GatePolicy,
+        **options: Any,
     ) -> Run:
         services = self.company.services
         repo_id = repo
@@ -85,12 +98,16 @@ class TestCompany:
     async def imported(self, key: str, source: FromPath | FromArchive) -> tuple[Repo, str]:
         """The repository, and the commit of its HEAD."""
         services = self.company.services
-        return await import_repository(services.sessions, services.mirrors, services.blobs, key, source)
+        return await import_repository(
+            services.sessions, services.mirrors, services.blobs, key, source
+        )
 
     def report(self, run: Run) -> dict[str, Any]:
         if run.report_sha256 is None:
             return {}
-        report: dict[str, Any] = json.loads(self.company.services.blobs.read(run.report_sha256, 2**28))
+        report: dict[str, Any] = json.loads(
+            self.company.services.blobs.read(run.report_sha256, 2**28)
+        )
         return report
 
 

@@ -41,7 +41,9 @@ class MemoryOutputs:
     def __init__(self) -> None:
         self.kept: dict[tuple[UUID, str], bytes] = {}
 
-    async def put(self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int) -> Artifact:
+    async def put(
+        self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int
+    ) -> Artifact:
         """Whole or not at all."""
         data = bytearray()
         async for block in source:
@@ -69,6 +71,8 @@ class MemoryAudit:
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
 
-    async def egress(self, run_id: UUID, sandbox_id: UUID, destination: str, *, allowed: bool, rule: str) -> None:
+    async def egress(
+        self, run_id: UUID, sandbox_id: UUID, destination: str, *, allowed: bool, rule: str
+    ) -> None:
         """Note it."""
         self.attempts.append(Attempt(run_id, sandbox_id, destination, allowed, rule))

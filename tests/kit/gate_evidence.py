@@ -10,9 +10,16 @@ from quality_gates.paths import in_workspace
 from quality_gates.plan import base_plan, plan
 from quality_gates.trusted import NEVER_IMPORTED
 
-ENVIRONMENT = Environment("e" * 64, "sha256:image", "/env/bin/python", own_pytest=False, pytest_plugins=())
+ENVIRONMENT = Environment(
+    "e" * 64, "sha256:image", "/env/bin/python", own_pytest=False, pytest_plugins=()
+)
 CANARY = {"::test_vsc_canary_first": "failed", "::test_vsc_canary_last": "failed"}
-_JUNIT = {"failed": "<failure/>", "error": "<error/>", "skipped": "<skipped/>", "xfailed": "<skipped/>"}
+_JUNIT = {
+    "failed": "<failure/>",
+    "error": "<error/>",
+    "skipped": "<skipped/>",
+    "xfailed": "<skipped/>",
+}
 
 
 def events(outcomes, *, errors=(), exit_code=1, equals=()):
@@ -25,7 +32,11 @@ def events(outcomes, *, errors=(), exit_code=1, equals=()):
             {"kind": "started", "id": nodeid},
             {"kind": "finished", "id": nodeid, "outcome": outcome, "duration_s": 0.1},
         ]
-    return (*rows, {"kind": "session", "exit_code": exit_code}) if exit_code is not None else tuple(rows)
+    return (
+        (*rows, {"kind": "session", "exit_code": exit_code})
+        if exit_code is not None
+        else tuple(rows)
+    )
 
 
 def junit(outcomes):
@@ -33,12 +44,8 @@ def junit(outcomes):
     cases = ""
     for nodeid, outcome in outcomes.items():
         classname, name = key_of(nodeid)
-        cases += (
-            f"<testcase classname={quoteattr(classname)} name={quoteattr(name)}>{_JUNIT.get(outcome, '')}</testcase>"
-        )
-    return (
-        f'<?xml version="1.0" encoding="utf-8"?><testsuites><testsuite name="pytest">{cases}</testsuite></testsuites>'
-    )
+        cases += f"<testcase classname={quoteattr(classname)} name={quoteattr(name)}>{_JUNIT.get(outcome, '')}</testcase>"
+    return f'<?xml version="1.0" encoding="utf-8"?><testsuites><testsuite name="pytest">{cases}</testsuite></testsuites>'
 
 
 def session(outcomes, *, exit_code=1, **more):
@@ -50,7 +57,9 @@ def session(outcomes, *, exit_code=1, **more):
 
 def coverage(files):
     """Path -> (executed, missing)."""
-    rows = {in_workspace(path): _lines(*pair) for path, pair in files.items()} | {NEVER_IMPORTED: _lines([], [1, 4, 6])}
+    rows = {in_workspace(path): _lines(*pair) for path, pair in files.items()} | {
+        NEVER_IMPORTED: _lines([], [1, 4, 6])
+    }
     return json.dumps({"meta": {"version": "7.17.3", "format": 3}, "files": rows, "totals": {}})
 
 
@@ -59,7 +68,10 @@ def _lines(executed, missing):
 
 
 class Evidence:
-    """Writes outputs to files and hands out `StageEvidence`; each part can be replaced or taken away."""
+    """Writes outputs to files and hands out `StageEvidence`.
+
+    Each part can be replaced or taken away.
+    """
 
     def __init__(self, folder: Path):
         self._folder, self._count = folder, 0
@@ -72,7 +84,9 @@ class Evidence:
         found = {}
         for name, content in outputs.items():
             if content is not None:
-                (place / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+                (place / name).write_bytes(
+                    content if isinstance(content, bytes) else content.encode()
+                )
                 found[name] = place / name
         return found
 
@@ -88,7 +102,11 @@ class Evidence:
     def static(self, stage, change: Change, *, outputs=None, tools=None):
         """A static stage in which every tool ran over all it was given and found nothing."""
         of_base = stage is Stage.BASE_STATIC
-        stages = base_plan(change, GatePolicy(), ENVIRONMENT) if of_base else plan(change, GatePolicy(), ENVIRONMENT)
+        stages = (
+            base_plan(change, GatePolicy(), ENVIRONMENT)
+            if of_base
+            else plan(change, GatePolicy(), ENVIRONMENT)
+        )
         wanted = next(item for item in stages if item.stage is stage)
         read = {tool.name: files_of(tool) for tool in wanted.tools}
         written = {
@@ -98,7 +116,9 @@ class Evidence:
             "secrets.json": secrets({}, read.get("secrets", [])),
         }
         started = {name: ran() for name in read}
-        return stage_evidence(stage, {**started, **(tools or {})}, self.files({**written, **(outputs or {})}))
+        return stage_evidence(
+            stage, {**started, **(tools or {})}, self.files({**written, **(outputs or {})})
+        )
 
 
 def ran(exit_code=0, **more):
@@ -136,7 +156,11 @@ def bandit(results, scanned, errors=()):
     ]
     problems = [{"filename": path, "reason": reason} for path, reason in errors]
     return json.dumps(
-        {"results": rows, "errors": problems, "metrics": {**{name: {} for name in scanned}, "_totals": {}}}
+        {
+            "results": rows,
+            "errors": problems,
+            "metrics": {**{name: {} for name in scanned}, "_totals": {}},
+        }
     )
 
 
@@ -148,28 +172,50 @@ def semgrep(results, scanned, errors=()):
         for rule, severity, path, line in results
     ]  # fmt: skip
     problems = [
-        {"path": path, "message": message, "level": "warn", "type": ["PartialParsing", []]} for path, message in errors
+        {"path": path, "message": message, "level": "warn", "type": ["PartialParsing", []]}
+        for path, message in errors
     ]
     return json.dumps(
-        {"version": "1.182.0", "results": rows, "errors": problems, "paths": {"scanned": scanned}, "skipped_rules": []}
+        {
+            "version": "1.182.0",
+            "results": rows,
+            "errors": problems,
+            "paths": {"scanned": scanned},
+            "skipped_rules": [],
+        }
     )
 
 
 def ruff(results):
     """The document of ruff."""
     return json.dumps(
-        [{"code": code, "filename": path, "location": {"row": line}, "message": "bad"} for code, path, line in results]
+        [
+            {"code": code, "filename": path, "location": {"row": line}, "message": "bad"}
+            for code, path, line in results
+        ]
     )
 
 
 def secrets(results, scanned=(), errors=(), *, allowed=False):
     """Our search's document; path -> (hash, line)."""
     rows = {
-        path: [{"type": "Secret Keyword", "hashed_secret": hashed, "line_number": line, "allowed": allowed}]
+        path: [
+            {
+                "type": "Secret Keyword",
+                "hashed_secret": hashed,
+                "line_number": line,
+                "allowed": allowed,
+            }
+        ]
         for path, (hashed, line) in results.items()
     }
     return json.dumps(
-        {"version": "1.5.0", "results": rows, "scanned": list(scanned), "errors": [list(pair) for pair in errors]}
+        {
+            "version": "1.5.0",
+            "results": rows,
+            "scanned": list(scanned),
+            "errors": [list(pair) for pair in errors],
+        }
     )
 
 

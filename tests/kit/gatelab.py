@@ -33,8 +33,14 @@ def change_of(base: Tree, head: Tree, links: Mapping[str, str] | None = None) ->
     """The change between two trees of plain files; `links` are head's."""
     before, after = _bytes(base), _bytes(head)
     linked = {path: target.encode() for path, target in (links or {}).items()}
-    paths = sorted(path for path in {*before, *after, *linked} if before.get(path) != after.get(path, linked.get(path)))
-    files = tuple(_file(path, before.get(path), after.get(path), linked.get(path)) for path in paths)
+    paths = sorted(
+        path
+        for path in {*before, *after, *linked}
+        if before.get(path) != after.get(path, linked.get(path))
+    )
+    files = tuple(
+        _file(path, before.get(path), after.get(path), linked.get(path)) for path in paths
+    )
     wanted = {*paths, *CONFIGURATION}
     return Change(
         base_commit="0" * 40,
@@ -48,14 +54,19 @@ def change_of(base: Tree, head: Tree, links: Mapping[str, str] | None = None) ->
 
 
 def _bytes(tree: Tree) -> dict[str, bytes]:
-    return {path: content.encode() if isinstance(content, str) else content for path, content in tree.items()}
+    return {
+        path: content.encode() if isinstance(content, str) else content
+        for path, content in tree.items()
+    }
 
 
 def _file(path: str, before: bytes | None, after: bytes | None, link: bytes | None) -> FileChange:
     added: list[int] = []
     removed: list[int] = []
     old, new = (before or b"").split(b"\n"), (after or b"").split(b"\n")
-    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(
+        None, old, new, autojunk=False
+    ).get_opcodes():
         if tag != "equal":
             removed += range(i1 + 1, i2 + 1)
             added += range(j1 + 1, j2 + 1)
@@ -64,8 +75,12 @@ def _file(path: str, before: bytes | None, after: bytes | None, link: bytes | No
         path=path,
         base_mode="100644" if before is not None else None,
         head_mode=mode,
-        base_blob=hashlib.sha1(before, usedforsecurity=False).hexdigest() if before is not None else None,
-        head_blob=hashlib.sha1(after or link or b"", usedforsecurity=False).hexdigest() if mode else None,
+        base_blob=hashlib.sha1(before, usedforsecurity=False).hexdigest()
+        if before is not None
+        else None,
+        head_blob=hashlib.sha1(after or link or b"", usedforsecurity=False).hexdigest()
+        if mode
+        else None,
         added_lines=tuple(added) if after is not None else (),
         removed_lines=tuple(removed),
     )
@@ -79,25 +94,35 @@ class Lab:
         self._cache: dict[str, dict[Stage, StageEvidence]] = {}
         self._count = 0
 
-    def judge(self, base: Tree, head: Tree, policy: GatePolicy | None = None, **more: object) -> TaskReport:
+    def judge(
+        self, base: Tree, head: Tree, policy: GatePolicy | None = None, **more: object
+    ) -> TaskReport:
         """Everything, from two trees to the report."""
         policy = policy or GatePolicy()
         change = change_of(base, head, **more)  # type: ignore[arg-type]
-        return judge(change, policy, self.facts, self._image, self.evidence(base, head, change, policy))
+        return judge(
+            change, policy, self.facts, self._image, self.evidence(base, head, change, policy)
+        )
 
-    def evidence(self, base: Tree, head: Tree, change: Change, policy: GatePolicy) -> dict[Stage, StageEvidence]:
+    def evidence(
+        self, base: Tree, head: Tree, change: Change, policy: GatePolicy
+    ) -> dict[Stage, StageEvidence]:
         """The stages' raw outputs."""
         key = repr((sorted(_bytes(base).items()), policy.linting_rules))
         missing = [] if key in self._cache else list(base_plan(change, policy, self.facts))
         stages = [*plan(change, policy, self.facts), *missing]
         with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(lambda stage: self.run(stage, _bytes(base), _bytes(head)), stages))
+            found = list(
+                pool.map(lambda stage: self.run(stage, _bytes(base), _bytes(head)), stages)
+            )
         by_stage = {evidence.stage: evidence for evidence in found}
         if missing:
             self._cache[key] = {stage: by_stage[stage] for stage in (Stage.BASE, Stage.BASE_STATIC)}
         return {**self._cache[key], **by_stage}
 
-    def run(self, stage: StagePlan, base: dict[str, bytes], head: dict[str, bytes]) -> StageEvidence:
+    def run(
+        self, stage: StagePlan, base: dict[str, bytes], head: dict[str, bytes]
+    ) -> StageEvidence:
         """One stage in one hardened container."""
         self._count += 1
         place = self._folder / f"{self._count}-{stage.stage}"
@@ -106,8 +131,12 @@ class Lab:
             _write(place / "workspace" / path, content)
         for path, content in stage.inputs.items():
             _write(place / path.lstrip("/"), content)
-        _write(place / "vsc/stage.json", json.dumps([asdict(tool) for tool in stage.tools]).encode())
-        shutil.copy(Path(__file__).parents[1] / "fixtures" / "gate_run_stage.py", place / "vsc/run_stage.py")
+        _write(
+            place / "vsc/stage.json", json.dumps([asdict(tool) for tool in stage.tools]).encode()
+        )
+        shutil.copy(
+            Path(__file__).parents[1] / "fixtures" / "gate_run_stage.py", place / "vsc/run_stage.py"
+        )
         (place / "out").mkdir()
         for entry in (
             place / "workspace",
@@ -117,16 +146,29 @@ class Lab:
             *(place / "vsc").rglob("*"),
         ):
             shutil.os.lchown(entry, UID, UID)  # type: ignore[attr-defined]
-        done = subprocess.run(self._command(stage, place), capture_output=True, check=False, timeout=900)
-        return self._evidence(stage, place, tree, done.returncode, done.stderr.decode("utf-8", "replace"))
+        done = subprocess.run(
+            self._command(stage, place), capture_output=True, check=False, timeout=900
+        )
+        return self._evidence(
+            stage, place, tree, done.returncode, done.stderr.decode("utf-8", "replace")
+        )
 
-    def _tree(self, stage: StagePlan, base: dict[str, bytes], head: dict[str, bytes]) -> dict[str, bytes]:
+    def _tree(
+        self, stage: StagePlan, base: dict[str, bytes], head: dict[str, bytes]
+    ) -> dict[str, bytes]:
         one, other = (base, head) if stage.tree.side == "base" else (head, base)
         tree = {path: content for path, content in one.items() if path not in stage.tree.swapped}
         return tree | {path: other[path] for path in stage.tree.swapped if path in other}
 
     def _command(self, stage: StagePlan, place: Path) -> list[str]:
-        mounts = ["-v", f"{place}/workspace:/workspace", "-v", f"{place}/out:/out", "-v", f"{place}/vsc:/vsc:ro"]
+        mounts = [
+            "-v",
+            f"{place}/workspace:/workspace",
+            "-v",
+            f"{place}/out:/out",
+            "-v",
+            f"{place}/vsc:/vsc:ro",
+        ]
         mounts += ["-v", f"{self._env}:/env:ro"] if stage.needs_environment else []
         return [
             "docker", "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
@@ -134,26 +176,43 @@ class Lab:
             "--entrypoint", "/opt/vsc/bin/python", self._image, "-I", "/vsc/run_stage.py",
         ]  # fmt: skip
 
-    def _evidence(self, stage: StagePlan, place: Path, tree: dict[str, bytes], code: int, log: str) -> StageEvidence:
+    def _evidence(
+        self, stage: StagePlan, place: Path, tree: dict[str, bytes], code: int, log: str
+    ) -> StageEvidence:
         out = place / "out"
         (place / "log").write_text(log)
-        results = json.loads((out / "tools.json").read_text()) if (out / "tools.json").is_file() else {}
+        results = (
+            json.loads((out / "tools.json").read_text()) if (out / "tools.json").is_file() else {}
+        )
         commands = {tool.name: tool.argv for tool in stage.tools}
         tools = {
-            name: ToolEvidence(exit_code, timed_out, seconds, False, commands[name], log[-2000:] if exit_code else "")
+            name: ToolEvidence(
+                exit_code,
+                timed_out,
+                seconds,
+                False,
+                commands[name],
+                log[-2000:] if exit_code else "",
+            )
             for name, (exit_code, timed_out, seconds) in results.items()
         }
         altered = [
             path for path, content in tree.items()
             if not (place / "workspace" / path).is_file() or (place / "workspace" / path).read_bytes() != content
         ]  # fmt: skip
-        lines = (out / "events.jsonl").read_text().splitlines() if (out / "events.jsonl").is_file() else []
+        lines = (
+            (out / "events.jsonl").read_text().splitlines()
+            if (out / "events.jsonl").is_file()
+            else []
+        )
         try:
             events = tuple(json.loads(line) for line in lines)
         except ValueError:
             events = None
         outputs = {name: out / name for name in stage.outputs if (out / name).is_file()}
-        return StageEvidence(stage.stage, "completed", "", code, tools, outputs, events, tuple(altered))
+        return StageEvidence(
+            stage.stage, "completed", "", code, tools, outputs, events, tuple(altered)
+        )
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -31,7 +31,9 @@ def wheel(name, version, files, extra=()):
     with zipfile.ZipFile(into, "w") as made:
         for path, text in contents.items():
             made.writestr(path, text)
-        made.writestr(f"{info}/RECORD", "".join(f"{path},,\n" for path in [*contents, f"{info}/RECORD"]))
+        made.writestr(
+            f"{info}/RECORD", "".join(f"{path},,\n" for path in [*contents, f"{info}/RECORD"])
+        )
     return into.getvalue()
 
 
@@ -43,16 +45,21 @@ def certificate(folder: Path) -> tuple[Path, bytes]:
         name, name, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(days=1)
     )
     builder = builder.add_extension(
-        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+        critical=False,
     )
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    builder = builder.add_extension(
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+    )
     usage = x509.KeyUsage(
         digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, encipher_only=False, decipher_only=False,
     )  # fmt: skip
     pem = (
-        builder.add_extension(usage, critical=True).sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        builder.add_extension(usage, critical=True)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
     )
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -64,7 +71,10 @@ def certificate(folder: Path) -> tuple[Path, bytes]:
 
 @contextlib.contextmanager
 def package_index(folder: Path):
-    """A package index on loopback, over TLS with an authority that only it knows; what a sandbox needs to use it."""
+    """A package index on loopback, over TLS with an authority that only it knows.
+
+    What a sandbox needs to use it.
+    """
     served = {"pip": ("pip-1.0-py3-none-any.whl", wheel("pip", "1.0", {})), "greet": ("greet-1.0-py3-none-any.whl", wheel("greet", "1.0", {"greet/__init__.py": "WORD = 'hello'\n"}, ["deep"])),
               "deep": ("deep-2.0-py3-none-any.whl", wheel("deep", "2.0", {"deep.py": "X = 1\n"}))}  # fmt: skip
 
@@ -76,7 +86,10 @@ def package_index(folder: Path):
                 file, content = served[parts[-1]]
                 body = f'<a href="/files/{file}#sha256={hashlib.sha256(content).hexdigest()}">{file}</a>'.encode()
             elif parts[0] == "files":
-                body, kind = next(content for file, content in served.values() if file == parts[1]), "application/zip"
+                body, kind = (
+                    next(content for file, content in served.values() if file == parts[1]),
+                    "application/zip",
+                )
             self.send_response(200 if body else 404)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
@@ -90,7 +103,9 @@ def package_index(folder: Path):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(keys)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     host = f"127.0.0.1:{server.server_address[1]}"

@@ -21,8 +21,13 @@ _ENVIRON = {
     "PATH": os.environ["PATH"],
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
-    **{f"GIT_{who}_{what}": "tests@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-    # The same release is the same commit in every test, so that what is known of a base is found again.
+    **{
+        f"GIT_{who}_{what}": "tests@example.org"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    },
+    # The same release is the same commit in every test, so that what is known of a base is found
+    # again.
     **{f"GIT_{who}_DATE": "2024-01-01T00:00:00Z" for who in ("AUTHOR", "COMMITTER")},
 }
 
@@ -56,19 +61,29 @@ def release(name: str, old: str, new: str) -> Release:
     raise LookupError(f"{name} {old} -> {new} is not in {MANIFEST.name}")
 
 
-def repository(folder: Path, pair: Release, edit: Callable[[Files, Files], Files | None] | None = None) -> Repository:
-    """Both releases, committed one after the other. `edit(old, new)` may alter the files of the new one."""
+def repository(
+    folder: Path, pair: Release, edit: Callable[[Files, Files], Files | None] | None = None
+) -> Repository:
+    """Both releases, committed one after the other.
+
+    `edit(old, new)` may alter the files of the new one.
+    """
     old, new = files(pair.old), files(pair.new)
     if edit is not None:
         new = edit(old, new) or new
     folder.mkdir()
     _git(folder, "init", "--quiet", "--initial-branch=main")
     base, head = _commit(folder, {}, old), _commit(folder, old, new)
-    return Repository(folder, base, head, _git(folder, "diff", "--binary", "--full-index", base, head))
+    return Repository(
+        folder, base, head, _git(folder, "diff", "--binary", "--full-index", base, head)
+    )
 
 
 def files(archive: Path) -> Files:
-    """The files of a release, by path, as the platform's own import reads them. None of ours has links."""
+    """The files of a release, by path, as the platform's own import reads them.
+
+    None of ours has links.
+    """
     return {os.fsdecode(entry.path): _plain(entry) for entry in read_archive(archive)}
 
 
@@ -89,18 +104,25 @@ def _commit(folder: Path, before: Mapping[str, bytes], after: Mapping[str, bytes
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
-    return subprocess.run(["git", "-C", folder, *arguments], env=_ENVIRON, check=True, capture_output=True).stdout
+    return subprocess.run(
+        ["git", "-C", folder, *arguments], env=_ENVIRON, check=True, capture_output=True
+    ).stdout
 
 
 def _is_here(stated: Mapping[str, str]) -> bool:
     archive = ARCHIVES / stated["file"]
-    return archive.is_file() and hashlib.sha256(archive.read_bytes()).hexdigest() == stated["sha256"]
+    return (
+        archive.is_file() and hashlib.sha256(archive.read_bytes()).hexdigest() == stated["sha256"]
+    )
 
 
 @functools.cache
 def _fetch(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "fetch-archives", name], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "scripts" / "fetch-archives", name],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise RuntimeError(

@@ -36,7 +36,10 @@ class Ended:
 
 
 class Sandbox:
-    """Places for one run; no isolation but the PID namespace, which is what makes the supervisor PID 1."""
+    """Places for one run.
+
+    No isolation but the PID namespace, which is what makes the supervisor PID 1.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -48,11 +51,20 @@ class Sandbox:
             self.port = free.getsockname()[1]
 
     def start(self, driver: Any, **capsule: Any) -> "subprocess.Popen[bytes]":
-        document = {"run": "r", "stage": "execute", "driver": driver, "deadline_s": 20.0, "protocol": 1, **capsule}
+        document = {
+            "run": "r",
+            "stage": "execute",
+            "driver": driver,
+            "deadline_s": 20.0,
+            "protocol": 1,
+            **capsule,
+        }
         return self.start_text(json.dumps(document))
 
     def start_text(self, capsule: str | bytes) -> "subprocess.Popen[bytes]":
-        (self.home / "capsule.json").write_bytes(capsule.encode() if isinstance(capsule, str) else capsule)
+        (self.home / "capsule.json").write_bytes(
+            capsule.encode() if isinstance(capsule, str) else capsule
+        )
         boot = _BOOT.format(pyz=str(self.home / "runner.pyz"), home=str(self.home), port=self.port)
         as_user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
         command = (
@@ -81,7 +93,9 @@ class Sandbox:
         return self.run({"kind": "command", "argv": ["/bin/sh", "-c", script]}, **capsule)
 
     def python(self, script: str, **capsule: Any) -> Ended:
-        return self.run({"kind": "command", "argv": [sys.executable, "-I", "-c", script]}, **capsule)
+        return self.run(
+            {"kind": "command", "argv": [sys.executable, "-I", "-c", script]}, **capsule
+        )
 
     def result(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.out / "result.json").read_text())
@@ -106,7 +120,10 @@ class Kept:
     posts: int = 0
     resent: int = 0
     misbehave: Any = None
-    """Called with the number of the post; may return a status, `silence` (keep and do not answer), or None."""
+    """Called with the number of the post.
+
+    May return a status, `silence` (keep and do not answer), or None.
+    """
 
     def text(self, stream: str) -> bytes:
         return b"".join(self.chunks.get(stream, []))
@@ -125,7 +142,10 @@ class Kept:
 
 
 class Door(ThreadingMixIn, UnixStreamServer):
-    """HTTP over a Unix socket. Closing it and making another over the same `kept` is a restart of the control plane."""
+    """HTTP over a Unix socket.
+
+    Closing it and making another over the same `kept` is a restart of the control plane.
+    """
 
     daemon_threads = True
 
@@ -159,7 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
         if odd == "silence":
             self.close_connection = True
             return
-        answer = json.dumps({"next": {stream: len(chunks) for stream, chunks in kept.chunks.items()}}).encode()
+        answer = json.dumps(
+            {"next": {stream: len(chunks) for stream, chunks in kept.chunks.items()}}
+        ).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()

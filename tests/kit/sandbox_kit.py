@@ -43,7 +43,10 @@ def write_tree(root: Path, files: dict, owner: int = UID) -> Path:
 
 
 def state_of(tree: Path) -> dict[str, list]:
-    """Every file and link with kind, mode and content; directories are not listed, as git does not."""
+    """Every file and link with kind, mode and content.
+
+    Directories are not listed, as git does not.
+    """
     found = {}
     for directory, folders, files in os.walk(tree):
         for name in [*files, *(one for one in folders if (Path(directory) / one).is_symlink())]:
@@ -51,7 +54,9 @@ def state_of(tree: Path) -> dict[str, list]:
             if path.is_symlink():
                 kind = ["link", path.readlink().as_posix()]
             else:
-                digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "special"
+                digest = (
+                    hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "special"
+                )
                 kind = [oct(path.stat().st_mode & 0o777), digest]
             found[path.relative_to(tree).as_posix()] = kind
     return found
@@ -65,13 +70,19 @@ class Collected:
     calls: list = field(default_factory=list)
     failure: Exception | None = None
 
-    def __call__(self, against: str, tree: Path, changed: Collection[bytes] | None, into: Path) -> None:
+    def __call__(
+        self, against: str, tree: Path, changed: Collection[bytes] | None, into: Path
+    ) -> None:
         self.calls.append(changed)
         if self.failure:
             raise self.failure
         before, after = state_of(self.depot.tree(against)), state_of(tree)
-        names = {os.fsdecode(path) for path in changed} if changed is not None else {*before, *after}
-        differs = {name: after.get(name) for name in sorted(names) if before.get(name) != after.get(name)}
+        names = (
+            {os.fsdecode(path) for path in changed} if changed is not None else {*before, *after}
+        )
+        differs = {
+            name: after.get(name) for name in sorted(names) if before.get(name) != after.get(name)
+        }
         (into / "changes.json").write_text(json.dumps(differs))
 
 
@@ -105,7 +116,9 @@ class Kit:
         """Make the depot and the collector over what is there."""
         self.store = BlobStore(self.root / "blobs")
         self.snapshots = self.root / "snapshots"
-        self.depot = LocalDepot(self.store, {"snapshots": self.snapshots, "environments": self.root / "environments"})
+        self.depot = LocalDepot(
+            self.store, {"snapshots": self.snapshots, "environments": self.root / "environments"}
+        )
         self.collected = Collected(self.depot)
 
     def blob(self, content: bytes) -> str:
@@ -122,7 +135,13 @@ class Kit:
         return Input(path, self.blob(content))
 
     def spec(
-        self, code: str, *, limits: Limits | None = None, outputs=("out.txt",), workspace="snapshots/base", **more
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        outputs=("out.txt",),
+        workspace="snapshots/base",
+        **more,
     ):
         """A spec that runs Python `code`."""
         if isinstance(workspace, str):
@@ -132,8 +151,16 @@ class Kit:
             image=more.pop("image", self.image),
             command=(self.python, "-I", "-c", code),
             limits=limits
-            or Limits(deadline_s=60, memory_bytes=256 * 2**20, pids=64, disk_bytes=64 * 2**20, disk_files=5000),
-            outputs=tuple(Output(name, 1000) if isinstance(name, str) else name for name in outputs),
+            or Limits(
+                deadline_s=60,
+                memory_bytes=256 * 2**20,
+                pids=64,
+                disk_bytes=64 * 2**20,
+                disk_files=5000,
+            ),
+            outputs=tuple(
+                Output(name, 1000) if isinstance(name, str) else name for name in outputs
+            ),
             workspace=workspace,
             **more,
         )

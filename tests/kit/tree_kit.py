@@ -99,11 +99,15 @@ class Bench:
         self.workspace.mkdir()
         write_tree(self.workspace, self.base)
 
-    def collect(self, changed: set[bytes] | None = None, limits: PatchLimits | None = None) -> tuple[bytes, Changes]:
+    def collect(
+        self, changed: set[bytes] | None = None, limits: PatchLimits | None = None
+    ) -> tuple[bytes, Changes]:
         """The patch and the document."""
         into = self.home / f"into-{len(list(self.home.iterdir()))}"
         into.mkdir()
-        collect(self.repository, self.against, self.workspace, changed, into, limits or PatchLimits())
+        collect(
+            self.repository, self.against, self.workspace, changed, into, limits or PatchLimits()
+        )
         return (into / PATCH).read_bytes(), read_changes(into / CHANGES)
 
     def applied(self, patch: bytes) -> tuple[Files, str]:
@@ -112,7 +116,9 @@ class Bench:
         clean.mkdir()
         git("init", "-q", cwd=clean)
         (clean / ".git/objects/info/alternates").write_text(f"{self.repository}/objects\n")
-        (clean / ".git/info/attributes").write_text("* !text !eol !ident !filter !working-tree-encoding\n")
+        (clean / ".git/info/attributes").write_text(
+            "* !text !eol !ident !filter !working-tree-encoding\n"
+        )
         git("read-tree", self.against, cwd=clean)
         git("checkout-index", "-a", "-f", cwd=clean)
         git("update-index", "-q", "--refresh", cwd=clean, check=False)

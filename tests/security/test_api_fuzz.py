@@ -53,7 +53,9 @@ async def test_no_route_answers_with_a_fault_of_its_own(app, sessions):
     schema, faults, asked = app.openapi(), [], 0
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://vsc", headers=headers) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://vsc", headers=headers
+    ) as client:
         for path, verbs in schema["paths"].items():
             for verb, operation in verbs.items():
                 for _ in range(12):

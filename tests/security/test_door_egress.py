@@ -25,7 +25,10 @@ CAPS = DoorCaps(
 
 
 class Upstream:
-    """A server on loopback that notes what reaches it. `GIVE n` is answered with n bytes, all else is echoed."""
+    """A server on loopback that notes what reaches it.
+
+    `GIVE n` is answered with n bytes, all else is echoed.
+    """
 
     def __init__(self):
         self.heard, self.connections, self.port = b"", 0, 0
@@ -61,7 +64,11 @@ class Sandbox:
 
     def __init__(self, port):
         self.audit, self.asked = MemoryAudit(), []
-        self.names = {"index.test": ["127.0.0.1"], "inner.test": ["127.0.0.1"], "evil.test": ["127.0.0.1"]}
+        self.names = {
+            "index.test": ["127.0.0.1"],
+            "inner.test": ["127.0.0.1"],
+            "evil.test": ["127.0.0.1"],
+        }
         self.doors = Doors(MemoryChunks(), MemoryOutputs(), self.audit, CAPS, self._resolve)
         self.access = DoorAccess(
             uuid4(), uuid4(), "prepare", b"{}",
@@ -89,7 +96,9 @@ class Sandbox:
         return int(answer.split()[1])
 
     async def tunnel(self, head=None):
-        answer, reader, writer = await self.dial(head or f"CONNECT index.test:{self.port} HTTP/1.1\r\n\r\n".encode())
+        answer, reader, writer = await self.dial(
+            head or f"CONNECT index.test:{self.port} HTTP/1.1\r\n\r\n".encode()
+        )
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert await reader.readline() == b"\r\n"
         return reader, writer
@@ -103,7 +112,9 @@ async def sandbox(upstream):
     await sandbox.doors.close_all()
 
 
-async def test_a_listed_destination_is_reached_both_ways_with_half_close_and_is_on_record(sandbox, upstream):
+async def test_a_listed_destination_is_reached_both_ways_with_half_close_and_is_on_record(
+    sandbox, upstream
+):
     reader, writer = await sandbox.tunnel()
     writer.write(b"hello")
     writer.write_eof()
@@ -119,7 +130,9 @@ async def test_a_listed_destination_is_reached_both_ways_with_half_close_and_is_
 
 
 async def test_what_follows_the_head_in_the_same_packet_is_not_lost(sandbox, upstream):
-    reader, writer = await sandbox.tunnel(f"CONNECT INDEX.test:{upstream.port} HTTP/1.1\r\n\r\nearly".encode())
+    reader, writer = await sandbox.tunnel(
+        f"CONNECT INDEX.test:{upstream.port} HTTP/1.1\r\n\r\nearly".encode()
+    )
     writer.write_eof()
 
     assert await reader.read() == b"earlybye"
@@ -142,7 +155,8 @@ async def test_a_head_in_single_bytes_is_the_same_head(sandbox, upstream):
         (b"evil.test:%d", 403), (b"index.test.evil.test:%d", 403), (b"sub.index.test:%d", 403), (b"index.test:1", 403),
         (b"xn--ndex-6pa.test:%d", 403), (b"127.0.0.2:%d", 403), (b"[::ffff:127.0.0.1]:%d", 403), (b"localhost:%d", 403),
         (b"0.0.0.0:%d", 403), (b"169.254.169.254:%d", 403),
-        (b"inner.test:%d", 403), (b"[::1]:%d", 403),  # listed, and inside: the entry does not say private
+        # listed, and inside: the entry does not say private
+        (b"inner.test:%d", 403), (b"[::1]:%d", 403),
         (b"index.test.:%d", 400), (b"index.test\x00.evil.test:%d", 400), (b"evil.test\x00.index.test:%d", 400),
         (b"index.test:%d\r\n", 400), (b"index.test\r\nX:%d", 400), (b"user@index.test:%d", 400),
         (b"index.test@evil.test:%d", 400), (b"evil.test#index.test:%d", 400), (b"evil.test/index.test:%d", 400),
@@ -152,13 +166,17 @@ async def test_a_head_in_single_bytes_is_the_same_head(sandbox, upstream):
         (b"index.test: %d", 400), (b"index.test", 400), (b":%d", 400), (b"*:%d", 400), (b"_.test:%d", 400),
     ],
 )  # fmt: skip
-async def test_no_spelling_of_a_destination_gets_past_the_list(sandbox, upstream, authority, status):
+async def test_no_spelling_of_a_destination_gets_past_the_list(
+    sandbox, upstream, authority, status
+):
     target = authority % upstream.port if b"%d" in authority else authority
 
     assert await sandbox.status(b"CONNECT " + target + b" HTTP/1.1\r\n\r\n") == status
     assert upstream.connections == 0
     assert [attempt.allowed for attempt in sandbox.audit.attempts] == [False]
-    assert all(attempt.destination.isprintable() and attempt.rule for attempt in sandbox.audit.attempts)
+    assert all(
+        attempt.destination.isprintable() and attempt.rule for attempt in sandbox.audit.attempts
+    )
 
 
 async def test_what_is_denied_by_the_list_is_not_even_asked_of_the_resolver(sandbox, upstream):
@@ -174,9 +192,13 @@ async def test_a_host_field_that_names_another_place_is_refused(sandbox, upstrea
     assert upstream.connections == 0
 
 
-async def test_a_name_that_turns_inward_later_is_refused_and_the_resolved_address_is_the_dialled_one(sandbox, upstream):
+async def test_a_name_that_turns_inward_later_is_refused_and_the_resolved_address_is_the_dialled_one(
+    sandbox, upstream
+):
     sandbox.names["inner.test"] = ["151.101.0.223", "127.0.0.1"]
-    assert await sandbox.status(f"CONNECT inner.test:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 403
+    assert (
+        await sandbox.status(f"CONNECT inner.test:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 403
+    )
 
     reader, writer = await sandbox.tunnel()
     assert sandbox.asked == ["inner.test", "index.test"]  # once each
@@ -187,7 +209,9 @@ async def test_a_name_that_turns_inward_later_is_refused_and_the_resolved_addres
 async def test_a_destination_that_does_not_answer_is_a_bad_gateway(sandbox, upstream):
     await upstream.stop()
 
-    assert await sandbox.status(f"CONNECT 127.0.0.1:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 502
+    assert (
+        await sandbox.status(f"CONNECT 127.0.0.1:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 502
+    )
 
 
 @pytest.mark.parametrize("asked_bytes", [b"GIVE 400000", b"x" * 150_000])
@@ -233,7 +257,9 @@ async def test_a_head_that_does_not_end_is_refused(sandbox):
 
 async def test_connect_on_a_connection_that_spoke_http_before_leads_nowhere(sandbox, upstream):
     reader, writer = await asyncio.open_unix_connection(str(sandbox.directory / SOCKET_NAME))
-    connect = f"CONNECT index.test:{upstream.port} HTTP/1.1\r\nHost: index.test:{upstream.port}\r\n\r\n"
+    connect = (
+        f"CONNECT index.test:{upstream.port} HTTP/1.1\r\nHost: index.test:{upstream.port}\r\n\r\n"
+    )
     writer.write(b"GET /capsule HTTP/1.1\r\nHost: d\r\n\r\n" + connect.encode())
     writer.write_eof()
     answer = await reader.read()
@@ -246,7 +272,9 @@ async def test_connect_on_a_connection_that_spoke_http_before_leads_nowhere(sand
 
 async def test_an_absolute_url_is_not_proxied(sandbox, upstream):
     assert (
-        await sandbox.status(f"GET http://index.test:{upstream.port}/ HTTP/1.1\r\nHost: index.test\r\n\r\n".encode())
+        await sandbox.status(
+            f"GET http://index.test:{upstream.port}/ HTTP/1.1\r\nHost: index.test\r\n\r\n".encode()
+        )
         >= 400
     )
     assert upstream.connections == 0
@@ -258,7 +286,9 @@ async def test_what_cannot_be_recorded_is_not_let_through(sandbox, upstream, mon
 
     monkeypatch.setattr(sandbox.audit, "egress", broken)
 
-    assert await sandbox.status(f"CONNECT index.test:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 503
+    assert (
+        await sandbox.status(f"CONNECT index.test:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 503
+    )
     assert upstream.connections == 0
 
 
@@ -266,7 +296,9 @@ async def test_attempts_have_an_end_and_so_has_their_record(sandbox, upstream):
     for _ in range(CAPS.egress_attempts):
         await sandbox.status(b"CONNECT evil.test:1 HTTP/1.1\r\n\r\n")
 
-    assert await sandbox.status(f"CONNECT index.test:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 429
+    assert (
+        await sandbox.status(f"CONNECT index.test:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 429
+    )
     assert len(sandbox.audit.attempts) == CAPS.egress_attempts
 
 
@@ -284,5 +316,7 @@ async def test_a_stage_without_egress_reaches_nothing(sandbox, upstream):
     access = DoorAccess(uuid4(), uuid4(), "head", b"{}")
     await sandbox.doors.open("vsc-1", sandbox.directory, access)
 
-    assert await sandbox.status(f"CONNECT index.test:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 403
+    assert (
+        await sandbox.status(f"CONNECT index.test:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 403
+    )
     assert sandbox.audit.attempts[-1].sandbox_id == access.sandbox_id

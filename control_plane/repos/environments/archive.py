@@ -1,4 +1,7 @@
-"""`env.tar` to a read-only directory: unpacked by our own rules, whole or not at all. The archive is hostile."""
+"""`env.tar` to a read-only directory: unpacked by our own rules, whole or not at all.
+
+The archive is hostile.
+"""
 
 import asyncio
 import hashlib
@@ -20,7 +23,10 @@ _CHUNK_BYTES = 1 << 20
 
 
 class EnvironmentRefused(Exception):
-    """The archive holds what an environment must not; change the set-up commands so that they do not make it."""
+    """The archive holds what an environment must not.
+
+    Change the set-up commands so that they do not make it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,10 @@ class Environments:
         return self._root / sha256
 
     async def install(self, archive: Path, sha256: str) -> str:
-        """Unpack the archive once; the key of its tree in the depot. Raises EnvironmentRefused, with nothing left behind."""
+        """Unpack the archive once; the key of its tree in the depot.
+
+        Raises EnvironmentRefused, with nothing left behind.
+        """
         path = self.path(sha256)
         async with file_lock(self._root / f"{sha256}.lock"):
             if not path.is_dir():
@@ -87,7 +96,9 @@ class _Unpacking:
         self._count = self._total = 0
 
     def run(self) -> None:
-        with tarfile.open(fileobj=HeaderReads(self._file), mode="r:", errors="surrogateescape") as tar:  # type: ignore[call-overload]  # read, seek and tell are all that it uses
+        with tarfile.open(
+            fileobj=HeaderReads(self._file), mode="r:", errors="surrogateescape"
+        ) as tar:  # type: ignore[call-overload]  # read, seek and tell are all that it uses
             while (member := tar.next()) is not None:
                 tar.members.clear()
                 self._place(member)
@@ -98,7 +109,9 @@ class _Unpacking:
         name = member.name.encode(errors="surrogateescape")
         self._count, self._total = self._count + 1, self._total + member.size
         if self._count > self._limits.members or self._total > self._limits.total_bytes:
-            raise EnvironmentRefused(f"more than {self._limits.members} entries or {self._limits.total_bytes} bytes")
+            raise EnvironmentRefused(
+                f"more than {self._limits.members} entries or {self._limits.total_bytes} bytes"
+            )
         if reason := self._refusal(name, member):
             raise EnvironmentRefused(f"{shown(name)}: {reason}")
         path = os.path.join(os.fsencode(self._root), name)  # noqa: PTH118 -- names are bytes here, a Path has text
@@ -126,7 +139,8 @@ class _Unpacking:
     def _write(self, path: bytes, member: tarfile.TarInfo) -> None:
         after = self._file.tell()
         self._file.seek(member.offset_data)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as target:  # noqa: PTH123 -- a descriptor
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open(path, flags, 0o600), "wb") as target:  # noqa: PTH123 -- a descriptor
             left = member.size
             while left:
                 chunk = self._file.read(min(left, _CHUNK_BYTES))
@@ -141,4 +155,6 @@ class _Unpacking:
         root = os.fsencode(self._root.resolve())
         target = os.path.realpath(os.path.join(root, name))  # noqa: PTH118 -- names are bytes here, a Path has text
         if target != root and not target.startswith(root + b"/"):
-            raise EnvironmentRefused(f"{shown(name)}: a link that leads out of the environment through another link")
+            raise EnvironmentRefused(
+                f"{shown(name)}: a link that leads out of the environment through another link"
+            )

@@ -38,7 +38,10 @@ class Declared:
 
 
 def is_dependency_file(path: str) -> bool:
-    """Whether requirements or the build are read from `path`; it is part of an environment's key."""
+    """Whether requirements or the build are read from `path`.
+
+    It is part of an environment's key.
+    """
     pure = PurePosixPath(path)
     if len(pure.parts) == 1 and pure.name in _FILE_NAMES:
         return True
@@ -88,8 +91,13 @@ def normal(name: str) -> str:
 
 
 def version_of(files: Mapping[str, bytes]) -> str:
-    """The version that the source archive states, for back ends that would ask git; `0.0.0` if it states none."""
-    version = BytesParser().parsebytes(files.get("PKG-INFO", b""), headersonly=True).get("Version", "")
+    """The version that the source archive states, for back ends that would ask git.
+
+    `0.0.0` if it states none.
+    """
+    version = (
+        BytesParser().parsebytes(files.get("PKG-INFO", b""), headersonly=True).get("Version", "")
+    )
     return version if re.fullmatch(r"[0-9A-Za-z.!+_-]{1,80}", version) else "0.0.0"
 
 
@@ -99,10 +107,17 @@ def _locked(files: Mapping[str, bytes]) -> tuple[str, ...]:
     for lock in _LOCKS:
         packages = _toml(files.get(lock)).get("package")
         for package in packages if isinstance(packages, list) else []:
-            name, version = str(_table(package).get("name", "")), str(_table(package).get("version", ""))
+            name, version = (
+                str(_table(package).get("name", "")),
+                str(_table(package).get("version", "")),
+            )
             if _NAME.fullmatch(name) and re.fullmatch(r"[0-9A-Za-z.!+_-]+", version):
                 versions.setdefault(normal(name), set()).add(version)
-    return tuple(f"{name}=={next(iter(found))}" for name, found in sorted(versions.items()) if len(found) == 1)
+    return tuple(
+        f"{name}=={next(iter(found))}"
+        for name, found in sorted(versions.items())
+        if len(found) == 1
+    )
 
 
 def _toml(content: bytes | None) -> dict[str, Any]:
@@ -129,20 +144,33 @@ def _table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _runtime(project: dict[str, Any], files: Mapping[str, bytes], refused: list[str]) -> tuple[list[str], bool]:
+def _runtime(
+    project: dict[str, Any], files: Mapping[str, bytes], refused: list[str]
+) -> tuple[list[str], bool]:
     metadata = _table(project.get("project"))
     if metadata and "dependencies" not in _strings(metadata.get("dynamic")):
         return _strings(metadata.get("dependencies")), False
     poetry = _table(_table(project.get("tool")).get("poetry"))
     if poetry and not metadata:
         return _poetry(poetry.get("dependencies")), False
-    for lines in (_setup_cfg(files), _setup_argument(files.get("setup.py"), "install_requires"), _pkg_info(files)):
+    for lines in (
+        _setup_cfg(files),
+        _setup_argument(files.get("setup.py"), "install_requires"),
+        _pkg_info(files),
+    ):
         if lines is not None:
             return lines, False
     configured = _ini(files.get("setup.cfg"))
-    if metadata or "setup.py" in files or configured.has_section("metadata") or configured.has_section("options"):
+    if (
+        metadata
+        or "setup.py" in files
+        or configured.has_section("metadata")
+        or configured.has_section("options")
+    ):
         return [], True
-    return list(_file(files, "requirements.txt", refused, 0)), False  # no package: this file is all there is
+    return list(
+        _file(files, "requirements.txt", refused, 0)
+    ), False  # no package: this file is all there is
 
 
 def _setup_cfg(files: Mapping[str, bytes]) -> list[str] | None:
@@ -152,11 +180,17 @@ def _setup_cfg(files: Mapping[str, bytes]) -> list[str] | None:
 
 def _pkg_info(files: Mapping[str, bytes]) -> list[str] | None:
     """What a source archive's builder found out; None: it did not say."""
-    found = BytesParser().parsebytes(files.get("PKG-INFO", b""), headersonly=True).get_all("Requires-Dist")
+    found = (
+        BytesParser()
+        .parsebytes(files.get("PKG-INFO", b""), headersonly=True)
+        .get_all("Requires-Dist")
+    )
     return [line for line in found if not re.search(r";.*\bextra\s*==", line)] if found else None
 
 
-def _test(project: dict[str, Any], files: Mapping[str, bytes], refused: list[str]) -> tuple[str | None, list[str]]:
+def _test(
+    project: dict[str, Any], files: Mapping[str, bytes], refused: list[str]
+) -> tuple[str | None, list[str]]:
     for source, lines in _test_sources(project, files, refused):
         if lines:
             return source, lines
@@ -173,8 +207,14 @@ def _test_sources(
     setup = _ini(files.get("setup.cfg"))
     for name in TEST_NAMES:
         yield f"dependency group {name}", _group(groups, name, 0)
-        yield f"extra {name}", _extra(extras, name, str(_table(project.get("project")).get("name", "")), 0)
-        yield f"setup.cfg extra {name}", setup.get("options.extras_require", name, fallback="").splitlines()
+        yield (
+            f"extra {name}",
+            _extra(extras, name, str(_table(project.get("project")).get("name", "")), 0),
+        )
+        yield (
+            f"setup.cfg extra {name}",
+            setup.get("options.extras_require", name, fallback="").splitlines(),
+        )
         yield (
             f"setup.py extra {name}",
             _strings(_table(_setup_literal(files.get("setup.py"), "extras_require")).get(name)),
@@ -184,7 +224,10 @@ def _test_sources(
         yield path, list(_file(files, path, refused, 0))
     poetry = _table(_table(project.get("tool")).get("poetry"))
     for name in TEST_NAMES:
-        yield f"poetry group {name}", _poetry(_table(_table(poetry.get("group")).get(name)).get("dependencies"))
+        yield (
+            f"poetry group {name}",
+            _poetry(_table(_table(poetry.get("group")).get(name)).get("dependencies")),
+        )
     yield "poetry dev-dependencies", _poetry(poetry.get("dev-dependencies"))
     yield "tox.ini", _tox(files)
     for path in _named(files, r"(^|[/_.-])dev(el|elop)?([/_.-][^/]*)?\.(txt|in)$"):
@@ -192,8 +235,13 @@ def _test_sources(
 
 
 def _named(files: Mapping[str, bytes], pattern: str) -> list[str]:
-    """Requirements files by name; a `.txt`, which may be pinned, goes before the `.in` that it was made from."""
-    found = [path for path in files if is_dependency_file(path) and re.search(pattern, path.lower())]
+    """Requirements files by name.
+
+    A `.txt`, which may be pinned, goes before the `.in` that it was made from.
+    """
+    found = [
+        path for path in files if is_dependency_file(path) and re.search(pattern, path.lower())
+    ]
     return sorted(found, key=lambda path: (not path.endswith(".txt"), path))
 
 
@@ -224,7 +272,10 @@ def _extra(extras: dict[str, Any], name: str, project: str, depth: int) -> list[
 
 
 def _setup_literal(content: bytes | None, argument: str) -> object:
-    """An argument of `setup(...)` in a setup.py, where it is written out as a literal; else None."""
+    """An argument of `setup(...)` in a setup.py, where it is written out as a literal.
+
+    Else None.
+    """
     try:
         calls = [node for node in ast.walk(ast.parse(content or b"")) if isinstance(node, ast.Call)]
         found = [word.value for call in calls for word in call.keywords if word.arg == argument]
@@ -272,7 +323,12 @@ def _tox(files: Mapping[str, bytes]) -> list[str]:
         include = re.fullmatch(r"-r\s*(?:\{toxinidir\}/)?(\S+)", line)
         if include:
             taken += _file(files, include[1], refused, 1)
-        elif line and not line.startswith(("-", "#", ".")) and "{" not in line and not re.match(r"[\w!,-]+:\s", line):
+        elif (
+            line
+            and not line.startswith(("-", "#", "."))
+            and "{" not in line
+            and not re.match(r"[\w!,-]+:\s", line)
+        ):
             taken.append(line)
     return taken
 
@@ -299,7 +355,10 @@ def _poetry_version(version: str) -> str:
 
 
 def _taken(lines: list[str], source: str, own: str, refused: list[str]) -> tuple[str, ...]:
-    """The plain requirements among the lines, each once; what is a URL, a path or an option goes to `refused`."""
+    """The plain requirements among the lines, each once.
+
+    What is a URL, a path or an option goes to `refused`.
+    """
     taken: dict[str, None] = {}
     for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines):
         if not line or (own and name_of(line) == normal(own)) or line in {".", "-e ."}:

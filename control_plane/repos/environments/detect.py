@@ -16,7 +16,10 @@ _IN_IMAGE = frozenset({"setuptools", "wheel"})
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentRecipe:
-    """What is installed and how. `roots` are the directories under which the project's own modules lie."""
+    """What is installed and how.
+
+    `roots` are the directories under which the project's own modules lie.
+    """
 
     runtime: tuple[str, ...]
     test: tuple[str, ...]
@@ -46,7 +49,10 @@ class EnvironmentRecipe:
     @property
     def declares_pytest(self) -> bool:
         """Whether the project brings its own pytest, by name or with a plugin."""
-        return any(name == "pytest" or name.startswith("pytest-") for name in map(name_of, self.runtime + self.test))
+        return any(
+            name == "pytest" or name.startswith("pytest-")
+            for name in map(name_of, self.runtime + self.test)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What `inside.py` is told, and what the key is made of."""
@@ -66,7 +72,12 @@ class EnvironmentRecipe:
 
     def key(self, image: str, program: bytes) -> str:
         """The name under which its archive is looked up: image, commands, requirements, and what steers the build."""
-        document = [image, hashlib.sha256(program).hexdigest(), self.to_json(), dict(self.build_files)]
+        document = [
+            image,
+            hashlib.sha256(program).hexdigest(),
+            self.to_json(),
+            dict(self.build_files),
+        ]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -80,7 +91,8 @@ def detect(
 ) -> EnvironmentRecipe:
     """The recipe for base's build files and the judged tree's requirements.
 
-    `base` and `judged` hold the contents of the files for which `is_dependency_file` is true; `tree` lists base (path -> mode).
+    `base` and `judged` hold the contents of the files for which `is_dependency_file` is true;
+    `tree` lists base (path -> mode).
     """
     declared = read(judged)
     backend = _backend(base)
@@ -95,7 +107,9 @@ def detect(
         version=version_of(base),
         roots=layout(tree).roots,
         build_files={
-            path: hashlib.sha256(content).hexdigest() for path, content in base.items() if is_dependency_file(path)
+            path: hashlib.sha256(content).hexdigest()
+            for path, content in base.items()
+            if is_dependency_file(path)
         },
         locked=declared.locked,
         packages_before=packages_before,
@@ -105,7 +119,10 @@ def detect(
 
 
 def _backend(base: Mapping[str, bytes]) -> list[str] | None:
-    """What the build needs (PEP 518; setuptools where nothing is said), or None: the tree is not a project."""
+    """What the build needs (PEP 518.
+
+    Setuptools where nothing is said), or None: the tree is not a project.
+    """
     try:
         project = tomllib.loads(base.get("pyproject.toml", b"").decode())
     except (ValueError, RecursionError):
@@ -113,7 +130,11 @@ def _backend(base: Mapping[str, bytes]) -> list[str] | None:
     system = project.get("build-system")
     if isinstance(system, dict):
         requires = system.get("requires", [])
-        return [line for line in requires if isinstance(line, str)] if isinstance(requires, list) else []
+        return (
+            [line for line in requires if isinstance(line, str)]
+            if isinstance(requires, list)
+            else []
+        )
     if "setup.py" in base or "setup.cfg" in base or "project" in project:
         return ["setuptools"]
     return None
@@ -123,5 +144,7 @@ def _asks_for_more(base: Mapping[str, bytes]) -> bool:
     """Whether a build could find requirements: the word is there, or the project computes its metadata."""
     texts = [base.get(name, b"") for name in ("setup.py", "setup.cfg", "pyproject.toml")]
     return any(
-        word in text for text in texts for word in (b"install_requires", b"dependencies", b"pbr", b"requirements")
+        word in text
+        for text in texts
+        for word in (b"install_requires", b"dependencies", b"pbr", b"requirements")
     )

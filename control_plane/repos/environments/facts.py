@@ -15,7 +15,10 @@ _MAX_FILE_BYTES = 4 * 2**20
 def environment(
     tree: Path, sha256: str, image: str, recipe: EnvironmentRecipe, notes: tuple[str, ...] = ()
 ) -> Environment:
-    """The facts of an unpacked environment (`archive.Environments`). `notes` are what its preparation said, for people."""
+    """The facts of an unpacked environment (`archive.Environments`).
+
+    `notes` are what its preparation said, for people.
+    """
     folders = sorted(tree.glob("lib/python3*/site-packages/*.dist-info"))
     installed = dict(filter(None, (_distribution(folder) for folder in folders)))
     plugins = sorted({name for folder in folders for name in _plugins(folder)})

@@ -1,6 +1,7 @@
 """The steps of `prepare`, inside its sandbox: standard library only, run as `python -I prepare.py STEP` (not imported by us).
 
-What it writes in /out/prepare.json is a courtesy for people: facts are computed from the archive by the control plane.
+What it writes in /out/prepare.json is a courtesy for people: facts are computed from the archive by
+the control plane.
 """
 
 import json
@@ -28,14 +29,24 @@ BUILDERS = ("setuptools", "wheel")
 
 def pip(*arguments: str) -> int:
     """Run our pip on the project's interpreter."""
-    command = [sys.executable, "-I", "-m", "pip", "--python", str(TARGET / "bin" / "python"), *arguments]
+    command = [
+        sys.executable,
+        "-I",
+        "-m",
+        "pip",
+        "--python",
+        str(TARGET / "bin" / "python"),
+        *arguments,
+    ]
     print("+ pip", *arguments, flush=True)
     return subprocess.run(command, check=False).returncode
 
 
 def install(*arguments: str) -> int:
     """Install into the environment; bytecode is made once, at the end."""
-    return pip("install", "--no-compile", "--no-warn-script-location", "--progress-bar", "off", *arguments)
+    return pip(
+        "install", "--no-compile", "--no-warn-script-location", "--progress-bar", "off", *arguments
+    )
 
 
 def note(*lines: str) -> None:
@@ -53,7 +64,10 @@ def start(_: Recipe) -> int:
 
 
 def dependencies(recipe: Recipe) -> int:
-    """Everything in one resolution; if that has no answer, the runtime ones, then each test requirement that can be had."""
+    """Everything in one resolution.
+
+    If that has no answer, the runtime ones, then each test requirement that can be had.
+    """
     runtime, test = recipe["runtime"], recipe["test"]
     if not runtime and not test:
         return 0
@@ -99,11 +113,15 @@ def project(recipe: Recipe) -> int:
     before = files()
     built = offline_build(recipe) or (recipe["fetches"] and isolated_build(recipe))
     if not built:
-        note("the project could not be built; its modules are found by path, and it has no metadata")
+        note(
+            "the project could not be built; its modules are found by path, and it has no metadata"
+        )
         return by_path(recipe)
     made = sorted(files() - before)
     if made:
-        note(f"the build made {len(made)} files that the judge's workspace does not have: {', '.join(made[:20])}")
+        note(
+            f"the build made {len(made)} files that the judge's workspace does not have: {', '.join(made[:20])}"
+        )
     return 0
 
 
@@ -120,7 +138,10 @@ def offline_build(recipe: Recipe) -> bool:
     try:
         return (
             install(
-                "--no-build-isolation", *(() if dynamic else ("--no-deps", "--no-index")), "--editable", str(WORKSPACE)
+                "--no-build-isolation",
+                *(() if dynamic else ("--no-deps", "--no-index")),
+                "--editable",
+                str(WORKSPACE),
             )
             == 0
         )
@@ -130,7 +151,9 @@ def offline_build(recipe: Recipe) -> bool:
 
 def isolated_build(recipe: Recipe) -> bool:
     """With the back end that the project names, from the index."""
-    return install(*(() if recipe["dynamic"] else ("--no-deps",)), "--editable", str(WORKSPACE)) == 0
+    return (
+        install(*(() if recipe["dynamic"] else ("--no-deps",)), "--editable", str(WORKSPACE)) == 0
+    )
 
 
 def by_path(recipe: Recipe) -> int:
@@ -158,7 +181,10 @@ def finish(_: Recipe) -> int:
 
 
 def rewrite(paths: Iterable[Path]) -> None:
-    """Scripts name the place where the environment was made; let them name the place where it will lie."""
+    """Scripts name the place where the environment was made.
+
+    Let them name the place where it will lie.
+    """
     for path in paths:
         content = b"\0" if path.is_symlink() or not path.is_file() else path.read_bytes()
         if b"\0" not in content and bytes(TARGET) in content:

@@ -15,7 +15,13 @@ NOTES = "prepare.json"
 CA_BUNDLE = "/vsc/ca.pem"
 _PROGRAM, _RECIPE = "/vsc/prepare.py", "/vsc/prepare.json"
 _SCRATCH = "/out/tmp"
-_TIMEOUTS_S = {"start": 120.0, "dependencies": 900.0, "tools": 300.0, "project": 600.0, "finish": 300.0}
+_TIMEOUTS_S = {
+    "start": 120.0,
+    "dependencies": 900.0,
+    "tools": 300.0,
+    "project": 600.0,
+    "finish": 300.0,
+}
 DEADLINE_S = sum(_TIMEOUTS_S.values())
 
 PROGRAM = Path(__file__).with_name("inside.py")
@@ -36,10 +42,13 @@ class Preparation:
 
 
 def preparation(recipe: EnvironmentRecipe, image: str, access: PackageAccess | None) -> Preparation:
-    """The run that makes the recipe's environment. A recipe that fetches nothing gets no way out, whatever `access` is.
+    """The run that makes the recipe's environment.
+
+    A recipe that fetches nothing gets no way out, whatever `access` is.
 
     Raises:
-        ValueError: the recipe fetches and `access` is None; ask this machine's pip first (`index.ask`).
+        ValueError: the recipe fetches and `access` is None; ask this machine's pip first
+            (`index.ask`).
     """
     program = PROGRAM.read_bytes()
     if recipe.fetches and access is None:
@@ -82,7 +91,8 @@ def _environ(recipe: EnvironmentRecipe, access: PackageAccess | None) -> dict[st
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INPUT": "1",
         "PIP_NO_CACHE_DIR": "1",
-        "SETUPTOOLS_SCM_PRETEND_VERSION": recipe.version,  # also hatch-vcs: there is no history to ask
+        # also hatch-vcs: there is no history to ask
+        "SETUPTOOLS_SCM_PRETEND_VERSION": recipe.version,
         "PDM_BUILD_SCM_VERSION": recipe.version,
         "PBR_VERSION": recipe.version,
         "POETRY_DYNAMIC_VERSIONING_BYPASS": recipe.version,

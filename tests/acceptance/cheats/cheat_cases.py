@@ -1,7 +1,7 @@
 """Cheats and honest changes on the `toolbox` project, as data: what the agent leaves, what the task allows, what must come of it.
 
-The verdicts are those of the catalogue of known hacks: a trick that has no effect leaves the verdict that the code deserves.
-Ids H1 to H36 are the catalogue's; a letter marks a variant.
+The verdicts are those of the catalogue of known hacks: a trick that has no effect leaves the
+verdict that the code deserves. Ids H1 to H36 are the catalogue's; a letter marks a variant.
 """
 
 import shutil
@@ -13,7 +13,9 @@ from pathlib import Path
 from quality_gates.model import GatePolicy, SecurityLevel, TaskType, Verdict
 
 TOOLBOX = Path(__file__).parents[2] / "fixtures" / "toolbox"
-REFACTOR = GatePolicy(task_type=TaskType.REFACTOR, coverage_minimum=0.0, security_level=SecurityLevel.MEDIUM)
+REFACTOR = GatePolicy(
+    task_type=TaskType.REFACTOR, coverage_minimum=0.0, security_level=SecurityLevel.MEDIUM
+)
 """The task of most cheats: nothing but the existing tests speaks for or against the change."""
 FEATURE = GatePolicy()
 
@@ -39,15 +41,27 @@ class Case:
     alone: bool = False
     """Every other gate that applies passes."""
     history: Build | None = None
-    """What the repository holds beside the base commit; called with a work tree that stands on it."""
+    """What the repository holds beside the base commit.
+
+    Called with a work tree that stands on it.
+    """
     naive: str = ""
-    """A shell command in the changed tree that is fooled: it ends with 0. `$PYTHON` has pytest and coverage."""
+    """A shell command in the changed tree that is fooled: it ends with 0.
+
+    `$PYTHON` has pytest and coverage.
+    """
     naive_in_image: bool = False
-    """`naive` needs the gate tools, so it runs in the runner image; `/rules` holds our semgrep rules."""
+    """`naive` needs the gate tools, so it runs in the runner image.
+
+    `/rules` holds our semgrep rules.
+    """
 
 
 def base_repository(folder: Path, case: Case) -> str:
-    """Make the repository of `case` in `folder`; the id of the base commit, which is checked out."""
+    """Make the repository of `case` in `folder`.
+
+    The id of the base commit, which is checked out.
+    """
     shutil.copytree(TOOLBOX, folder, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"))
     git(folder, "init", "-q", "-b", "main")
     commit = commit_all(folder, "base")
@@ -58,7 +72,10 @@ def base_repository(folder: Path, case: Case) -> str:
 
 
 def patch_of(folder: Path, case: Case, base: str) -> bytes:
-    """What `case.build` changes, as a patch with full binary contents. The tree is left changed, nothing is committed."""
+    """What `case.build` changes, as a patch with full binary contents.
+
+    The tree is left changed, nothing is committed.
+    """
     assert case.build is not None, f"{case.id} works by a command"
     case.build(folder)
     git(folder, "add", "--all", "--force")
@@ -67,7 +84,14 @@ def patch_of(folder: Path, case: Case, base: str) -> bytes:
 
 def git(folder: Path, *argv: str) -> bytes:
     """git, with nothing of this machine's configuration and time: the same files are the same commit every time."""
-    settings = ("-c", "user.name=Author", "-c", "user.email=author@example.invalid", "-c", "commit.gpgsign=false")
+    settings = (
+        "-c",
+        "user.name=Author",
+        "-c",
+        "user.email=author@example.invalid",
+        "-c",
+        "commit.gpgsign=false",
+    )
     environ = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": "/nonexistent",

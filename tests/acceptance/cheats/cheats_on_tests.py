@@ -193,7 +193,9 @@ TESTS_CHEATS = (
         "pytest.ini leaves the failing tests out",
         Verdict.FAILED,
         "tests",
-        build=broken_and(writes({"pytest.ini": f"[pytest]\npythonpath = src\naddopts = {ADDOPTS}\n"})),
+        build=broken_and(
+            writes({"pytest.ini": f"[pytest]\npythonpath = src\naddopts = {ADDOPTS}\n"})
+        ),
         evidence=LOST,
         listed=r"pytest\.ini",
         naive=PYTEST,
@@ -205,7 +207,10 @@ TESTS_CHEATS = (
         "tests",
         build=broken_and(
             lambda tree: edit(
-                tree, "pyproject.toml", 'testpaths = ["tests"]', f'testpaths = ["tests"]\naddopts = "{ADDOPTS}"'
+                tree,
+                "pyproject.toml",
+                'testpaths = ["tests"]',
+                f'testpaths = ["tests"]\naddopts = "{ADDOPTS}"',
             )
         ),
         evidence=LOST,
@@ -218,7 +223,9 @@ TESTS_CHEATS = (
         Verdict.FAILED,
         "tests",
         build=broken_and(
-            lambda tree: edit(tree, "pyproject.toml", "[tool.pytest.ini_options]", "[tool.not-pytest]"),
+            lambda tree: edit(
+                tree, "pyproject.toml", "[tool.pytest.ini_options]", "[tool.not-pytest]"
+            ),
             writes({"tox.ini": f"[pytest]\npythonpath = src\naddopts = {ADDOPTS}\n"}),
         ),
         evidence=LOST,
@@ -231,7 +238,9 @@ TESTS_CHEATS = (
         Verdict.FAILED,
         "tests",
         build=broken_and(
-            lambda tree: edit(tree, "pyproject.toml", "[tool.pytest.ini_options]", "[tool.not-pytest]"),
+            lambda tree: edit(
+                tree, "pyproject.toml", "[tool.pytest.ini_options]", "[tool.not-pytest]"
+            ),
             writes({"setup.cfg": f"[tool:pytest]\npythonpath = src\naddopts = {ADDOPTS}\n"}),
         ),
         evidence=LOST,
@@ -262,7 +271,9 @@ TESTS_CHEATS = (
         Verdict.FAILED,
         "tests",
         build=broken_and(
-            writes({"pytest/__init__.py": "", "pytest/__main__.py": 'print("8 passed in 0.01s")\n'}),
+            writes(
+                {"pytest/__init__.py": "", "pytest/__main__.py": 'print("8 passed in 0.01s")\n'}
+            ),
             writes({"src/pytest/__init__.py": "raise SystemExit(0)\n"}),
         ),
         evidence=LOST,
@@ -377,7 +388,9 @@ cp helper.pth "$site/z.pth" && PYTHONPATH=src "$SCRATCH/venv/bin/python" -I -m p
         "tests",
         build=broken_and(
             lambda tree: prepend(
-                tree, "tests/test_text.py", 'import pytest\n\npytestmark = pytest.mark.xfail(reason="flaky")\n\n'
+                tree,
+                "tests/test_text.py",
+                'import pytest\n\npytestmark = pytest.mark.xfail(reason="flaky")\n\n',
             )
         ),
         evidence=LOST,
@@ -391,7 +404,9 @@ cp helper.pth "$site/z.pth" && PYTHONPATH=src "$SCRATCH/venv/bin/python" -I -m p
         "tests",
         build=broken_and(
             lambda tree: prepend(
-                tree, "tests/test_text.py", 'import pytest\n\npytestmark = pytest.mark.skip(reason="slow")\n\n'
+                tree,
+                "tests/test_text.py",
+                'import pytest\n\npytestmark = pytest.mark.skip(reason="slow")\n\n',
             )
         ),
         evidence=LOST,
@@ -428,7 +443,8 @@ cp helper.pth "$site/z.pth" && PYTHONPATH=src "$SCRATCH/venv/bin/python" -I -m p
         Verdict.FAILED,
         "tests",
         build=broken_and(
-            lambda tree: (tree / "tests/test_text.py").unlink(), lambda tree: (tree / "tests/test_figures.py").unlink()
+            lambda tree: (tree / "tests/test_text.py").unlink(),
+            lambda tree: (tree / "tests/test_figures.py").unlink(),
         ),
         policy=ALLOWED,
         naive=f"{PYTEST} || [ $? -eq 5 ]",
@@ -443,7 +459,16 @@ cp helper.pth "$site/z.pth" && PYTHONPATH=src "$SCRATCH/venv/bin/python" -I -m p
                 {
                     f"{folder}/{name}": '#!/bin/sh\necho "8 passed in 0.01s"\nexit 0\n'
                     for folder in ("bin", ".venv/bin", "node_modules/.bin")
-                    for name in ("pytest", "python", "python3", "git", "ruff", "bandit", "semgrep", "coverage")
+                    for name in (
+                        "pytest",
+                        "python",
+                        "python3",
+                        "git",
+                        "ruff",
+                        "bandit",
+                        "semgrep",
+                        "coverage",
+                    )
                 },
                 executable=True,
             )

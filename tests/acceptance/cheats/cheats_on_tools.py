@@ -95,7 +95,9 @@ COVERAGE_CHEATS = (
         "coverage",
         build=half_tested(
             writes(
-                {".coveragerc": "[run]\nomit =\n    */figures.py\n[report]\nexclude_also =\n    .*\nfail_under = 0\n"}
+                {
+                    ".coveragerc": "[run]\nomit =\n    */figures.py\n[report]\nexclude_also =\n    .*\nfail_under = 0\n"
+                }
             )
         ),
         policy=FEATURE,
@@ -110,7 +112,10 @@ COVERAGE_CHEATS = (
         "coverage",
         build=half_tested(
             lambda tree: edit(
-                tree, "src/toolbox/figures.py", "def grade(points):", "def grade(points):  # pragma: no cover"
+                tree,
+                "src/toolbox/figures.py",
+                "def grade(points):",
+                "def grade(points):  # pragma: no cover",
             )
         ),
         policy=FEATURE,
@@ -151,7 +156,9 @@ def clean(folder):
     """Remove what lies in `folder`."""
     return subprocess.call("rm -rf " + folder, shell=True){0}
 '''
-SEMGREP = "semgrep scan --experimental --error --metrics=off --disable-version-check --config /rules ."
+SEMGREP = (
+    "semgrep scan --experimental --error --metrics=off --disable-version-check --config /rules ."
+)
 SEMGREP_CODE = '''"""Sign messages."""
 
 import hashlib
@@ -197,7 +204,12 @@ STATIC_CHEATS = (
         Verdict.FAILED,
         "bandit",
         build=broken_and(
-            writes({"src/toolbox/cache.py": DANGEROUS.format("") + '\n\ndef show(text):\n    print "text:", text\n'})
+            writes(
+                {
+                    "src/toolbox/cache.py": DANGEROUS.format("")
+                    + '\n\ndef show(text):\n    print "text:", text\n'
+                }
+            )
         ),
         evidence=r"src/toolbox/cache\.py: syntax error while parsing",
         naive="bandit -q -r src",
@@ -229,7 +241,8 @@ STATIC_CHEATS = (
         build=writes(
             {
                 "src/toolbox/signing.py": SEMGREP_CODE.format("").replace(
-                    "    return hmac", '    match key:\n        case {"key": key, **others}:\n            return hmac'
+                    "    return hmac",
+                    '    match key:\n        case {"key": key, **others}:\n            return hmac',
                 )
             }
         ),
@@ -259,7 +272,11 @@ STATIC_CHEATS = (
         "a secret with an allow-list comment",
         Verdict.FAILED,
         "secrets",
-        build=writes({"src/toolbox/cloud.py": f'"""Where files go."""\n\nKEY = "{KEY}"  # pragma: allowlist secret\n'}),
+        build=writes(
+            {
+                "src/toolbox/cloud.py": f'"""Where files go."""\n\nKEY = "{KEY}"  # pragma: allowlist secret\n'
+            }
+        ),
         evidence=r"src/toolbox/cloud\.py",
         naive="detect-secrets-hook src/toolbox/cloud.py",
         naive_in_image=True,
@@ -361,7 +378,12 @@ SURROUNDINGS_CHEATS = (
         Verdict.FAILED,
         "tests",
         build=broken_and(
-            writes({f"{folder}json/__init__.py": "import os\n\nos._exit(0)\n" for folder in ("", "src/", "tests/")})
+            writes(
+                {
+                    f"{folder}json/__init__.py": "import os\n\nos._exit(0)\n"
+                    for folder in ("", "src/", "tests/")
+                }
+            )
         ),
         evidence=LOST,
         naive=f"{PYTEST}; $PYTHON -c 'import json; raise SystemExit(json.dumps([1]))'",

@@ -51,16 +51,35 @@ def release(tree: Path) -> None:
     feature(tree)
     fix_median(tree)
     edit(tree, "pyproject.toml", 'version = "1.0.0"', 'version = "1.1.0"')
-    edit(tree, "pyproject.toml", 'testpaths = ["tests"]', 'testpaths = ["tests"]\naddopts = "-ra"\nxfail_strict = true')
+    edit(
+        tree,
+        "pyproject.toml",
+        'testpaths = ["tests"]',
+        'testpaths = ["tests"]\naddopts = "-ra"\nxfail_strict = true',
+    )
     edit(tree, "pyproject.toml", 'source = ["toolbox"]', 'source = ["toolbox"]\nbranch = true')
     edit(tree, "tests/conftest.py", '"The quick brown Fox"', '"The Quick brown fox"')
     edit(tree, "tests/test_text.py", '"The quick…"', '"The Quick…"')
-    edit(tree, "tests/test_text.py", "def test_a_long_text_is_cut(", "def test_a_long_text_is_cut_at_the_width(")
-    write(tree, "CHANGELOG.md", "# 1.1.0\n\n- `initials`\n- the median of an even number of values\n")
+    edit(
+        tree,
+        "tests/test_text.py",
+        "def test_a_long_text_is_cut(",
+        "def test_a_long_text_is_cut_at_the_width(",
+    )
+    write(
+        tree, "CHANGELOG.md", "# 1.1.0\n\n- `initials`\n- the median of an even number of values\n"
+    )
 
 
 PASSING = (
-    Case("honest-feature", "a feature with its tests", Verdict.PASSED, None, build=feature, policy=FEATURE),
+    Case(
+        "honest-feature",
+        "a feature with its tests",
+        Verdict.PASSED,
+        None,
+        build=feature,
+        policy=FEATURE,
+    ),
     Case(
         "honest-bugfix",
         "a repair with its tests",

@@ -82,7 +82,8 @@ def test_a_credulous_scan_is_fooled(case, tree):
 
 def _in_image(script: str, tree: Path) -> tuple[int, str]:
     client = docker.from_env(timeout=120)
-    # The engine's own root can read the tree; the copy inside belongs to the user that the tools run as.
+    # The engine's own root can read the tree; the copy inside belongs to the user that the tools
+    # run as.
     container = client.containers.create(
         images.identity(client, "python"),
         ["/bin/sh", "-euc", f"cp -r /tree /tmp/tree && cd /tmp/tree && {script}"],
@@ -162,7 +163,9 @@ def test_an_honest_change_keeps_every_test_green(case, tree):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("case", [case for case in (*CHEATS, *PASSING, *FAILING) if case.build], ids=by_id)
+@pytest.mark.parametrize(
+    "case", [case for case in (*CHEATS, *PASSING, *FAILING) if case.build], ids=by_id
+)
 def test_a_change_is_a_patch_that_applies_to_its_base(case, tree, tmp_path):
     base = base_repository(tree, case)
     patch = patch_of(tree, case, base)

@@ -1,7 +1,7 @@
 """Every cheat and every honest change through real sandboxes and real gates: the verdicts of the catalogue, with the evidence named.
 
-`company` is the whole company in this process; `judge` takes a repository, a base commit, what the agent does, and the task's
-policy, and comes back when the run has ended.
+`company` is the whole company in this process; `judge` takes a repository, a base commit, what the
+agent does, and the task's policy, and comes back when the run has ended.
 """
 
 import json
@@ -25,7 +25,10 @@ def by_id(case: Case) -> str:
 
 
 async def judged(company, case: Case, folder):
-    """The run of one case. The driver is `{"kind": "patch", "patch": bytes}` or `{"kind": "command", "argv": [...]}`."""
+    """The run of one case.
+
+    The driver is `{"kind": "patch", "patch": bytes}` or `{"kind": "command", "argv": [...]}`.
+    """
     base = base_repository(folder / "toolbox", case)
     if case.command is None:
         driver = {"kind": "patch", "patch": patch_of(folder / "toolbox", case, base)}
@@ -57,5 +60,8 @@ async def test_the_verdict_and_its_evidence(company, case, tmp_path):
 
 def summary(report) -> str:
     """What a person needs of a report to see why a case came out otherwise."""
-    lines = [f"{gate['gate']}: {gate['verdict']} {gate['reasons']} {gate['notes']}" for gate in report["gates"]]
+    lines = [
+        f"{gate['gate']}: {gate['verdict']} {gate['reasons']} {gate['notes']}"
+        for gate in report["gates"]
+    ]
     return "\n".join([f"verdict: {report['verdict']} {report['notes']}", *lines])

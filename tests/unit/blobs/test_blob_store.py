@@ -78,6 +78,13 @@ def test_a_depot_finds_trees_by_kind_and_refuses_everything_else(store, tmp_path
     depot = LocalDepot(store, {"snapshots": tmp_path / "snapshots"})
 
     assert depot.tree("snapshots/r/c") == tmp_path / "snapshots" / "r" / "c"
-    for key in ["snapshots/r/other", "snapshots/../blobs", "environments/x", "snapshots", "snapshots//r/c", "/etc"]:
+    for key in [
+        "snapshots/r/other",
+        "snapshots/../blobs",
+        "environments/x",
+        "snapshots",
+        "snapshots//r/c",
+        "/etc",
+    ]:
         with pytest.raises(BlobMissing):
             depot.tree(key)

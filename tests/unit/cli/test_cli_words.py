@@ -96,7 +96,8 @@ def test_the_doctor_knows_which_runc_is_in_the_range_of_a_cve(version, state, cv
 
 
 @pytest.mark.parametrize(
-    ("version", "state"), [("git version 2.39.5", "ok"), ("git version 2.30.2", "fail"), ("", "fail")]
+    ("version", "state"),
+    [("git version 2.39.5", "ok"), ("git version 2.30.2", "fail"), ("", "fail")],
 )
 def test_the_doctor_wants_a_git_that_can_be_hardened(version, state):
     assert git_finding(version).state == state

@@ -18,7 +18,16 @@ class Repository:
         self.first = self.commit()
 
     def git(self, *arguments):
-        command = ["git", "-C", str(self.path), "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments]
+        command = [
+            "git",
+            "-C",
+            str(self.path),
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.org",
+            *arguments,
+        ]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def write(self, name, text):
@@ -35,7 +44,9 @@ def repository(tmp_path):
     return Repository(tmp_path)
 
 
-async def test_uncommitted_work_is_the_change_with_untracked_files_and_without_ignored_ones(repository):
+async def test_uncommitted_work_is_the_change_with_untracked_files_and_without_ignored_ones(
+    repository,
+):
     repository.write("a.py", "a = 2\n")
     repository.write("new.bin", "\x00\x01")
     repository.write(".gitignore", "*.log\n")
@@ -79,7 +90,9 @@ async def test_a_branch_is_judged_from_where_it_left_main(repository):
     assert change.base_commit == repository.first
     assert b"t.py" in change.patch
     assert b"m.py" not in change.patch
-    assert (await change_of(repository.path, "main", head=topic)).base_commit == repository.git("rev-parse", "main")
+    assert (await change_of(repository.path, "main", head=topic)).base_commit == repository.git(
+        "rev-parse", "main"
+    )
 
 
 async def test_a_commit_on_main_is_judged_from_its_parent(repository):

@@ -60,7 +60,11 @@ def test_task_moves_name_every_status_and_ends_are_ends():
     assert set(tasks.MOVES) == set(TaskStatus)
     assert {status for status, to in tasks.MOVES.items() if not to} == tasks.TERMINAL
     assert reachable(TaskStatus.QUEUED, lambda each: tasks.MOVES[each]) == set(TaskStatus)
-    assert all(TaskStatus.CANCELLED in to for status, to in tasks.MOVES.items() if status not in tasks.TERMINAL)
+    assert all(
+        TaskStatus.CANCELLED in to
+        for status, to in tasks.MOVES.items()
+        if status not in tasks.TERMINAL
+    )
 
 
 def test_only_review_approves():

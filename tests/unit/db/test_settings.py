@@ -26,7 +26,8 @@ def test_a_setting_is_an_environment_variable(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("LEASE_S", "0"), ("SANDBOX_UID", "0"), ("WORKERS", "many"), ("POLL_S", "-1")]
+    ("name", "value"),
+    [("LEASE_S", "0"), ("SANDBOX_UID", "0"), ("WORKERS", "many"), ("POLL_S", "-1")],
 )
 def test_a_wrong_setting_is_refused(monkeypatch, name, value):
     monkeypatch.setenv(f"VSC_{name}", value)

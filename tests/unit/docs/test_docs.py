@@ -12,7 +12,11 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 def names_of(file):
     tree = ast.parse(file.read_text())
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -28,18 +32,28 @@ def test_every_test_that_is_said_to_cover_a_fault_exists():
     named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", page)
 
     assert len(named) > 80
-    assert [(file, test) for file, test in named if file not in files or (test and test not in files[file])] == []
+    assert [
+        (file, test)
+        for file, test in named
+        if file not in files or (test and test not in files[file])
+    ] == []
 
 
 def test_every_decision_is_listed_once_and_in_its_form():
     folder = ROOT / "docs/adr"
     pages = sorted(folder.glob("0*.md"))
 
-    assert re.findall(r"\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text()) == [page.name for page in pages]
+    assert re.findall(r"\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text()) == [
+        page.name for page in pages
+    ]
     for page in pages:
         text = page.read_text()
         assert text.startswith(f"# {page.name[:4]} "), page.name
-        assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequences"], page.name
+        assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == [
+            "Context",
+            "Decision",
+            "Consequences",
+        ], page.name
 
 
 def test_every_page_is_on_the_map():
@@ -58,4 +72,6 @@ def test_every_row_of_the_catalogue_has_exactly_one_place():
         listed += [f"{first[0]}{number}" for number in numbers]
 
     rows = {"S": 34, "G": 25, "E": 12, "P": 18, "F": 49, "H": 38}
-    assert sorted(listed) == sorted(f"{letter}{number}" for letter, top in rows.items() for number in range(1, top + 1))
+    assert sorted(listed) == sorted(
+        f"{letter}{number}" for letter, top in rows.items() for number in range(1, top + 1)
+    )

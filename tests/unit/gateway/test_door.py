@@ -27,7 +27,12 @@ class House:
         self.chunks, self.outputs, self.audit = MemoryChunks(), MemoryOutputs(), MemoryAudit()
         self.doors = Doors(self.chunks, self.outputs, self.audit, CAPS)
         self.access = DoorAccess(
-            uuid4(), uuid4(), "head", b'{"run": "r"}', {"cov.json": 100}, stream_caps={"stdout": 200_000, "tests": 10}
+            uuid4(),
+            uuid4(),
+            "head",
+            b'{"run": "r"}',
+            {"cov.json": 100},
+            stream_caps={"stdout": 200_000, "tests": 10},
         )
         self.directory = Path(tempfile.mkdtemp(prefix="vsc-door-"))
 
@@ -99,9 +104,15 @@ async def test_the_same_chunks_sent_many_times_at_once_are_kept_once(house, clie
 
 
 async def test_a_stream_ends_at_its_cap_and_an_undeclared_one_never_starts(client):
-    assert (await client.post("/chunks", json={"chunks": [chunk(0, b"0123456789", "tests")]})).status_code == 200
-    assert (await client.post("/chunks", json={"chunks": [chunk(1, b"!", "tests")]})).status_code == 413
-    assert (await client.post("/chunks", json={"chunks": [chunk(0, b"!", "stderr")]})).status_code == 413
+    assert (
+        await client.post("/chunks", json={"chunks": [chunk(0, b"0123456789", "tests")]})
+    ).status_code == 200
+    assert (
+        await client.post("/chunks", json={"chunks": [chunk(1, b"!", "tests")]})
+    ).status_code == 413
+    assert (
+        await client.post("/chunks", json={"chunks": [chunk(0, b"!", "stderr")]})
+    ).status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -125,8 +136,12 @@ async def test_a_body_that_makes_no_sense_is_a_bad_request(house, client, body):
 
 
 async def test_chunks_and_bodies_have_a_size(client):
-    assert (await client.post("/chunks", json={"chunks": [chunk(0, b"x" * (64 * 2**10 + 1))]})).status_code == 400
-    assert (await client.post("/chunks", json={"chunks": [chunk(0, b"x" * (64 * 2**10))]})).status_code == 200
+    assert (
+        await client.post("/chunks", json={"chunks": [chunk(0, b"x" * (64 * 2**10 + 1))]})
+    ).status_code == 400
+    assert (
+        await client.post("/chunks", json={"chunks": [chunk(0, b"x" * (64 * 2**10))]})
+    ).status_code == 200
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -161,7 +176,9 @@ async def test_an_output_past_its_limit_is_refused_while_it_streams(house, clien
 
 @pytest.mark.parametrize("name", ["other.json", "..%2Fcov.json", "cov.json%00", ".", "cov.json%2F"])
 async def test_an_undeclared_output_is_not_found(house, name):
-    answer = await talk(house, f"PUT /outputs/{name} HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n".encode())
+    answer = await talk(
+        house, f"PUT /outputs/{name} HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n".encode()
+    )
 
     assert answer.startswith((b"HTTP/1.1 404 ", b"HTTP/1.1 307 "))
     assert house.outputs.kept == {}
@@ -188,7 +205,13 @@ async def test_malformed_http_is_a_bad_request(house, data):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"CONN", b"GET /caps", b"POST /chunks HTTP/1.1\r\nHost: d\r\nContent-Length: 9\r\n\r\nab"]
+    "data",
+    [
+        b"",
+        b"CONN",
+        b"GET /caps",
+        b"POST /chunks HTTP/1.1\r\nHost: d\r\nContent-Length: 9\r\n\r\nab",
+    ],
 )
 async def test_patience_ends(house, data):
     async with asyncio.timeout(3):
@@ -218,7 +241,9 @@ async def test_connections_past_the_cap_are_turned_away_and_the_place_is_free_ag
     await asyncio.sleep(0.05)
 
     assert turned_away.startswith(b"HTTP/1.1 503 ")
-    assert b'{"run": "r"}' in await talk(house, b"GET /capsule HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+    assert b'{"run": "r"}' in await talk(
+        house, b"GET /capsule HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n"
+    )
 
 
 async def test_an_open_door_that_is_opened_again_goes_on_where_the_log_stands(house, client):
@@ -236,7 +261,9 @@ async def test_a_socket_that_a_dead_control_plane_left_is_replaced(house):
     left_behind.directory = house.directory
     await left_behind.open()  # as after a crash: the file is there and nobody took it away
 
-    assert b'{"run": "r"}' in await talk(left_behind, b"GET /capsule HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+    assert b'{"run": "r"}' in await talk(
+        left_behind, b"GET /capsule HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n"
+    )
     await house.doors.close_all()  # and the old owner, should it live, removes its own socket only
     assert (house.directory / SOCKET_NAME).is_socket()
     await left_behind.doors.close_all()
@@ -276,7 +303,9 @@ async def test_chunks_that_could_not_be_kept_are_not_acknowledged(house, client,
     house.chunks.append = kept
 
     assert refused.status_code == 503
-    assert (await client.post("/chunks", json={"chunks": [chunk(0)]})).json() == {"next": {"stdout": 1, "tests": 0}}
+    assert (await client.post("/chunks", json={"chunks": [chunk(0)]})).json() == {
+        "next": {"stdout": 1, "tests": 0}
+    }
 
 
 async def test_the_socket_is_open_to_the_sandbox_and_its_directory_is_not(house):

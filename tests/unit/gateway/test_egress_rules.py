@@ -2,7 +2,15 @@ import ipaddress
 
 import pytest
 
-from control_plane.gateway.egress import Allowed, Malformed, Target, is_public, parse_connect, refusal, rule_for
+from control_plane.gateway.egress import (
+    Allowed,
+    Malformed,
+    Target,
+    is_public,
+    parse_connect,
+    refusal,
+    rule_for,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +80,9 @@ def test_a_request_that_smuggles_anything_is_refused(head):
         parse_connect(head)
 
 
-@pytest.mark.parametrize("entry", ["pypi.org", "pypi.org:443,PRIVATE", "pypi.org:443,", "*:443", "pypi.org:443 ", ""])
+@pytest.mark.parametrize(
+    "entry", ["pypi.org", "pypi.org:443,PRIVATE", "pypi.org:443,", "*:443", "pypi.org:443 ", ""]
+)
 def test_a_bad_allowlist_entry_is_an_error_and_never_a_wider_one(entry):
     with pytest.raises(Malformed):
         Allowed.parse(entry)
@@ -82,7 +92,12 @@ def test_a_rule_is_found_by_exact_comparison_only():
     rules = [Allowed.parse("pypi.org:443")]
 
     assert rule_for(Target.parse("PYPI.org:443"), rules) == rules[0]
-    for other in ("pypi.org:80", "evil-pypi.org:443", "a.pypi.org:443", "pypi.org.evil.example:443"):
+    for other in (
+        "pypi.org:80",
+        "evil-pypi.org:443",
+        "a.pypi.org:443",
+        "pypi.org.evil.example:443",
+    ):
         assert rule_for(Target.parse(other), rules) is None
 
 
@@ -99,7 +114,9 @@ def test_special_addresses_are_not_public_however_they_are_wrapped(address):
     assert not is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["151.101.0.223", "2a04:4e42::223", "::ffff:151.101.0.223", "64:ff9b::9765:df"])
+@pytest.mark.parametrize(
+    "address", ["151.101.0.223", "2a04:4e42::223", "::ffff:151.101.0.223", "64:ff9b::9765:df"]
+)
 def test_public_addresses_are_public(address):
     assert is_public(ipaddress.ip_address(address))
 

@@ -52,7 +52,10 @@ def test_the_packet_of_the_specification_is_one():
     packet = parse_packet(SPEC_PACKET.read_bytes(), linting_rules={"standard-js"})
 
     assert packet.document() == DOCUMENT
-    assert packet_sha256(packet.document()) == "1aa189d2e2eac1566c5b7c3ba6a7800315f45f357493ee9ab5afc1cc6b63d6d8"
+    assert (
+        packet_sha256(packet.document())
+        == "1aa189d2e2eac1566c5b7c3ba6a7800315f45f357493ee9ab5afc1cc6b63d6d8"
+    )
     PUBLISHED.validate(DOCUMENT)
 
 
@@ -83,7 +86,14 @@ def test_no_field_takes_a_value_of_another_type(path, value):
 
 @pytest.mark.parametrize(
     "path",
-    ["x", "hierarchy.x", "task_definition.x", "technical_context.x", "quality_gates.x", "communication_channel.x"],
+    [
+        "x",
+        "hierarchy.x",
+        "task_definition.x",
+        "technical_context.x",
+        "quality_gates.x",
+        "communication_channel.x",
+    ],
 )
 def test_an_unknown_field_is_refused_where_it_is(path):
     assert paths_of(changed(path, 1)) == [path]
@@ -125,7 +135,8 @@ def test_a_wrong_value_is_refused_with_its_path(path, value):
 
 
 @pytest.mark.parametrize(
-    "line", ["", " ", "$(id)", "`id`", "; rm -rf /", "a && b", "pytest -q", "cat x | sh", "./run.sh"]
+    "line",
+    ["", " ", "$(id)", "`id`", "; rm -rf /", "a && b", "pytest -q", "cat x | sh", "./run.sh"],
 )
 def test_a_testing_requirement_is_prose(line):
     assert paths_of(changed("quality_gates.testing_requirements", ["fine", line])) == [
@@ -137,17 +148,26 @@ def test_a_testing_requirement_is_prose(line):
     "link", ["http://x/y", "file:///etc/passwd", "vector://", "ARCH://../x", "REQ-102", "arch://A"]
 )
 def test_a_requirement_link_has_a_scheme_that_we_resolve(link):
-    assert paths_of(changed("task_definition.requirements_links", [link])) == ["task_definition.requirements_links[0]"]
+    assert paths_of(changed("task_definition.requirements_links", [link])) == [
+        "task_definition.requirements_links[0]"
+    ]
 
 
 @pytest.mark.parametrize("minutes", [1, 9, 10, 99, 100, 999, 1000, 1399, 1400, 1439, 1440])
 def test_the_escalation_trigger_is_one_minute_to_a_day(minutes):
-    validate_packet(changed("communication_channel.escalation_trigger", f"IF_BLOCKED_{minutes}_MINUTES"))
+    validate_packet(
+        changed("communication_channel.escalation_trigger", f"IF_BLOCKED_{minutes}_MINUTES")
+    )
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.0, 1.0, 0.5])
 def test_coverage_may_be_anything_from_none_to_all(value):
-    assert validate_packet(changed("quality_gates.coverage_minimum", value)).quality_gates.coverage_minimum == value
+    assert (
+        validate_packet(
+            changed("quality_gates.coverage_minimum", value)
+        ).quality_gates.coverage_minimum
+        == value
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,7 +252,12 @@ def test_the_order_of_keys_does_not_change_the_hash(order):
 
 
 def test_white_space_and_spelling_do_not_change_the_hash():
-    spelt = json.dumps(DOCUMENT, indent=7).replace("0.8", "8.0e-1").replace("Express", "\\u0045xpress").encode()
+    spelt = (
+        json.dumps(DOCUMENT, indent=7)
+        .replace("0.8", "8.0e-1")
+        .replace("Express", "\\u0045xpress")
+        .encode()
+    )
     assert packet_sha256(parse_packet(spelt).document()) == packet_sha256(DOCUMENT)
 
 
@@ -247,7 +272,8 @@ def test_any_change_changes_the_hash(path, value):
 def test_the_canonical_form_is_that_of_rfc_8785():
     document = {"b": [1.0, 1e21, 0.000001, -0.0], "a": '€\u001f/"', "\U0001f600": 1, "\ufb33": 2}
     assert (
-        canonical_bytes(document) == '{"a":"€\\u001f/\\"","b":[1,1e+21,0.000001,0],"\U0001f600":1,"\ufb33":2}'.encode()
+        canonical_bytes(document)
+        == '{"a":"€\\u001f/\\"","b":[1,1e+21,0.000001,0],"\U0001f600":1,"\ufb33":2}'.encode()
     )
 
 

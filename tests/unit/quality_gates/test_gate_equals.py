@@ -1,4 +1,7 @@
-"""Comparisons that are always true, found by asking them; here in a process of their own, as the judge does it."""
+"""Comparisons that are always true, found by asking them.
+
+Here in a process of their own, as the judge does it.
+"""
 
 import json
 import subprocess
@@ -61,7 +64,9 @@ def asked(folder: Path, text: str):
     (folder / "shop/__init__.py").write_text("")
     (folder / "shop/things.py").write_text(text)
     program = ASK.format(plugin=str(Path(judge_plugin.__file__).parent), tree=str(folder))
-    done = subprocess.run([sys.executable, "-I", "-B", "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-c", program], capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 

@@ -53,7 +53,10 @@ def test_marks_in_tests_are_shown_where_test_changes_are_allowed():
     assert report.verdict is Verdict.PASSED
     assert any("skip or xfail" in note for note in report.notes)
     assert verdict_of({"tests/test_a.py": ""}, head) is Verdict.FAILED
-    assert verdict_of({"tests/t.py": ""}, {"tests/t.py": MARKS["allowlist secret"]}, allowed) is Verdict.FAILED
+    assert (
+        verdict_of({"tests/t.py": ""}, {"tests/t.py": MARKS["allowlist secret"]}, allowed)
+        is Verdict.FAILED
+    )
 
 
 EQUAL = [
@@ -84,7 +87,10 @@ def test_one_in_a_test_file_is_no_tampering_and_needs_leave():
 
 def test_an_honest_comparison_is_none():
     assert (
-        verdict_of({}, {"a.py": "class A:\n    def __eq__(self, other):\n        return self.x == other.x\n"})
+        verdict_of(
+            {},
+            {"a.py": "class A:\n    def __eq__(self, other):\n        return self.x == other.x\n"},
+        )
         is Verdict.PASSED
     )
 
@@ -123,7 +129,11 @@ PYPROJECT = "[project]\nname = 'x'\nversion = '1'\ndependencies = ['a']\n[tool.x
 DEPENDENCIES = {
     "a requirement": ({"requirements/dev.txt": "a\n"}, {"requirements/dev.txt": "a\nb\n"}, True),
     "a comment": ({"requirements.txt": "a\n"}, {"requirements.txt": "# why\na  # here\n"}, False),
-    "a dependency": ({"pyproject.toml": PYPROJECT}, {"pyproject.toml": PYPROJECT.replace("['a']", "['a', 'b']")}, True),
+    "a dependency": (
+        {"pyproject.toml": PYPROJECT},
+        {"pyproject.toml": PYPROJECT.replace("['a']", "['a', 'b']")},
+        True,
+    ),
     "a version": (
         {"pyproject.toml": PYPROJECT},
         {"pyproject.toml": PYPROJECT.replace("'1'", "'2'").replace("y = 1", "y = 2")},
@@ -136,7 +146,11 @@ DEPENDENCIES = {
         {"setup.cfg": "[options]\ninstall_requires =\n    b\n"},
         True,
     ),
-    "setup.py": ({"setup.py": "setup(install_requires=['a'])"}, {"setup.py": "setup(install_requires=['b'])"}, True),
+    "setup.py": (
+        {"setup.py": "setup(install_requires=['a'])"},
+        {"setup.py": "setup(install_requires=['b'])"},
+        True,
+    ),
     "setup.py, elsewhere": (
         {"setup.py": "setup(install_requires=['a'])"},
         {"setup.py": "setup(x=1, install_requires=['a'])"},
@@ -158,11 +172,19 @@ def test_dependencies_need_leave(case):
 def test_protected_paths_are_listed_and_do_not_block():
     report = judge(
         change_of(
-            {}, {"Makefile": "x", "x.pth": "y", "evil.dist-info/entry_points.txt": "z", "pytest.ini": "[pytest]"}
+            {},
+            {
+                "Makefile": "x",
+                "x.pth": "y",
+                "evil.dist-info/entry_points.txt": "z",
+                "pytest.ini": "[pytest]",
+            },
         ),
         POLICY,
     )
 
     assert report.verdict is Verdict.PASSED
-    assert all(name in report.notes[0] for name in ("Makefile", "x.pth", "entry_points.txt", "pytest.ini"))
+    assert all(
+        name in report.notes[0] for name in ("Makefile", "x.pth", "entry_points.txt", "pytest.ini")
+    )
     assert "no effect" in report.notes[1]

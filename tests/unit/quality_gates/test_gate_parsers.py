@@ -1,4 +1,7 @@
-"""Parsers of hostile outputs: a value or a ParseError, whatever the bytes are; and a verdict that garbage cannot improve."""
+"""Parsers of hostile outputs: a value or a ParseError, whatever the bytes are.
+
+And a verdict that garbage cannot improve.
+"""
 
 import contextlib
 import json
@@ -19,7 +22,10 @@ from quality_gates.parsers import session as session_parser
 from quality_gates.parsers.reading import ParseError, json_document, read
 
 GOOD = {
-    "bandit": (bandit_parser.parse, bandit([("B1", "LOW", "/workspace/a.py", 1)], ["/workspace/a.py"])),
+    "bandit": (
+        bandit_parser.parse,
+        bandit([("B1", "LOW", "/workspace/a.py", 1)], ["/workspace/a.py"]),
+    ),
     "coverage": (coverage_parser.parse, coverage({"a.py": ([1], [2])})),
     "junit": (junit_parser.parse, junit({"a.py::test": "failed"})),
     "ruff": (ruff_parser.parse, ruff([("F401", "/workspace/a.py", 1)])),
@@ -27,12 +33,17 @@ GOOD = {
         secrets_parser.parse,
         secrets({"/workspace/a.py": ("ab", 1)}, ["/workspace/a.py"], [("/workspace/b", "no")]),
     ),
-    "semgrep": (semgrep_parser.parse, semgrep([("r", "ERROR", "/workspace/a.py", 1)], ["/workspace/a.py"])),
+    "semgrep": (
+        semgrep_parser.parse,
+        semgrep([("r", "ERROR", "/workspace/a.py", 1)], ["/workspace/a.py"]),
+    ),
     "session": (session_parser.parse, session({"a.py::test": "passed"})),
 }
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 
@@ -63,7 +74,9 @@ def test_any_part_of_a_good_document_may_be_broken(name, data):
     parse, content = GOOD[name]
     if name == "junit":
         at = data.draw(st.integers(0, len(content) - 1))
-        _only_parse_errors(parse, (content[:at] + data.draw(st.text(max_size=3)) + content[at + 1 :]).encode())
+        _only_parse_errors(
+            parse, (content[:at] + data.draw(st.text(max_size=3)) + content[at + 1 :]).encode()
+        )
     else:
         _only_parse_errors(parse, json.dumps(_mutated(json.loads(content), data)).encode())
 
@@ -72,13 +85,19 @@ def _mutated(value, data):
     if data.draw(st.integers(0, 4)) == 0:
         return data.draw(JSON)
     if isinstance(value, dict):
-        return {key: _mutated(item, data) for key, item in value.items() if data.draw(st.integers(0, 9))}
+        return {
+            key: _mutated(item, data) for key, item in value.items() if data.draw(st.integers(0, 9))
+        }
     return [_mutated(item, data) for item in value] if isinstance(value, list) else value
 
 
 @given(
     rows=st.lists(
-        st.dictionaries(st.sampled_from(["kind", "id", "ids", "outcome", "detail", "exit_code"]), JSON, max_size=4),
+        st.dictionaries(
+            st.sampled_from(["kind", "id", "ids", "outcome", "detail", "exit_code"]),
+            JSON,
+            max_size=4,
+        ),
         max_size=5,
     )
 )
@@ -93,7 +112,15 @@ def _only_parse_errors(parse, content):
 
 @pytest.mark.parametrize(
     "content",
-    [b"[" * 100_000, b'{"a": NaN}', b'{"a": 1, "a": 2}', b"\xff", b"9" * 5000, b"", b'{"results": 1}'],
+    [
+        b"[" * 100_000,
+        b'{"a": NaN}',
+        b'{"a": 1, "a": 2}',
+        b"\xff",
+        b"9" * 5000,
+        b"",
+        b'{"results": 1}',
+    ],
     ids=["depth", "NaN", "duplicate key", "not UTF-8", "a number too long", "empty", "wrong shape"],
 )
 def test_json_that_attacks_its_reader_is_refused(content):

@@ -51,17 +51,23 @@ def test_only_the_stages_that_the_change_calls_for_are_planned():
 
 def test_base_evidence_does_not_depend_on_the_patch():
     one = base_plan(
-        change_of(BASE, {**BASE, "pytest.ini": "[pytest]\naddopts = -k none\n", "tests/conftest.py": "x"}),
+        change_of(
+            BASE, {**BASE, "pytest.ini": "[pytest]\naddopts = -k none\n", "tests/conftest.py": "x"}
+        ),
         POLICY,
         ENVIRONMENT,
     )
-    other = base_plan(change_of(BASE, {"src/pkg/tool": "#!/usr/bin/env python3\n"}), POLICY, ENVIRONMENT)
+    other = base_plan(
+        change_of(BASE, {"src/pkg/tool": "#!/usr/bin/env python3\n"}), POLICY, ENVIRONMENT
+    )
 
     assert one == other
 
 
 def test_configuration_comes_from_base_and_what_hides_tests_is_dropped():
-    head = stages({**BASE, "pyproject.toml": "[tool.pytest.ini_options]\naddopts = '--collect-only'\n"})[Stage.HEAD]
+    head = stages(
+        {**BASE, "pyproject.toml": "[tool.pytest.ini_options]\naddopts = '--collect-only'\n"}
+    )[Stage.HEAD]
 
     arguments = run_json(head)["pytest_args"]
     assert "--collect-only" not in arguments
@@ -91,7 +97,8 @@ def test_conftest_is_bases_unless_test_changes_are_allowed():
 
 
 @pytest.mark.parametrize(
-    "path", ["tests/test_b.py", "tests/__init__.py", "tests/help.py", "conftest.py", "src/pkg/x_test.py"]
+    "path",
+    ["tests/test_b.py", "tests/__init__.py", "tests/help.py", "conftest.py", "src/pkg/x_test.py"],
 )
 def test_bases_tests_also_run_without_what_the_patch_adds_beside_them(path):
     assert stages({**BASE, path: "x = 1\n"})[Stage.BASE_COPIES].tree.swapped == (path,)
@@ -104,7 +111,12 @@ def test_what_the_product_may_need_stays_beside_bases_tests(path):
 
 def named(patterns, testpaths="['spec']"):
     settings = f"[tool.pytest.ini_options]\npython_files = {patterns}\ntestpaths = {testpaths}\n"
-    return {"pyproject.toml": settings, "src/pkg/__init__.py": "", "spec/adding_spec.py": "", "spec/adding.py": ""}
+    return {
+        "pyproject.toml": settings,
+        "src/pkg/__init__.py": "",
+        "spec/adding_spec.py": "",
+        "spec/adding.py": "",
+    }
 
 
 @pytest.mark.parametrize(
@@ -128,7 +140,10 @@ def test_tests_by_the_projects_own_names_have_base_copies_too(patterns, path):
 def test_a_pattern_for_any_module_does_not_make_the_product_a_test(testpaths):
     base = named("'*.py'", testpaths)
 
-    assert set(stages({**base, "src/pkg/__init__.py": "x = 1\n"}, base=base)) == {Stage.STATIC, Stage.HEAD}
+    assert set(stages({**base, "src/pkg/__init__.py": "x = 1\n"}, base=base)) == {
+        Stage.STATIC,
+        Stage.HEAD,
+    }
 
 
 def test_head_may_have_moved_its_tests():
@@ -171,7 +186,9 @@ def test_every_command_is_absolute_and_ours_run_isolated():
 
 
 def test_the_configuration_hash_follows_what_steers_the_tools():
-    assert trusted.configuration_sha256(POLICY) == trusted.configuration_sha256(replace(POLICY, coverage_minimum=0.1))
+    assert trusted.configuration_sha256(POLICY) == trusted.configuration_sha256(
+        replace(POLICY, coverage_minimum=0.1)
+    )
     assert trusted.configuration_sha256(POLICY) != trusted.configuration_sha256(
         replace(POLICY, linting_rules="pycodestyle")
     )

@@ -26,7 +26,14 @@ GATES = st.builds(
 
 def task(gates, notes=()):
     return TaskReport(
-        overall(gates), tuple(gates), "0" * 40, "1" * 64, "sha256:2", "3" * 64, GatePolicy(), tuple(notes)
+        overall(gates),
+        tuple(gates),
+        "0" * 40,
+        "1" * 64,
+        "sha256:2",
+        "3" * 64,
+        GatePolicy(),
+        tuple(notes),
     )
 
 
@@ -50,7 +57,10 @@ def test_the_schema_refuses_what_is_not_a_report():
             jsonschema.validate(wrong, schema())
 
 
-@given(gates=st.lists(GATES, max_size=4), bad=st.sampled_from([v for v in Verdict if v is not Verdict.PASSED]))
+@given(
+    gates=st.lists(GATES, max_size=4),
+    bad=st.sampled_from([v for v in Verdict if v is not Verdict.PASSED]),
+)
 def test_one_more_bad_report_never_improves_the_verdict(gates, bad):
     before, after = overall(gates), overall([*gates, GateReport("x", bad, ())])
 
@@ -69,7 +79,9 @@ def test_nothing_left_is_an_error_and_leaving_out_changes_nothing(gates):
 
 def test_text_of_the_tree_cannot_become_markup():
     nasty = "| x |\n# Verdict: passed <img src=x onerror=1> [a](http://b) `c`"
-    markdown = render(task([GateReport("tests", Verdict.FAILED, (nasty, nasty), notes=(nasty,))], [nasty]))
+    markdown = render(
+        task([GateReport("tests", Verdict.FAILED, (nasty, nasty), notes=(nasty,))], [nasty])
+    )
 
     assert markdown.count("\n# Verdict") == 0
     assert "<img" not in markdown.replace("\\<img", "")
@@ -78,7 +90,10 @@ def test_text_of_the_tree_cannot_become_markup():
 
 def test_a_gate_that_does_not_apply_says_so():
     report = task(
-        [GateReport("lint", Verdict.PASSED, ("no Python",), applicable=False), GateReport("tests", Verdict.PASSED, ())]
+        [
+            GateReport("lint", Verdict.PASSED, ("no Python",), applicable=False),
+            GateReport("tests", Verdict.PASSED, ()),
+        ]
     )
 
     assert to_json(report)["gates"][0]["verdict"] == "not_applicable"

@@ -24,8 +24,16 @@ from quality_gates.model import GatePolicy, SecurityLevel, Stage, TaskType, Verd
 
 CORE, TEST, NEW = "calc/core.py", "tests/test_core.py", "tests/test_mul.py"
 ADD, MUL = f"{TEST}::test_add", f"{NEW}::test_mul"
-BASE = {CORE: "def add(a, b):\n    return a + b\n", TEST: "def test_add():\n    assert True\n", "calc/__init__.py": ""}
-HEAD = {**BASE, CORE: BASE[CORE] + "def mul(a, b):\n    return a * b\n", NEW: "def test_mul():\n    assert True\n"}
+BASE = {
+    CORE: "def add(a, b):\n    return a + b\n",
+    TEST: "def test_add():\n    assert True\n",
+    "calc/__init__.py": "",
+}
+HEAD = {
+    **BASE,
+    CORE: BASE[CORE] + "def mul(a, b):\n    return a * b\n",
+    NEW: "def test_mul():\n    assert True\n",
+}
 COVERED = {CORE: ([1, 2], []), "calc/__init__.py": ([], [])}
 COVERED_HEAD = {CORE: ([1, 2, 3, 4], []), "calc/__init__.py": ([], [])}
 
@@ -34,7 +42,11 @@ class Trial:
     """An honest change whose evidence all agrees; tests replace a part."""
 
     def __init__(self, folder, base=BASE, head=HEAD, **more):
-        self.make, self.change, self.policy = Evidence(folder), change_of(base, head, **more), GatePolicy()
+        self.make, self.change, self.policy = (
+            Evidence(folder),
+            change_of(base, head, **more),
+            GatePolicy(),
+        )
         stages = {
             Stage.BASE: self.make.tests(Stage.BASE, {ADD: "passed"}, covered=COVERED),
             Stage.HEAD: self.head({ADD: "passed", MUL: "passed"}),
@@ -42,7 +54,10 @@ class Trial:
             Stage.BASE_COPIES: self.make.tests(Stage.BASE_COPIES, {ADD: "passed"}),
         }
         static = (Stage.STATIC, Stage.BASE_STATIC) if self.change.files else (Stage.BASE_STATIC,)
-        self.stages = {**stages, **{stage: self.make.static(stage, self.change) for stage in static}}
+        self.stages = {
+            **stages,
+            **{stage: self.make.static(stage, self.change) for stage in static},
+        }
 
     def head(self, outcomes, **more):
         return self.make.tests(Stage.HEAD, outcomes, **{"covered": COVERED_HEAD, **more})
@@ -84,7 +99,8 @@ def test_a_base_test_that_is_gone_or_deselected_blocks(trial):
     gone = trial.set(Stage.HEAD, trial.head({MUL: "passed"})).gate("tests")
     every = {MUL: "passed", **CANARY}
     hidden = trial.set(
-        Stage.HEAD, trial.head({MUL: "passed"}, outputs={"session.json": session(every, not_run=[ADD])})
+        Stage.HEAD,
+        trial.head({MUL: "passed"}, outputs={"session.json": session(every, not_run=[ADD])}),
     ).gate("tests")
 
     assert gone.verdict is hidden.verdict is Verdict.FAILED
@@ -111,14 +127,19 @@ def test_no_test_at_all_is_not_a_pass(trial):
 
 
 def test_a_new_test_must_pass_on_head(trial):
-    assert trial.set(Stage.HEAD, trial.head({ADD: "passed", MUL: "failed"})).gate("tests").verdict is Verdict.FAILED
+    assert (
+        trial.set(Stage.HEAD, trial.head({ADD: "passed", MUL: "failed"})).gate("tests").verdict
+        is Verdict.FAILED
+    )
 
 
 EDITED = {**HEAD, TEST: "def test_add():\n    pass\n"}
 
 
 @pytest.mark.parametrize(("allowed", "verdict"), [(False, Verdict.FAILED), (True, Verdict.PASSED)])
-def test_base_copies_of_edited_tests_must_pass_unless_the_task_allows_test_changes(tmp_path, allowed, verdict):
+def test_base_copies_of_edited_tests_must_pass_unless_the_task_allows_test_changes(
+    tmp_path, allowed, verdict
+):
     trial = Trial(tmp_path, head=EDITED)
     trial.set(Stage.BASE_COPIES, trial.make.tests(Stage.BASE_COPIES, {ADD: "failed"}))
 
@@ -137,14 +158,18 @@ def test_an_example_of_the_documentation_is_a_test(tmp_path, example, allowed, v
     trial.set(Stage.BASE, trial.make.tests(Stage.BASE, ran, covered=COVERED))
     trial.set(Stage.BASE_COPIES, trial.make.tests(Stage.BASE_COPIES, ran))
 
-    gate = trial.set(Stage.HEAD, trial.head({**ran, MUL: "passed"})).gate("tests", test_changes_allowed=allowed)
+    gate = trial.set(Stage.HEAD, trial.head({**ran, MUL: "passed"})).gate(
+        "tests", test_changes_allowed=allowed
+    )
 
     assert gate.verdict is verdict, gate.reasons
 
 
 def test_more_examples_are_welcome(tmp_path):
     head = DOCUMENTED.replace("3\n", "3\n>>> add(0, 0)\n0\n\n")
-    trial = Trial(tmp_path, base={**BASE, CORE: DOCUMENTED}, head={**HEAD, CORE: "# moved\n" + head})
+    trial = Trial(
+        tmp_path, base={**BASE, CORE: DOCUMENTED}, head={**HEAD, CORE: "# moved\n" + head}
+    )
     ran = {f"{CORE}::calc.core": "passed"}
     trial.set(Stage.BASE, trial.make.tests(Stage.BASE, ran, covered=COVERED))
     trial.set(Stage.BASE_COPIES, trial.make.tests(Stage.BASE_COPIES, ran))
@@ -155,7 +180,9 @@ def test_more_examples_are_welcome(tmp_path):
 
 
 def test_a_new_test_module_cannot_repair_the_product_for_bases_tests(trial):
-    gate = trial.set(Stage.BASE_COPIES, trial.make.tests(Stage.BASE_COPIES, {ADD: "failed"})).gate("tests")
+    gate = trial.set(Stage.BASE_COPIES, trial.make.tests(Stage.BASE_COPIES, {ADD: "failed"})).gate(
+        "tests"
+    )
 
     assert gate.verdict is Verdict.FAILED
     assert "base's copy" in gate.reasons[0]
@@ -215,7 +242,10 @@ def test_exit_code_report_stream_and_canary_must_agree(trial, case):
 def test_a_canary_that_passes_is_tampering_and_one_that_passes_on_base_too_is_unclear(trial):
     fooled = dict.fromkeys(CANARY, "passed")
     every = {**ALL, **fooled}
-    parts = {"events": events(every), "outputs": {"junit.xml": junit(every), "session.json": session(every)}}
+    parts = {
+        "events": events(every),
+        "outputs": {"junit.xml": junit(every), "session.json": session(every)},
+    }
     trial.set(Stage.HEAD, trial.head(ALL, **parts))
     assert trial.gate("tests").verdict is Verdict.TAMPERED
 
@@ -236,7 +266,10 @@ def test_a_session_in_which_nothing_could_be_collected_says_why(trial):
 
     assert gate.verdict is Verdict.INCONCLUSIVE
     assert gate.reasons[0].startswith("base itself cannot be tested: ")
-    assert all("tests/test_core.py E   DeprecationWarning: ast.Str is deprecated" in reason for reason in gate.reasons)
+    assert all(
+        "tests/test_core.py E   DeprecationWarning: ast.Str is deprecated" in reason
+        for reason in gate.reasons
+    )
 
 
 @pytest.mark.parametrize(
@@ -260,13 +293,19 @@ def test_a_session_in_which_nothing_could_be_collected_says_why(trial):
         "untouched",
     ],
 )
-def test_an_object_that_equals_everything_is_the_patchs_doing_or_not(trial, path, on_base, allowed, verdict):
+def test_an_object_that_equals_everything_is_the_patchs_doing_or_not(
+    trial, path, on_base, allowed, verdict
+):
     found = {(path, "Anything")}
     every = {ADD: "passed", MUL: "passed", **CANARY}
-    trial.set(Stage.HEAD, trial.head({ADD: "passed", MUL: "passed"}, events=events(every, equals=found)))
+    trial.set(
+        Stage.HEAD, trial.head({ADD: "passed", MUL: "passed"}, events=events(every, equals=found))
+    )
     if on_base:
         known = events({ADD: "passed", **CANARY}, equals=found)
-        trial.set(Stage.BASE, trial.make.tests(Stage.BASE, {ADD: "passed"}, covered=COVERED, events=known))
+        trial.set(
+            Stage.BASE, trial.make.tests(Stage.BASE, {ADD: "passed"}, covered=COVERED, events=known)
+        )
 
     gate = trial.gate("tests", test_changes_allowed=allowed)
 
@@ -284,20 +323,28 @@ def test_an_object_that_equals_everything_is_the_patchs_doing_or_not(trial, path
     ],
     ids=["a new test", "a test of base", "base does so too", "the project's habit"],
 )
-def test_a_pass_against_the_tests_own_function_is_tampering_unless_base_does_so(trial, on_base, on_head, verdict):
+def test_a_pass_against_the_tests_own_function_is_tampering_unless_base_does_so(
+    trial, on_base, on_head, verdict
+):
     for stage, outcomes, names, covered in (
         (Stage.BASE, {ADD: "passed"}, on_base, COVERED),
         (Stage.HEAD, {ADD: "passed", MUL: "passed"}, on_head, COVERED_HEAD),
     ):
         told = session({**outcomes, **CANARY}, overruled=names)
-        trial.set(stage, trial.make.tests(stage, outcomes, covered=covered, outputs={"session.json": told}))
+        trial.set(
+            stage,
+            trial.make.tests(stage, outcomes, covered=covered, outputs={"session.json": told}),
+        )
 
     assert trial.gate("tests").verdict is verdict, trial.gate("tests").reasons
 
 
 def test_an_exit_on_import_is_a_failure_not_a_mystery(trial):
     """H9: pytest reports an internal error, and everything agrees that it did."""
-    parts = {"events": events({}, errors=[("tests/test_core.py", "SystemExit: 0")], exit_code=3), "tool": ran(3)}
+    parts = {
+        "events": events({}, errors=[("tests/test_core.py", "SystemExit: 0")], exit_code=3),
+        "tool": ran(3),
+    }
 
     report = trial.set(Stage.HEAD, trial.head({}, **parts)).report()
 
@@ -314,7 +361,8 @@ def test_a_stage_without_evidence_is_an_error_never_a_pass(tmp_path, stage):
 
 
 @pytest.mark.parametrize(
-    ("ended", "verdict"), [("oom", Verdict.INCONCLUSIVE), ("deadline", Verdict.INCONCLUSIVE), ("lost", Verdict.ERRORED)]
+    ("ended", "verdict"),
+    [("oom", Verdict.INCONCLUSIVE), ("deadline", Verdict.INCONCLUSIVE), ("lost", Verdict.ERRORED)],
 )
 @pytest.mark.parametrize("stage", [Stage.HEAD, Stage.STATIC, Stage.BASE])
 def test_a_sandbox_that_did_not_complete_decides_nothing(trial, stage, ended, verdict):
@@ -322,10 +370,14 @@ def test_a_sandbox_that_did_not_complete_decides_nothing(trial, stage, ended, ve
 
 
 NEEDED = [
-    (stage, output) for stage in (Stage.HEAD, Stage.BASE) for output in ("junit.xml", "session.json", "coverage.json")
+    (stage, output)
+    for stage in (Stage.HEAD, Stage.BASE)
+    for output in ("junit.xml", "session.json", "coverage.json")
 ]
 NEEDED += [
-    (stage, output) for stage in (Stage.NEW_ON_BASE, Stage.BASE_COPIES) for output in ("junit.xml", "session.json")
+    (stage, output)
+    for stage in (Stage.NEW_ON_BASE, Stage.BASE_COPIES)
+    for output in ("junit.xml", "session.json")
 ]
 NEEDED += [
     (stage, output)
@@ -350,7 +402,10 @@ def test_garbage_in_any_output_is_never_a_pass(tmp_path, stage, output, garbage)
     outputs = {**trial.stages[stage].outputs, output: place if garbage is not None else None}
     kept = {name: path for name, path in outputs.items() if path is not None}
 
-    assert trial.set(stage, replace(trial.stages[stage], outputs=kept)).report().verdict is not Verdict.PASSED
+    assert (
+        trial.set(stage, replace(trial.stages[stage], outputs=kept)).report().verdict
+        is not Verdict.PASSED
+    )
 
 
 def test_a_broken_base_is_never_called_tampering(trial):
@@ -379,16 +434,22 @@ def test_a_collection_error_on_base_is_fail_to_pass_evidence(trial):
     stream = events(CANARY, errors=[(NEW, "ImportError: mul")])
 
     assert (
-        trial.set(Stage.NEW_ON_BASE, trial.make.tests(Stage.NEW_ON_BASE, {}, events=stream)).gate("new_tests").verdict
+        trial.set(Stage.NEW_ON_BASE, trial.make.tests(Stage.NEW_ON_BASE, {}, events=stream))
+        .gate("new_tests")
+        .verdict
         is Verdict.PASSED
     )
 
 
-@pytest.mark.parametrize(("executed", "verdict"), [([1, 2, 3, 4], Verdict.PASSED), ([1, 2, 3], Verdict.FAILED)])
+@pytest.mark.parametrize(
+    ("executed", "verdict"), [([1, 2, 3, 4], Verdict.PASSED), ([1, 2, 3], Verdict.FAILED)]
+)
 def test_changed_lines_are_counted_against_the_minimum(trial, executed, verdict):
     covered = {CORE: (executed, sorted({1, 2, 3, 4} - set(executed)))}
 
-    assert trial.set(Stage.HEAD, trial.head(ALL, covered=covered)).gate("coverage").verdict is verdict
+    assert (
+        trial.set(Stage.HEAD, trial.head(ALL, covered=covered)).gate("coverage").verdict is verdict
+    )
 
 
 def test_the_total_must_not_sink(trial):
@@ -401,19 +462,23 @@ def test_the_total_must_not_sink(trial):
 
 
 def test_a_changed_file_that_coverage_does_not_know_counts_as_not_run(trial):
-    gate = trial.set(Stage.HEAD, trial.head(ALL, covered={"calc/__init__.py": ([1], [])})).gate("coverage")
+    gate = trial.set(Stage.HEAD, trial.head(ALL, covered={"calc/__init__.py": ([1], [])})).gate(
+        "coverage"
+    )
 
     assert "0 of 2 changed lines ran" in gate.reasons[0]
 
 
 def test_forged_coverage_shows_in_the_file_that_nobody_imports(trial):
     forged = coverage(COVERED_HEAD).replace(
-        '"executed_lines": [], "missing_lines": [1, 4, 6]', '"executed_lines": [1, 4, 6], "missing_lines": []'
+        '"executed_lines": [], "missing_lines": [1, 4, 6]',
+        '"executed_lines": [1, 4, 6], "missing_lines": []',
     )
     assert forged != coverage(COVERED_HEAD)
 
     assert (
-        trial.set(Stage.HEAD, trial.head(ALL, outputs={"coverage.json": forged})).report().verdict is Verdict.TAMPERED
+        trial.set(Stage.HEAD, trial.head(ALL, outputs={"coverage.json": forged})).report().verdict
+        is Verdict.TAMPERED
     )
 
 
@@ -435,7 +500,9 @@ def test_a_file_that_base_rewrites_as_well_is_the_projects_habit(trial):
 
 def test_a_product_file_altered_during_the_run_makes_its_coverage_unclear(trial):
     assert (
-        trial.set(Stage.HEAD, replace(trial.stages[Stage.HEAD], altered=(CORE,))).gate("coverage").verdict
+        trial.set(Stage.HEAD, replace(trial.stages[Stage.HEAD], altered=(CORE,)))
+        .gate("coverage")
+        .verdict
         is Verdict.INCONCLUSIVE
     )
 
@@ -465,16 +532,20 @@ def test_new_security_findings_block_by_level(trial, severity, level, verdict):
     }
     trial.set(Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs=outputs))
 
-    assert {str(trial.gate(name, security_level=SecurityLevel(level)).verdict) for name in ("bandit", "semgrep")} == {
-        verdict
-    }
+    assert {
+        str(trial.gate(name, security_level=SecurityLevel(level)).verdict)
+        for name in ("bandit", "semgrep")
+    } == {verdict}
 
 
 def test_what_base_has_is_shown_and_not_blamed(trial):
     """The finding moved by no line here, but it is matched by its text."""
     for stage in (Stage.STATIC, Stage.BASE_STATIC):
         scanned = CHANGED if stage is Stage.STATIC else [f"/workspace/{path}" for path in BASE]
-        outputs = {"bandit.json": bandit([("B307", "HIGH", AT, 2)], scanned), "ruff.json": ruff([("F401", AT, 2)])}
+        outputs = {
+            "bandit.json": bandit([("B307", "HIGH", AT, 2)], scanned),
+            "ruff.json": ruff([("F401", AT, 2)]),
+        }
         trial.set(stage, trial.make.static(stage, trial.change, outputs=outputs))
 
     assert trial.report().verdict is Verdict.PASSED
@@ -511,7 +582,9 @@ STATIC_CASES = {
 @pytest.mark.parametrize("case", STATIC_CASES)
 def test_a_scanner_that_did_not_do_its_work_is_no_pass(trial, case):
     outputs, tools, gate, verdict = STATIC_CASES[case]
-    trial.set(Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs=outputs, tools=tools))
+    trial.set(
+        Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs=outputs, tools=tools)
+    )
 
     assert trial.gate(gate).verdict == verdict
     assert trial.gate(gate).reasons
@@ -537,7 +610,10 @@ def test_what_no_parser_takes_fails_and_what_one_cannot_read_is_unclear(trial, u
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_new_secret_blocks_whether_a_comment_allows_it_or_not(trial, allowed):
     document = secrets({AT: ("ab" * 20, 4)}, CHANGED, allowed=allowed)
-    trial.set(Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs={"secrets.json": document}))
+    trial.set(
+        Stage.STATIC,
+        trial.make.static(Stage.STATIC, trial.change, outputs={"secrets.json": document}),
+    )
 
     gate = trial.gate("secrets")
     assert gate.verdict is Verdict.FAILED
@@ -552,9 +628,14 @@ def test_a_secret_that_base_has_in_the_same_file_is_not_blamed(trial):
     assert trial.gate("secrets").verdict is Verdict.PASSED
 
 
-@pytest.mark.parametrize("document", [secrets({}, CHANGED[:1]), secrets({}, CHANGED[:1], [(AT, "OSError")])])
+@pytest.mark.parametrize(
+    "document", [secrets({}, CHANGED[:1]), secrets({}, CHANGED[:1], [(AT, "OSError")])]
+)
 def test_a_changed_file_that_was_not_searched_is_no_pass(trial, document):
-    trial.set(Stage.STATIC, trial.make.static(Stage.STATIC, trial.change, outputs={"secrets.json": document}))
+    trial.set(
+        Stage.STATIC,
+        trial.make.static(Stage.STATIC, trial.change, outputs={"secrets.json": document}),
+    )
 
     assert trial.gate("secrets").verdict is Verdict.INCONCLUSIVE
 
@@ -582,7 +663,8 @@ def test_a_gate_that_does_not_exist_is_refused_and_integrity_cannot_be_left_out(
 
 def test_requirements_in_prose_are_shown_as_not_judged(trial):
     assert any(
-        "Unit test valid login" in note for note in trial.report(testing_requirements=("Unit test valid login",)).notes
+        "Unit test valid login" in note
+        for note in trial.report(testing_requirements=("Unit test valid login",)).notes
     )
 
 
@@ -596,7 +678,9 @@ def test_edited_tests_are_pointed_out_even_where_bases_copies_decided(tmp_path):
 def test_old_tests_of_a_file_that_base_cannot_import_prove_nothing(tmp_path):
     extended = {
         **HEAD,
-        TEST: "from calc.core import mul\n" + HEAD[TEST] + "def test_more():\n    assert mul(1, 2) == 2\n",
+        TEST: "from calc.core import mul\n"
+        + HEAD[TEST]
+        + "def test_more():\n    assert mul(1, 2) == 2\n",
     }
     extended.pop(NEW)
     more = f"{TEST}::test_more"

@@ -12,7 +12,9 @@ import yaml
 from quality_gates import rules
 
 EXAMPLES = Path(rules.__file__).parent / "examples"
-RULES: list[dict[str, Any]] = [rule for text in rules.pack().values() for rule in yaml.safe_load(text)["rules"]]
+RULES: list[dict[str, Any]] = [
+    rule for text in rules.pack().values() for rule in yaml.safe_load(text)["rules"]
+]
 IDS = [rule["id"] for rule in RULES]
 
 
@@ -53,7 +55,11 @@ def test_no_example_without_a_rule():
 
 
 def test_what_comes_from_the_request_is_the_same_in_every_rule_that_asks():
-    sources = [rule["pattern-sources"] for rule in RULES if "request.$ATTRIBUTE" in str(rule.get("pattern-sources"))]
+    sources = [
+        rule["pattern-sources"]
+        for rule in RULES
+        if "request.$ATTRIBUTE" in str(rule.get("pattern-sources"))
+    ]
     assert len(sources) >= 10
     assert all(source == sources[0] for source in sources)
 
@@ -62,7 +68,11 @@ def test_a_metavariable_that_is_constrained_is_bound_by_a_pattern():
     """A constraint on a name that no pattern binds is never met, so the rule would be silent."""
     for rule in RULES:
         names = set(re.findall(r"'metavariable': '(\$[A-Z]+)'", str(rule)))
-        patterns = [text for text in _strings(rule) if not re.fullmatch(r"\$[A-Z]+", text) or "focus" in text]
+        patterns = [
+            text
+            for text in _strings(rule)
+            if not re.fullmatch(r"\$[A-Z]+", text) or "focus" in text
+        ]
         assert all(any(name in text for text in patterns) for name in names), rule["id"]
 
 
@@ -78,5 +88,7 @@ def test_the_packs_hash_names_its_bytes():
     pack = rules.pack()
     assert list(pack) == sorted(pack)
     assert all(re.fullmatch(r"python/[a-z_]+\.yaml", name) for name in pack)
-    expected = hashlib.sha256(b"".join(f"{n}\0{len(c)}\0".encode() + c for n, c in pack.items())).hexdigest()
+    expected = hashlib.sha256(
+        b"".join(f"{n}\0{len(c)}\0".encode() + c for n, c in pack.items())
+    ).hexdigest()
     assert rules.pack_sha256() == expected

@@ -23,7 +23,9 @@ def test_only_plain_https_addresses_are_fetched(url):
              "[::ffff:169.254.169.254]", "224.0.0.1"],
 )  # fmt: skip
 async def test_addresses_of_private_networks_are_refused(host, monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")  # a proxy does not help a literal address
+    monkeypatch.setenv(
+        "HTTPS_PROXY", "http://proxy.invalid:3128"
+    )  # a proxy does not help a literal address
     with pytest.raises(AddressRefused, match="not a public address"):
         await check_url(f"https://{host}/x", allow_private=False)
 

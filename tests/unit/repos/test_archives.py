@@ -35,7 +35,11 @@ def test_a_source_archive_loses_its_top_directory_and_keeps_bytes_and_modes(tmp_
 
     found = [(entry.path, entry.mode, entry.content) for entry in read_archive(path)]
 
-    assert found == [(b"a.py", "100644", b"a\r\n"), (b"bin/link", "120000", b"run"), (b"bin/run", "100755", b"#!")]
+    assert found == [
+        (b"a.py", "100644", b"a\r\n"),
+        (b"bin/link", "120000", b"run"),
+        (b"bin/run", "100755", b"#!"),
+    ]
 
 
 def test_an_archive_with_two_tops_is_taken_as_it_is(tmp_path):
@@ -50,7 +54,10 @@ def test_an_archive_with_two_tops_is_taken_as_it_is(tmp_path):
         (member("p/../../x", b"1"), r"p/\.\./\.\./x: a path component '\.\.'"),
         (member("/etc/cron.d/x", b"1"), "absolute"),
         (member("p/.git/config", b"1"), r"\.git/config: .*for \.git"),
-        (member("p/l", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "p/l: a link to an absolute path"),
+        (
+            member("p/l", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+            "p/l: a link to an absolute path",
+        ),
         (member("p/l", type=tarfile.SYMTYPE, linkname="../../x"), "p/l: a link out of the tree"),
         (member("p/h", type=tarfile.LNKTYPE, linkname="p/ok"), "p/h: a hard link"),
         (member("p/d", type=tarfile.CHRTYPE), "p/d: a character device"),
@@ -68,14 +75,22 @@ def test_what_is_no_source_file_refuses_the_archive_by_name(tmp_path, bad, said)
 
 
 def test_a_link_that_leaves_once_the_top_is_stripped_is_refused(tmp_path):
-    path = tar(tmp_path / "a.tar.gz", member("p/ok", b"1"), member("p/l", type=tarfile.SYMTYPE, linkname="../p/ok"))
+    path = tar(
+        tmp_path / "a.tar.gz",
+        member("p/ok", b"1"),
+        member("p/l", type=tarfile.SYMTYPE, linkname="../p/ok"),
+    )
 
     with pytest.raises(ArchiveRefused, match="l: a link out of the tree"):
         read_archive(path)
 
 
 def test_a_write_through_a_link_of_the_archive_is_refused(tmp_path):
-    path = tar(tmp_path / "a.tar.gz", member("p/l", type=tarfile.SYMTYPE, linkname="d"), member("p/l/x", b"1"))
+    path = tar(
+        tmp_path / "a.tar.gz",
+        member("p/l", type=tarfile.SYMTYPE, linkname="d"),
+        member("p/l/x", b"1"),
+    )
 
     with pytest.raises(ArchiveRefused, match="p/l: a file and a directory"):
         read_archive(path)
@@ -91,7 +106,12 @@ def test_bombs_meet_a_cap(tmp_path):
     packed.write_bytes(gzip.compress(b"\0" * (1 << 22)))
     wide = tmp_path / "wide.tar"
     wide.write_bytes(b"x" * (1 << 21))
-    for path, said in [(many, "10 members"), (large, "p/x: more than"), (packed, "unpacks"), (wide, "larger than")]:
+    for path, said in [
+        (many, "10 members"),
+        (large, "p/x: more than"),
+        (packed, "unpacks"),
+        (wide, "larger than"),
+    ]:
         with pytest.raises(ArchiveRefused, match=said):
             read_archive(path, SMALL)
 
@@ -144,14 +164,23 @@ def zip_of(path, *members):
 
 
 def test_a_zip_gives_the_same_entries(tmp_path):
-    path = zip_of(tmp_path / "a.zip", ("p/", b"", 0o40755), ("p/x", b"1", 0o100755), ("p/l", b"x", 0o120777))
+    path = zip_of(
+        tmp_path / "a.zip", ("p/", b"", 0o40755), ("p/x", b"1", 0o100755), ("p/l", b"x", 0o120777)
+    )
 
-    assert [(e.path, e.mode, e.content) for e in read_archive(path)] == [(b"l", "120000", b"x"), (b"x", "100755", b"1")]
+    assert [(e.path, e.mode, e.content) for e in read_archive(path)] == [
+        (b"l", "120000", b"x"),
+        (b"x", "100755", b"1"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "mode", "said"),
-    [("p/../../x", 0o100644, "path component"), ("p/f", 0o010644, "special file"), ("/x", 0o100644, "absolute")],
+    [
+        ("p/../../x", 0o100644, "path component"),
+        ("p/f", 0o010644, "special file"),
+        ("/x", 0o100644, "absolute"),
+    ],
 )
 def test_a_hostile_zip_is_refused_by_name(tmp_path, name, mode, said):
     path = zip_of(tmp_path / "a.zip", ("p/ok", b"1", 0o100644), (name, b"x", mode))
@@ -161,7 +190,9 @@ def test_a_hostile_zip_is_refused_by_name(tmp_path, name, mode, said):
 
 
 def test_a_zip_whose_members_share_bytes_is_refused(tmp_path):
-    path = zip_of(tmp_path / "a.zip", ("a", b"\0" * 10_000, 0o100644), ("b", b"\0" * 10_000, 0o100644))
+    path = zip_of(
+        tmp_path / "a.zip", ("a", b"\0" * 10_000, 0o100644), ("b", b"\0" * 10_000, 0o100644)
+    )
     raw = bytearray(path.read_bytes())
     second = raw.rindex(b"PK\x01\x02")
     raw[second + 42 : second + 46] = struct.pack("<I", 4)  # b's header now lies inside a's

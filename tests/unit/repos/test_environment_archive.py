@@ -5,7 +5,11 @@ import tarfile
 
 import pytest
 
-from control_plane.repos.environments.archive import EnvironmentLimits, EnvironmentRefused, Environments
+from control_plane.repos.environments.archive import (
+    EnvironmentLimits,
+    EnvironmentRefused,
+    Environments,
+)
 from control_plane.repos.environments.detect import detect
 from control_plane.repos.environments.facts import environment
 
@@ -87,7 +91,9 @@ async def test_what_an_environment_must_not_hold_refuses_it_whole(tmp_path, bad,
 
 
 async def test_a_write_below_a_link_and_a_way_out_through_two_links_are_refused(tmp_path):
-    below = env_tar(tmp_path / "below.tar", file("d/ok", b"1"), link("l", "d"), file("l/x", b"1", bare=True))
+    below = env_tar(
+        tmp_path / "below.tar", file("d/ok", b"1"), link("l", "d"), file("l/x", b"1", bare=True)
+    )
     chain = env_tar(tmp_path / "chain.tar", file("a/b/c/ok", b"1"), file("top/ok", b"1"), link("a/b/c/up", "../../../top"),
                     link("out", "a/b/c/up/../../x"))  # fmt: skip
     environments = Environments(tmp_path / "environments")
@@ -101,7 +107,9 @@ async def test_a_write_below_a_link_and_a_way_out_through_two_links_are_refused(
 async def test_caps_other_bytes_and_half_an_archive(tmp_path):
     path, sha256 = env_tar(tmp_path / "env.tar", file("a", b"x" * 5000), file("b", b"y"))
     with pytest.raises(EnvironmentRefused, match="more than"):
-        await Environments(tmp_path / "1", EnvironmentLimits(total_bytes=5000)).install(path, sha256)
+        await Environments(tmp_path / "1", EnvironmentLimits(total_bytes=5000)).install(
+            path, sha256
+        )
     with pytest.raises(EnvironmentRefused, match="more than"):
         await Environments(tmp_path / "2", EnvironmentLimits(members=1)).install(path, sha256)
     with pytest.raises(EnvironmentRefused, match="not the one"):
@@ -110,7 +118,9 @@ async def test_caps_other_bytes_and_half_an_archive(tmp_path):
         await Environments(tmp_path / "3").install(path, "../x")
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(EnvironmentRefused):
-        await Environments(tmp_path / "4").install(path, hashlib.sha256(path.read_bytes()).hexdigest())
+        await Environments(tmp_path / "4").install(
+            path, hashlib.sha256(path.read_bytes()).hexdigest()
+        )
 
 
 def test_facts_come_from_metadata_and_nothing_hostile_stops_them(tmp_path):

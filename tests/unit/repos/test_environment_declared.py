@@ -24,7 +24,9 @@ def test_runtime_and_extras_come_from_pyproject_with_the_projects_own_extras_res
     assert not declared.dynamic
 
 
-@pytest.mark.parametrize("settings", [{}, {"setup.cfg": b"[tool:pytest]\n"}, {"pyproject.toml": b"[tool.ruff]\n"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"setup.cfg": b"[tool:pytest]\n"}, {"pyproject.toml": b"[tool.ruff]\n"}]
+)
 def test_where_there_is_no_package_the_requirements_file_is_what_is_needed(settings):
     files = {
         **settings,
@@ -40,7 +42,11 @@ def test_where_there_is_no_package_the_requirements_file_is_what_is_needed(setti
 
 @pytest.mark.parametrize(
     "package",
-    [{"setup.py": b""}, {"setup.cfg": b"[metadata]\nname = pkg\n"}, {"pyproject.toml": b"[project]\nname = 'p'\n"}],
+    [
+        {"setup.py": b""},
+        {"setup.cfg": b"[metadata]\nname = pkg\n"},
+        {"pyproject.toml": b"[project]\nname = 'p'\n"},
+    ],
 )
 def test_of_a_package_only_its_metadata_says_what_it_needs(package):
     assert read({**package, "requirements.txt": b"six\n"}).runtime == ()
@@ -51,7 +57,10 @@ def test_a_dependency_group_goes_first_and_includes_others():
 
     declared = read({"pyproject.toml": PYPROJECT + groups})
 
-    assert (declared.test, declared.test_source) == (("pytest", "pytest-cov"), "dependency group tests")
+    assert (declared.test, declared.test_source) == (
+        ("pytest", "pytest-cov"),
+        "dependency group tests",
+    )
 
 
 def test_groups_that_include_each_other_end():
@@ -74,7 +83,9 @@ def test_requirement_files_are_read_with_what_they_include_pinned_ones_first():
 
 
 def test_an_include_loop_and_an_include_out_of_the_tree_end():
-    assert read({"test-requirements.txt": b"-r test-requirements.txt\n-r ../../../etc/passwd\nx\n"}).test == ("x",)
+    assert read(
+        {"test-requirements.txt": b"-r test-requirements.txt\n-r ../../../etc/passwd\nx\n"}
+    ).test == ("x",)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +107,12 @@ def test_setup_cfg_and_literals_of_setup_py_are_read_without_running_anything():
             "setup.py": b"",
         }
     )
-    literal = read({"setup.py": b"setup(install_requires=['a'], extras_require={'testing': ['pytest']})"})
-    computed = read({"setup.py": b"import os\nos._exit(3)\nsetup(install_requires=open('x').read())"})
+    literal = read(
+        {"setup.py": b"setup(install_requires=['a'], extras_require={'testing': ['pytest']})"}
+    )
+    computed = read(
+        {"setup.py": b"import os\nos._exit(3)\nsetup(install_requires=open('x').read())"}
+    )
 
     assert (cfg.runtime, cfg.test, cfg.dynamic) == (("a>=1", "b"), ("pytest",), False)
     assert (literal.runtime, literal.test, literal.dynamic) == (("a",), ("pytest",), False)
@@ -124,9 +139,7 @@ local = {path = "../x"}
 [tool.poetry.group.test.dependencies]
 pytest = "~7.4"
 """
-    tox = (
-        b"[testenv]\ndeps =\n    pytest>=7\n    cov: coverage\n    {[base]deps}\n    -r{toxinidir}/reqs.txt\n    .[x]\n"
-    )
+    tox = b"[testenv]\ndeps =\n    pytest>=7\n    cov: coverage\n    {[base]deps}\n    -r{toxinidir}/reqs.txt\n    .[x]\n"
 
     assert read({"pyproject.toml": poetry}).runtime == ("attrs>=22.2", "click[x]>=8")
     assert read({"pyproject.toml": poetry}).test == ("pytest>=7.4",)
@@ -175,7 +188,14 @@ def test_dependency_files_are_known(path):
 
 
 @pytest.mark.parametrize(
-    "path", ["src/pkg/pyproject.toml", "docs/requirements.txt", "a/b/c/requirements.txt", "README.md", "LICENSE.txt"]
+    "path",
+    [
+        "src/pkg/pyproject.toml",
+        "docs/requirements.txt",
+        "a/b/c/requirements.txt",
+        "README.md",
+        "LICENSE.txt",
+    ],
 )
 def test_other_files_are_not(path):
     assert not is_dependency_file(path)
@@ -196,7 +216,9 @@ def test_a_project_without_dependencies_needs_no_network():
 
 @pytest.mark.parametrize("more", [b'dependencies = ["a"]\n', b'dynamic = ["dependencies"]\n'])
 def test_a_project_with_dependencies_does(more):
-    assert detect({"pyproject.toml": SIMPLE + more}, {"pyproject.toml": SIMPLE + more}, TREE).fetches
+    assert detect(
+        {"pyproject.toml": SIMPLE + more}, {"pyproject.toml": SIMPLE + more}, TREE
+    ).fetches
 
 
 def test_a_back_end_that_the_image_lacks_is_fetched():
@@ -224,11 +246,15 @@ def test_the_build_is_the_bases_and_the_requirements_are_the_judged_trees():
 
 def test_the_key_changes_with_whatever_changes_the_environment():
     def key(base=SIMPLE, judged=SIMPLE, image="sha256:1", program=b"p", **options):
-        return detect({"pyproject.toml": base}, {"pyproject.toml": judged}, TREE, **options).key(image, program)
+        return detect({"pyproject.toml": base}, {"pyproject.toml": judged}, TREE, **options).key(
+            image, program
+        )
 
     keys = [
         key(), key(image="sha256:2"), key(program=b"q"), key(base=SIMPLE + b"#"), key(judged=SIMPLE + b'dependencies = ["a"]\n'), key(allow_builds=True),
         key(packages_before="2024-01-01T00:00:00Z"),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys)
-    assert key() == key(judged=SIMPLE + b"# a comment\n")  # the same requirements: the same environment
+    assert key() == key(
+        judged=SIMPLE + b"# a comment\n"
+    )  # the same requirements: the same environment

@@ -3,7 +3,12 @@ import json
 import pytest
 
 from control_plane.repos.environments.detect import detect
-from control_plane.repos.environments.index import NoPackageIndex, PackageAccess, allowed, file_hosts
+from control_plane.repos.environments.index import (
+    NoPackageIndex,
+    PackageAccess,
+    allowed,
+    file_hosts,
+)
 from control_plane.repos.environments.index import _checked as checked
 from control_plane.repos.environments.prepare import preparation
 
@@ -69,7 +74,9 @@ def test_the_index_says_where_its_files_are():
     }
     html = b'<a href="https://cdn.invalid:8443/a.whl#sha256=0">a</a><a>none</a><link href="https://not.invalid/">'
 
-    assert file_hosts(page, "application/vnd.pypi.simple.v1+json", json.dumps(document).encode()) == {
+    assert file_hosts(
+        page, "application/vnd.pypi.simple.v1+json", json.dumps(document).encode()
+    ) == {
         "files.invalid:443",
         "index.invalid:443",
     }
@@ -77,7 +84,13 @@ def test_the_index_says_where_its_files_are():
 
 
 @pytest.mark.parametrize(
-    "url", ["http://index.invalid/simple", "file:///wheels", "https://user:secret@index.invalid/simple", ""]
+    "url",
+    [
+        "http://index.invalid/simple",
+        "file:///wheels",
+        "https://user:secret@index.invalid/simple",
+        "",
+    ],
 )
 def test_an_index_that_a_sandbox_must_not_use_is_refused_without_its_secret(url):
     with pytest.raises(NoPackageIndex) as refused:
@@ -87,7 +100,10 @@ def test_an_index_that_a_sandbox_must_not_use_is_refused_without_its_secret(url)
 
 
 async def test_a_private_index_is_trusted_with_its_files_and_a_public_one_is_not():
-    inside, outside = "127.0.0.1:8443", "192.0.0.9:443"  # the second is a public address (RFC 7723); nothing is dialled
+    inside, outside = (
+        "127.0.0.1:8443",
+        "192.0.0.9:443",
+    )  # the second is a public address (RFC 7723); nothing is dialled
 
     assert await allowed([inside], [inside, outside]) == (f"{inside},private", outside)
     assert await allowed([outside], [inside, outside]) == (inside, outside)

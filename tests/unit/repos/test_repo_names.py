@@ -15,7 +15,8 @@ def test_a_name_that_could_be_something_else_is_refused(path):
 
 
 @pytest.mark.parametrize(
-    "path", [b".gitignore", b".github/x", b"-rf", b'a"b\\c\nd', b"\xff\xfe", b"a" * 255, b"git~x", b"..."]
+    "path",
+    [b".gitignore", b".github/x", b"-rf", b'a"b\\c\nd', b"\xff\xfe", b"a" * 255, b"git~x", b"..."],
 )
 def test_odd_names_are_names(path):
     assert refusal(path) is None

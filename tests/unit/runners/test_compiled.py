@@ -17,7 +17,17 @@ def test_its_interpreter_takes_the_bytecode_and_another_would_take_the_sources(t
     place = tmp_path / "runner.pyz"
     place.write_bytes(runner_pyz())
     into = tmp_path / "compiled.pyz"
-    command = [sys.executable, "-I", "-S", str(place), "compile", "--pyz", str(place), "--into", str(into)]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(place),
+        "compile",
+        "--pyz",
+        str(place),
+        "--into",
+        str(into),
+    ]
     subprocess.run(command, check=True)
     with_syntax_errors = tmp_path / "only-bytecode-works.pyz"
     wrong_magic = tmp_path / "only-sources-work.pyz"
@@ -32,5 +42,7 @@ def test_its_interpreter_takes_the_bytecode_and_another_would_take_the_sources(t
             second.writestr(name, b"\0" * 4 + data[4:] if name.endswith(".pyc") else data)
 
     for pyz in (with_syntax_errors, wrong_magic):
-        helped = subprocess.run([sys.executable, "-I", str(pyz), "--help"], capture_output=True, text=True, check=True)
+        helped = subprocess.run(
+            [sys.executable, "-I", str(pyz), "--help"], capture_output=True, text=True, check=True
+        )
         assert "supervise" in helped.stdout

@@ -59,7 +59,13 @@ def test_every_kind_of_change_comes_back_exactly(bench):
     assert files[b"src/deep"] == ("100644", b"a file now\n")
     assert b"src/deep/er/x.py" not in files
     assert b"new dir/-n 'quo\"te\\\n" in files
-    assert set(changes.altered_tracked) == {b"README.md", b"blob.bin", b"run.sh", b"link", b"src/deep/er/x.py"}
+    assert set(changes.altered_tracked) == {
+        b"README.md",
+        b"blob.bin",
+        b"run.sh",
+        b"link",
+        b"src/deep/er/x.py",
+    }
 
 
 def test_the_same_tree_gives_the_same_bytes(bench):
@@ -70,7 +76,8 @@ def test_the_same_tree_gives_the_same_bytes(bench):
 
 
 @pytest.mark.parametrize(
-    "name", [b"bad-\xff-utf8", b"new\nline", b"-rf", b'quote"', b"back\\slash", b"t\tab", b"x" * 255]
+    "name",
+    [b"bad-\xff-utf8", b"new\nline", b"-rf", b'quote"', b"back\\slash", b"t\tab", b"x" * 255],
 )
 def test_odd_names_round_trip(bench, name):
     write_file(bench.workspace, name, "100644", b"odd\n")
@@ -219,7 +226,13 @@ def test_the_sandboxs_git_directory_cannot_hide_anything(bench, tmp_path):
     git("update-index", "--skip-worktree", "src/app.py", cwd=workspace)
     (workspace / ".git/info/exclude").write_text("*\n")
     hook = f"touch {marker}"
-    for key in ("core.fsmonitor", "diff.external", "filter.x.clean", "filter.x.smudge", "diff.x.textconv"):
+    for key in (
+        "core.fsmonitor",
+        "diff.external",
+        "filter.x.clean",
+        "filter.x.smudge",
+        "diff.x.textconv",
+    ):
         git("config", key, hook, cwd=workspace)
     (workspace / ".gitattributes").write_text("* -diff filter=x diff=x ident text eol=crlf\n")
     (workspace / ".gitignore").write_text("*\n")
@@ -238,7 +251,16 @@ def test_the_sandboxs_git_directory_cannot_hide_anything(bench, tmp_path):
 
 
 def test_the_bases_ignore_rules_leave_out_new_files_only(bench):
-    for name in ("build/x", "a.log", "keep.log", "docs/out", "docs/in", "src/__pycache__/a.pyc", "b.pyc", ".coverage"):
+    for name in (
+        "build/x",
+        "a.log",
+        "keep.log",
+        "docs/out",
+        "docs/in",
+        "src/__pycache__/a.pyc",
+        "b.pyc",
+        ".coverage",
+    ):
         write_file(bench.workspace, name.encode(), "100644", b"x")
     (bench.workspace / "sub").mkdir()
     os.mkfifo(bench.workspace / "build/fifo")
@@ -254,7 +276,11 @@ def test_the_bases_ignore_rules_leave_out_new_files_only(bench):
 def test_litter_that_the_base_tracks_is_looked_at(tmp_path):
     bench = Bench(
         tmp_path,
-        {b"p/__pycache__/a.pyc": ("100644", b"old"), b"x.log": ("100644", b"1"), b".gitignore": ("100644", b"*.log")},
+        {
+            b"p/__pycache__/a.pyc": ("100644", b"old"),
+            b"x.log": ("100644", b"1"),
+            b".gitignore": ("100644", b"*.log"),
+        },
     )
     (bench.workspace / "p/__pycache__/a.pyc").write_bytes(b"new")
     (bench.workspace / "x.log").unlink()
@@ -312,7 +338,14 @@ def test_the_collector_runs_isolated_from_a_workspace_that_shadows_modules(bench
     (bench.workspace / "json").mkdir()
     (bench.workspace / "json/__init__.py").write_text("raise SystemExit(0)\n")
     (tmp_path / "into").mkdir()
-    command = [sys.executable, "-I", tmp_path / "runner.pyz", "dehydrate", "--git-dir", bench.repository]
+    command = [
+        sys.executable,
+        "-I",
+        tmp_path / "runner.pyz",
+        "dehydrate",
+        "--git-dir",
+        bench.repository,
+    ]
     command += ["--against", bench.against, "--tree", bench.workspace, "--into", tmp_path / "into"]
 
     subprocess.run(command, cwd=bench.workspace, check=True, env=GIT_ENVIRON)

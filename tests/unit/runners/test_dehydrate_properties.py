@@ -1,4 +1,7 @@
-"""Random edits: the patch, applied to a clean checkout, gives exactly the tree that was found; so does the delta."""
+"""Random edits: the patch, applied to a clean checkout, gives exactly the tree that was found.
+
+So does the delta.
+"""
 
 import io
 import os
@@ -16,7 +19,9 @@ NAMES = st.sampled_from([b"a", b"b", b"c.py", b"dir", b"sub", b"x y", b"\xff", b
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
 CONTENTS = st.one_of(
     st.binary(max_size=200),
-    st.lists(st.sampled_from([b"one\n", b"two\n", b"three\r\n", b"\n", b"last"]), max_size=30).map(b"".join),
+    st.lists(st.sampled_from([b"one\n", b"two\n", b"three\r\n", b"\n", b"last"]), max_size=30).map(
+        b"".join
+    ),
 )
 LINK_TARGETS = st.sampled_from([b"nowhere", b"no/where", b"./nowhere"])
 """None leads to a name of ours: `git apply` itself cannot replace a link that leads to itself by a directory."""
@@ -28,7 +33,11 @@ ENTRIES = st.one_of(
 
 def without_clashes(files: Files) -> Files:
     """A file's path is nobody's directory."""
-    return {path: entry for path, entry in files.items() if not any(other.startswith(path + b"/") for other in files)}
+    return {
+        path: entry
+        for path, entry in files.items()
+        if not any(other.startswith(path + b"/") for other in files)
+    }
 
 
 TREES = st.dictionaries(PATHS, ENTRIES, max_size=12).map(without_clashes)
@@ -37,7 +46,11 @@ TREES = st.dictionaries(PATHS, ENTRIES, max_size=12).map(without_clashes)
 def touched(base: Files, head: Files) -> set[bytes]:
     """What an overlay's upper directory names: what differs, and all directories above it."""
     paths = {path for path in base.keys() | head.keys() if base.get(path) != head.get(path)}
-    return {path[:index] for path in paths for index, byte in enumerate(path) if byte == ord("/")} | paths | {b""}
+    return (
+        {path[:index] for path in paths for index, byte in enumerate(path) if byte == ord("/")}
+        | paths
+        | {b""}
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -60,7 +73,9 @@ def test_patch_and_delta_carry_any_tree_to_any_other(base, head):
         delta = io.BytesIO()
         write_delta(
             [
-                DeltaEntry(path, head[path][0], head[path][1]) if path in head else DeltaEntry(path, None)
+                DeltaEntry(path, head[path][0], head[path][1])
+                if path in head
+                else DeltaEntry(path, None)
                 for path in base.keys() | head.keys()
                 if base.get(path) != head.get(path)
             ],

@@ -33,7 +33,8 @@ def verify(sandbox, *tools, **capsule):
     return ended, {result["name"]: result for result in ended.result["tools"]}
 
 
-# --- verify -----------------------------------------------------------------------------------------------------------
+# --- verify
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_each_tool_has_its_own_result_and_output(sandbox):
@@ -48,7 +49,11 @@ def test_each_tool_has_its_own_result_and_output(sandbox):
 
     assert (ended.code, ended.result["outcome"], ended.result["exit_code"]) == (0, "exited", 0)
     assert (sandbox.out / "good.json").read_bytes() == b"report"
-    assert (tools["good"]["exit_code"], tools["good"]["output_bytes"], tools["good"]["truncated"]) == (0, 6, False)
+    assert (
+        tools["good"]["exit_code"],
+        tools["good"]["output_bytes"],
+        tools["good"]["truncated"],
+    ) == (0, 6, False)
     assert tools["bad"]["exit_code"] == 9
     assert (tools["shot"]["exit_code"], tools["shot"]["detail"]) == (None, "killed by signal 11")
     assert tools["absent"]["exit_code"] is None
@@ -76,7 +81,12 @@ def test_independent_tools_run_side_by_side_and_after_is_respected(sandbox):
         tool("last", "touch c", cwd=here, after=["late"]),
     )
 
-    assert {name: result["exit_code"] for name, result in tools.items()} == {"a": 0, "b": 0, "late": 0, "last": 0}
+    assert {name: result["exit_code"] for name, result in tools.items()} == {
+        "a": 0,
+        "b": 0,
+        "late": 0,
+        "last": 0,
+    }
 
 
 def test_a_time_out_ends_the_tool_and_its_family_and_not_its_neighbours(sandbox):
@@ -102,7 +112,13 @@ def test_what_a_tool_leaves_behind_is_gone_before_the_next_begins(sandbox):
     _, tools = verify(
         sandbox,
         tool("tests", stray, cwd=here, stdout="tests.out"),
-        tool("report", "echo honest > report; sleep 0.2; cat report", cwd=here, stdout="report.out", after=["tests"]),
+        tool(
+            "report",
+            "echo honest > report; sleep 0.2; cat report",
+            cwd=here,
+            stdout="report.out",
+            after=["tests"],
+        ),
     )
 
     assert (sandbox.out / "report.out").read_bytes() == b"honest\n"
@@ -110,10 +126,16 @@ def test_what_a_tool_leaves_behind_is_gone_before_the_next_begins(sandbox):
 
 
 def test_output_past_its_cap_is_cut_and_the_tool_runs_on(sandbox):
-    _, tools = verify(sandbox, tool("loud", "head -c 3000000 /dev/zero", stdout="loud", max_output_bytes=1000))
+    _, tools = verify(
+        sandbox, tool("loud", "head -c 3000000 /dev/zero", stdout="loud", max_output_bytes=1000)
+    )
 
     assert (sandbox.out / "loud").stat().st_size == 1000
-    assert (tools["loud"]["exit_code"], tools["loud"]["output_bytes"], tools["loud"]["truncated"]) == (0, 1000, True)
+    assert (
+        tools["loud"]["exit_code"],
+        tools["loud"]["output_bytes"],
+        tools["loud"]["truncated"],
+    ) == (0, 1000, True)
 
 
 def test_a_file_that_an_earlier_tool_put_in_the_way_is_replaced(sandbox, tmp_path):
@@ -143,7 +165,9 @@ for i in range(300):
     with Door(sandbox.door, kept := Kept()):
         verify(sandbox, pytest_like)
 
-    assert [json.loads(line)["id"] for line in kept.text("tests").splitlines()] == [f"t{i}" for i in range(300)]
+    assert [json.loads(line)["id"] for line in kept.text("tests").splitlines()] == [
+        f"t{i}" for i in range(300)
+    ]
 
 
 def test_dropped_test_events_are_visible_as_such(sandbox):
@@ -151,7 +175,9 @@ def test_dropped_test_events_are_visible_as_such(sandbox):
     script = "import os; fd = int(os.environ['VSC_TEST_EVENTS_FD'])\nfor i in range(1000): os.write(fd, b'{\"id\": %d}\\n' % i)"
     with Door(sandbox.door, kept := Kept()):
         ended, _ = verify(
-            sandbox, {"name": "t", "argv": [sys.executable, "-I", "-c", script], "timeout_s": 10.0}, log_bytes=500
+            sandbox,
+            {"name": "t", "argv": [sys.executable, "-I", "-c", script], "timeout_s": 10.0},
+            log_bytes=500,
         )
 
     *events, marker = [json.loads(line) for line in kept.text("tests").splitlines()]
@@ -161,12 +187,15 @@ def test_dropped_test_events_are_visible_as_such(sandbox):
 
 
 def test_the_deadline_of_the_sandbox_ends_a_plan(sandbox):
-    ended, tools = verify(sandbox, tool("quick", "true"), tool("slow", "sleep 60"), deadline_s=1.0, grace_s=1.0)
+    ended, tools = verify(
+        sandbox, tool("quick", "true"), tool("slow", "sleep 60"), deadline_s=1.0, grace_s=1.0
+    )
 
     assert (ended.code, ended.result["outcome"], list(tools)) == (124, "deadline", ["quick"])
 
 
-# --- patch ------------------------------------------------------------------------------------------------------------
+# --- patch
+# ------------------------------------------------------------------------------------------------------------
 
 TEN = b"".join(b"line %d\n" % number for number in range(10))
 
@@ -176,8 +205,15 @@ def change(tmp_path):
     """A binary-safe patch between two trees, made by dehydrate."""
     home = tmp_path / "bench"
     home.mkdir()
-    base = {b"text": ("100644", TEN), b"bin": ("100644", bytes(range(256))), b"gone": ("100644", b"x\n")}
-    base |= {b".gitattributes": ("100644", b"* text=auto eol=crlf\n"), b"crlf": ("100644", b"a\r\nb\n")}
+    base = {
+        b"text": ("100644", TEN),
+        b"bin": ("100644", bytes(range(256))),
+        b"gone": ("100644", b"x\n"),
+    }
+    base |= {
+        b".gitattributes": ("100644", b"* text=auto eol=crlf\n"),
+        b"crlf": ("100644", b"a\r\nb\n"),
+    }
     bench = Bench(home, base)
     (bench.workspace / "text").write_bytes(TEN.replace(b"line 5", b"changed"))
     (bench.workspace / "bin").write_bytes(bytes(range(255, -1, -1)))
@@ -205,7 +241,9 @@ def test_a_patch_is_applied_byte_for_byte(sandbox, change):
     assert not (sandbox.workspace / "gone").exists()
 
 
-@pytest.mark.parametrize("text", [b"first\n" + TEN, TEN.replace(b"line 6", b"other")], ids=["moved", "conflict"])
+@pytest.mark.parametrize(
+    "text", [b"first\n" + TEN, TEN.replace(b"line 6", b"other")], ids=["moved", "conflict"]
+)
 def test_a_patch_that_does_not_fit_exactly_changes_nothing(sandbox, change, text):
     base, patch = change
     files = base | {b"text": ("100644", text)}
@@ -227,11 +265,18 @@ def test_an_empty_patch_is_no_failure_and_a_missing_one_is(sandbox, change):
     assert sandbox.run({"kind": "patch"}).result["outcome"] == "refused"
 
 
-# --- prepare ----------------------------------------------------------------------------------------------------------
+# --- prepare
+# ----------------------------------------------------------------------------------------------------------
 
 
 def prepare(sandbox, *tools):
-    return sandbox.run({"kind": "prepare", "tools": list(tools), "environ": {"VSC_ENV_DIR": str(sandbox.home / "env")}})
+    return sandbox.run(
+        {
+            "kind": "prepare",
+            "tools": list(tools),
+            "environ": {"VSC_ENV_DIR": str(sandbox.home / "env")},
+        }
+    )
 
 
 def test_an_environment_is_packed_in_canonical_form(sandbox):
@@ -243,7 +288,9 @@ def test_an_environment_is_packed_in_canonical_form(sandbox):
     with tarfile.open(sandbox.out / "env.tar") as tar:
         members = {member.name: member for member in tar}
     assert list(members) == ["a", "a/hard", "a/l", "b", "bin", "bin/x"]
-    assert all((m.mtime, m.uid, m.gid, m.uname, m.gname) == (0, 0, 0, "", "") for m in members.values())
+    assert all(
+        (m.mtime, m.uid, m.gid, m.uname, m.gname) == (0, 0, 0, "", "") for m in members.values()
+    )
     assert members["a/hard"].isreg()
     assert [members[name].mode for name in ("b", "bin/x", "bin")] == [0o644, 0o755, 0o755]
 
@@ -271,7 +318,9 @@ def test_the_first_failing_step_ends_a_preparation(sandbox):
     assert not (sandbox.out / "env.tar").exists()
 
 
-@pytest.mark.parametrize("make", ["mkfifo env/pipe", "mkdir env/d; touch env/d/s; chmod 4755 env/d/s"])
+@pytest.mark.parametrize(
+    "make", ["mkfifo env/pipe", "mkdir env/d; touch env/d/s; chmod 4755 env/d/s"]
+)
 def test_what_cannot_be_packed_fails_by_name(sandbox, make):
     ended = prepare(sandbox, tool("make", f"mkdir env; {make}", cwd=str(sandbox.home)))
 

@@ -17,11 +17,17 @@ def delta(*entries):
 def forged(*records, count=None):
     """A delta whose checksum is right and whose contents need not be."""
     body = b"vsc-delta 1\n" + b"".join(records)
-    return body + struct.pack(">cQ32s", b"E", len(records) if count is None else count, hashlib.sha256(body).digest())
+    return body + struct.pack(
+        ">cQ32s", b"E", len(records) if count is None else count, hashlib.sha256(body).digest()
+    )
 
 
 def record(kind, path, contents=b"", length=None):
-    return struct.pack(">cIQ", kind, len(path), len(contents) if length is None else length) + path + contents
+    return (
+        struct.pack(">cIQ", kind, len(path), len(contents) if length is None else length)
+        + path
+        + contents
+    )
 
 
 @pytest.fixture
@@ -70,7 +76,11 @@ def test_files_links_and_directories_change_places(tree):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_everything_new_belongs_to_the_owner(tree):
-    apply_delta(io.BytesIO(delta(DeltaEntry(b"n/f", "100644", b""), DeltaEntry(b"n/l", "120000", b"f"))), tree, 12345)
+    apply_delta(
+        io.BytesIO(delta(DeltaEntry(b"n/f", "100644", b""), DeltaEntry(b"n/l", "120000", b"f"))),
+        tree,
+        12345,
+    )
 
     assert {(tree / name).lstat().st_uid for name in ("n", "n/f", "n/l")} == {12345}
     assert {(tree / name).lstat().st_gid for name in ("n", "n/f", "n/l")} == {12345}
@@ -88,7 +98,10 @@ def test_paths_that_lead_anywhere_else_are_refused_by_writer_and_reader(tree, pa
 
 
 def test_a_link_on_the_way_is_not_followed(tree):
-    for data in (delta(DeltaEntry(b"link/e/g", "100644", b"x")), delta(DeltaEntry(b"link/e/f", None))):
+    for data in (
+        delta(DeltaEntry(b"link/e/g", "100644", b"x")),
+        delta(DeltaEntry(b"link/e/f", None)),
+    ):
         with pytest.raises(ValueError, match="link"):
             apply(tree, data)
 

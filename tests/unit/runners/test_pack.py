@@ -43,7 +43,12 @@ def test_it_runs_isolated_from_the_place_it_is_started_in(tmp_path):
 
     command = [sys.executable, "-I", tmp_path / "runner.pyz", "supervise", "--help"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path)}
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(tmp_path)},
     )
 
     assert "supervise" in done.stdout

@@ -77,7 +77,9 @@ def test_a_half_closed_connection_still_gets_its_answer(relay):
 def test_bytes_pass_unchanged_in_both_directions_at_once(relay):
     data = bytes(range(256)) * 20_000
     with call(relay(echo)) as caller:
-        threading.Thread(target=lambda: (caller.sendall(data), caller.shutdown(socket.SHUT_WR)), daemon=True).start()
+        threading.Thread(
+            target=lambda: (caller.sendall(data), caller.shutdown(socket.SHUT_WR)), daemon=True
+        ).start()
 
         assert read_all(caller) == data
 
@@ -128,7 +130,9 @@ def test_callers_that_vanish_leave_their_places(relay):
     here = relay(echo, max_connections=2)
     for _ in range(20):
         caller = call(here)
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # a reset, not an end
+        caller.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0"
+        )  # a reset, not an end
         caller.sendall(b"x")
         caller.close()
 

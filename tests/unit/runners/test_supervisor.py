@@ -34,7 +34,9 @@ def test_an_exit_code_is_a_value(sandbox):
 def test_output_comes_through_the_door_byte_for_byte(sandbox, kept):
     hostile = b"\x00\xff\xfe\x1b]0;x\x07\rover\xe2\x80\xae<script>\n" * 5000
 
-    ended = sandbox.python(f"import sys; sys.stdout.buffer.write({hostile[:38]!r} * 5000); sys.stderr.write('e')")
+    ended = sandbox.python(
+        f"import sys; sys.stdout.buffer.write({hostile[:38]!r} * 5000); sys.stderr.write('e')"
+    )
 
     assert kept.text("stdout") == hostile[:38] * 5000
     assert kept.text("stderr") == b"e"
@@ -42,7 +44,9 @@ def test_output_comes_through_the_door_byte_for_byte(sandbox, kept):
 
 
 def test_a_flood_and_an_endless_line_are_cut_counted_and_block_nobody(sandbox, kept):
-    flood = "import os; os.write(2, b'x' * 3_000_000)\nfor _ in range(320): os.write(1, b'y' * 65536)"
+    flood = (
+        "import os; os.write(2, b'x' * 3_000_000)\nfor _ in range(320): os.write(1, b'y' * 65536)"
+    )
 
     ended = sandbox.python(flood, log_bytes=1_000_000)
 
@@ -60,7 +64,12 @@ def test_a_signal_is_not_an_exit(sandbox):
 
 @pytest.mark.parametrize(
     "script",
-    ["while :; do :; done", "sleep 100", "trap '' TERM INT HUP; while :; do sleep 100; done", "read x < fifo"],
+    [
+        "while :; do :; done",
+        "sleep 100",
+        "trap '' TERM INT HUP; while :; do sleep 100; done",
+        "read x < fifo",
+    ],
     ids=["busy", "sleep", "deaf", "blocked"],
 )
 def test_the_deadline_ends_whatever_it_is(sandbox, script):
@@ -73,13 +82,17 @@ def test_the_deadline_ends_whatever_it_is(sandbox, script):
 
 
 def test_a_polite_driver_gets_the_time_between_term_and_kill(sandbox):
-    ended = sandbox.shell("trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done", deadline_s=0.5, grace_s=4.0)
+    ended = sandbox.shell(
+        "trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done", deadline_s=0.5, grace_s=4.0
+    )
 
     assert (ended.result["outcome"], ended.stdout) == ("deadline", b"bye\n")
 
 
 def test_the_engine_can_ask_for_the_end(sandbox):
-    process = sandbox.start({"kind": "command", "argv": ["/bin/sh", "-c", "echo up; sleep 100"]}, grace_s=1.0)
+    process = sandbox.start(
+        {"kind": "command", "argv": ["/bin/sh", "-c", "echo up; sleep 100"]}, grace_s=1.0
+    )
     assert process.stdout.read(1) == b"u"
 
     os.kill(pid_one(process), signal.SIGTERM)
@@ -89,7 +102,9 @@ def test_the_engine_can_ask_for_the_end(sandbox):
 
 
 def test_the_driver_cannot_end_its_run_by_a_signal(sandbox):
-    ended = sandbox.shell("kill -TERM 1; kill -INT 1; kill -KILL 1; kill -STOP 1; sleep 0.2; echo still here")
+    ended = sandbox.shell(
+        "kill -TERM 1; kill -INT 1; kill -KILL 1; kill -STOP 1; sleep 0.2; echo still here"
+    )
 
     assert (ended.code, ended.result["outcome"], ended.stdout) == (0, "exited", b"still here\n")
 
@@ -144,7 +159,8 @@ def test_the_result_takes_its_place_from_whatever_is_there(sandbox, trap):
     assert ended.result["exit_code"] == 7
 
 
-# --- the door ---------------------------------------------------------------------------------------------------------
+# --- the door
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_restart_of_the_control_plane_loses_and_doubles_nothing(sandbox):
@@ -158,7 +174,9 @@ def test_a_restart_of_the_control_plane_loses_and_doubles_nothing(sandbox):
     with Door(sandbox.door, kept):
         ended = sandbox.ended(process)
 
-    assert [line.split()[0] for line in kept.text("stdout").splitlines()] == [str(i).encode() for i in range(60)]
+    assert [line.split()[0] for line in kept.text("stdout").splitlines()] == [
+        str(i).encode() for i in range(60)
+    ]
     assert ended.result["dropped_bytes"] == {}
 
 
@@ -203,7 +221,8 @@ def test_a_door_that_never_answers_does_not_hold_up_the_end(sandbox, kept):
     assert ended.result["dropped_bytes"] == {"stdout.unsent": 2}
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------------
+# --- refusals
+# ---------------------------------------------------------------------------------------------------------
 
 TOOL = {"name": "t", "argv": ["/bin/true"], "timeout_s": 1.0}
 
@@ -248,7 +267,11 @@ TOOL = {"name": "t", "argv": ["/bin/true"], "timeout_s": 1.0}
 def test_a_capsule_that_makes_no_sense_is_refused_with_a_reason(sandbox, capsule):
     ended = sandbox.ended(sandbox.start_text(capsule))
 
-    assert (ended.code, ended.result["outcome"], ended.result["exit_code"]) == (125, "refused", None)
+    assert (ended.code, ended.result["outcome"], ended.result["exit_code"]) == (
+        125,
+        "refused",
+        None,
+    )
     assert ended.result["detail"]
 
 

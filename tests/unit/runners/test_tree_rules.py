@@ -16,7 +16,10 @@ def test_a_path_is_plain_or_refused(path):
         assert not {b"", b".", b".."} & set(names)
 
 
-@given(st.lists(st.sampled_from([b"..", b".", b"", b"a", b"b"]), min_size=1, max_size=8), st.integers(0, 3))
+@given(
+    st.lists(st.sampled_from([b"..", b".", b"", b"a", b"b"]), min_size=1, max_size=8),
+    st.integers(0, 3),
+)
 def test_no_link_that_is_taken_leaves_the_tree(target, depth):
     path = b"/".join([b"d"] * depth + [b"link"])
     joined = b"/".join(target)
@@ -50,7 +53,12 @@ def test_names_that_only_look_alike_are_fine():
 
 
 def test_names_fold_alike_exactly_if_some_file_system_confuses_them():
-    same = [("README", "readme"), ("caf\u00e9", "cafe\u0301"), ("\u00c9", "e\u0301"), ("stra\u00dfe", "STRASSE")]
+    same = [
+        ("README", "readme"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("\u00c9", "e\u0301"),
+        ("stra\u00dfe", "STRASSE"),
+    ]
     other = [("a", "b"), ("cafe", "caf\u00e9"), ("a.py", "a.pyc"), ("o", "\u00f8")]
 
     assert all(fold(one.encode()) == fold(two.encode()) for one, two in same)
@@ -67,7 +75,11 @@ def test_changes_survive_json(tmp_path):
     from runners.changes import read_changes
 
     changes = Changes(
-        "t", (ChangedEntry(b"\xff", None, "100644", None, "b"),), (RefusedEntry(b"", "r"),), ("n",), (b"\xff", b"a")
+        "t",
+        (ChangedEntry(b"\xff", None, "100644", None, "b"),),
+        (RefusedEntry(b"", "r"),),
+        ("n",),
+        (b"\xff", b"a"),
     )
     (tmp_path / "c").write_text(changes.to_json())
 

@@ -18,7 +18,9 @@ DATA = bytes(range(256)) * 4000
 async def test_the_real_door_has_everything_once_also_over_a_restart():
     directory = Path(tempfile.mkdtemp(prefix="vsc-door-"))
     chunks = MemoryChunks()
-    access = DoorAccess(uuid4(), uuid4(), "head", b"{}", {}, stream_caps={"stdout": 2 * len(DATA), "tests": 10})
+    access = DoorAccess(
+        uuid4(), uuid4(), "head", b"{}", {}, stream_caps={"stdout": 2 * len(DATA), "tests": 10}
+    )
 
     async def opened():
         doors = Doors(chunks, MemoryOutputs(), MemoryAudit())

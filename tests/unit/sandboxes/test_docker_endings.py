@@ -26,9 +26,17 @@ CASES = {
     "out of memory (S03)": ({"exit_code": 137, "oom_killed": True}, None, Ended.OOM),
     "a child out of memory, exit 0 (S04)": ({"oom_killed": True}, None, Ended.OOM),
     "our deadline": ({"exit_code": 137}, Ending(Ended.DEADLINE, BEFORE, "late"), Ended.DEADLINE),
-    "our deadline, and memory": ({"oom_killed": True}, Ending(Ended.DEADLINE, BEFORE, "late"), Ended.DEADLINE),
+    "our deadline, and memory": (
+        {"oom_killed": True},
+        Ending(Ended.DEADLINE, BEFORE, "late"),
+        Ended.DEADLINE,
+    ),
     "a graceful end after TERM": ({}, Ending(Ended.TERMINATED, BEFORE, "asked"), Ended.TERMINATED),
-    "it was over before we decided (F44)": ({}, Ending(Ended.TERMINATED, AFTER, "asked"), Ended.COMPLETED),
+    "it was over before we decided (F44)": (
+        {},
+        Ending(Ended.TERMINATED, AFTER, "asked"),
+        Ended.COMPLETED,
+    ),
     "never started": ({"started_at": None, "finished_at": None}, None, Ended.LOST),
 }
 

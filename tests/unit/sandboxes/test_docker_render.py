@@ -37,11 +37,23 @@ def test_the_posture():
     assert host["ReadonlyRootfs"] is True
     assert host["Privileged"] is False
     assert host["SecurityOpt"][0] == "no-new-privileges:true"
-    assert json.loads(host["SecurityOpt"][1].removeprefix("seccomp="))["defaultAction"] == "SCMP_ACT_ERRNO"
-    assert (host["Memory"], host["MemorySwap"], host["NanoCpus"], host["PidsLimit"]) == (1000, 1000, 1_500_000_000, 7)
+    assert (
+        json.loads(host["SecurityOpt"][1].removeprefix("seccomp="))["defaultAction"]
+        == "SCMP_ACT_ERRNO"
+    )
+    assert (host["Memory"], host["MemorySwap"], host["NanoCpus"], host["PidsLimit"]) == (
+        1000,
+        1000,
+        1_500_000_000,
+        7,
+    )
     assert host["RestartPolicy"] == {"Name": "no"}
     assert config["User"] == "10001:10001"
-    assert (config["Entrypoint"], config["Cmd"], config["WorkingDir"]) == (["/bin/run"], ["-x"], "/workspace")
+    assert (config["Entrypoint"], config["Cmd"], config["WorkingDir"]) == (
+        ["/bin/run"],
+        ["-x"],
+        "/workspace",
+    )
     assert config["Labels"] == {
         "vsc.install": "abcdef",
         "vsc.name": SPEC.name,
@@ -91,4 +103,6 @@ def test_what_no_sandbox_gets(what):
 def test_calls_that_the_profile_does_not_allow(call):
     rules = json.loads(seccomp_profile())["syscalls"]
 
-    assert not [rule for rule in rules if call in rule["names"] and rule["action"] == "SCMP_ACT_ALLOW"]
+    assert not [
+        rule for rule in rules if call in rule["names"] and rule["action"] == "SCMP_ACT_ALLOW"
+    ]

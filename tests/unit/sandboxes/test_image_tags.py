@@ -9,7 +9,9 @@ from sandboxes.docker import images
 
 @pytest.fixture
 def folder(tmp_path):
-    shutil.copytree(images.FOLDER, tmp_path / "images", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        images.FOLDER, tmp_path / "images", ignore=shutil.ignore_patterns("__pycache__")
+    )
     return tmp_path / "images"
 
 

@@ -1,4 +1,7 @@
-"""Which paths an upper directory says have changed. What the kernel's overlay writes is tried in the contract suite."""
+"""Which paths an upper directory says have changed.
+
+What the kernel's overlay writes is tried in the contract suite.
+"""
 
 import os
 import stat
@@ -9,7 +12,9 @@ import pytest
 from sandboxes.docker import upper
 from sandboxes.docker.upper import HostileTree, changed_paths
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="whiteouts and trusted attributes need root")
+root_only = pytest.mark.skipif(
+    os.geteuid() != 0, reason="whiteouts and trusted attributes need root"
+)
 
 
 @pytest.fixture
@@ -95,7 +100,9 @@ def test_too_many_paths_are_refused_and_not_cut_short(trees, monkeypatch):
 def test_the_deepest_tree_that_is_allowed_fits_the_stack(trees):
     base, over = trees
     at = os.open(over, os.O_RDONLY)
-    for _ in range(upper.MAX_DEPTH):  # by handle, as an agent does it: the path may be longer than a call takes
+    for _ in range(
+        upper.MAX_DEPTH
+    ):  # by handle, as an agent does it: the path may be longer than a call takes
         os.mkdir("d", dir_fd=at)
         below = os.open("d", os.O_RDONLY, dir_fd=at)
         os.close(at)

@@ -1,4 +1,7 @@
-"""Released archives come whole and checked, from whatever index the machine's pip uses; here, one on loopback."""
+"""Released archives come whole and checked, from whatever index the machine's pip uses.
+
+Here, one on loopback.
+"""
 
 import hashlib
 import importlib.machinery
@@ -19,11 +22,17 @@ FILE = "real_library-1.0.tar.gz"
 @pytest.fixture
 def script(tmp_path, monkeypatch):
     loader = importlib.machinery.SourceFileLoader("fetch_archives", str(SCRIPT))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("fetch_archives", loader))
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_loader("fetch_archives", loader)
+    )
     loader.exec_module(module)
     monkeypatch.setattr(module, "ARCHIVES", tmp_path / "archives")
     monkeypatch.setattr(module, "MANIFEST", tmp_path / "releases.json")
-    release = {"name": "Real.Library", "old": {"file": FILE, "sha256": SHA256}, "new": {"file": FILE, "sha256": SHA256}}
+    release = {
+        "name": "Real.Library",
+        "old": {"file": FILE, "sha256": SHA256},
+        "new": {"file": FILE, "sha256": SHA256},
+    }
     module.MANIFEST.write_text(json.dumps([release]))
     monkeypatch.setattr("sys.argv", ["fetch-archives"])
     return module
@@ -49,7 +58,9 @@ class Index(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def index(monkeypatch):
-    handler = type("OneIndex", (Index,), {"pages": {f"/files/{FILE}": ("application/gzip", BODY)}, "asked": []})
+    handler = type(
+        "OneIndex", (Index,), {"pages": {f"/files/{FILE}": ("application/gzip", BODY)}, "asked": []}
+    )
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -66,7 +77,10 @@ def as_json(index):
 
 
 def as_html(index):
-    index.pages["/simple/real-library/"] = ("text/html", f'<a href="../../files/{FILE}#sha256=x">{FILE}</a>'.encode())
+    index.pages["/simple/real-library/"] = (
+        "text/html",
+        f'<a href="../../files/{FILE}#sha256=x">{FILE}</a>'.encode(),
+    )
 
 
 @pytest.mark.parametrize("answer", [as_json, as_html])

@@ -24,7 +24,9 @@ def test_an_error_is_told_by_the_row_of_its_nearest_class():
 
 def test_kinds_are_unique_and_every_one_is_the_users_or_the_platforms_to_mend():
     assert len({answer.kind for answer in ANSWERS.values()}) == len(ANSWERS)
-    assert all(answer.exit_code == 2 and 400 <= answer.http_status < 600 for answer in ANSWERS.values())
+    assert all(
+        answer.exit_code == 2 and 400 <= answer.http_status < 600 for answer in ANSWERS.values()
+    )
 
 
 @pytest.mark.parametrize("detail", ["half \ud800 of a pair", "\x00", "x" * 10_000])
@@ -60,12 +62,19 @@ OUR_OWN = {
 def errors_of_the_product():
     for room in ("control_plane", "sandboxes", "runners", "quality_gates"):
         for file in sorted((ROOT / room).rglob("*.py")):
-            if not {"migrations", "judge_plugin", "examples"} & set(file.parts) and file.name not in SCRIPTS:
+            if (
+                not {"migrations", "judge_plugin", "examples"} & set(file.parts)
+                and file.name not in SCRIPTS
+            ):
                 parts = file.relative_to(ROOT).with_suffix("").parts
-                module = importlib.import_module(".".join(part for part in parts if part != "__init__"))
+                module = importlib.import_module(
+                    ".".join(part for part in parts if part != "__init__")
+                )
                 for name, value in vars(module).items():
                     ours = (
-                        isinstance(value, type) and issubclass(value, Exception) and value.__module__ == module.__name__
+                        isinstance(value, type)
+                        and issubclass(value, Exception)
+                        and value.__module__ == module.__name__
                     )
                     if ours and not name.startswith("_"):
                         yield f"{module.__name__}.{name}", value
@@ -87,7 +96,9 @@ def test_every_error_of_the_product_is_in_the_table_or_has_another_end():
 
 def test_every_row_of_the_table_is_raised_somewhere():
     code = "\n".join(
-        file.read_text() for room in ("control_plane", "sandboxes") for file in (ROOT / room).rglob("*.py")
+        file.read_text()
+        for room in ("control_plane", "sandboxes")
+        for file in (ROOT / room).rglob("*.py")
     )
 
     def raised(error):

@@ -63,15 +63,35 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             ),
             nullable=False,
         ),
-        sa.Column("model_config", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
-        sa.Column("total_cost_incurred", sa.Numeric(precision=14, scale=6), server_default="0", nullable=False),
+        sa.Column(
+            "model_config",
+            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            nullable=False,
+        ),
+        sa.Column(
+            "total_cost_incurred",
+            sa.Numeric(precision=14, scale=6),
+            server_default="0",
+            nullable=False,
+        ),
         sa.Column("intervention_count", sa.Integer(), server_default="0", nullable=False),
         sa.Column("reports_to", sa.Uuid(), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("intervention_count >= 0", name=op.f("ck_agents_intervention_count_not_negative")),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "intervention_count >= 0", name=op.f("ck_agents_intervention_count_not_negative")
+        ),
         sa.CheckConstraint("reports_to <> id", name=op.f("ck_agents_reports_to_another")),
-        sa.CheckConstraint("total_cost_incurred >= 0", name=op.f("ck_agents_total_cost_incurred_not_negative")),
-        sa.ForeignKeyConstraint(["reports_to"], ["agents.id"], name=op.f("fk_agents_reports_to_agents")),
+        sa.CheckConstraint(
+            "total_cost_incurred >= 0", name=op.f("ck_agents_total_cost_incurred_not_negative")
+        ),
+        sa.ForeignKeyConstraint(
+            ["reports_to"], ["agents.id"], name=op.f("fk_agents_reports_to_agents")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_agents")),
         sa.UniqueConstraint("key", name=op.f("uq_agents_key")),
     )
@@ -81,11 +101,18 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("token_sha256", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("token_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_api_tokens_token_sha256_hex")),
+        sa.CheckConstraint(
+            "token_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_api_tokens_token_sha256_hex")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_tokens")),
         sa.UniqueConstraint("name", name=op.f("uq_api_tokens_name")),
         sa.UniqueConstraint("token_sha256", name=op.f("uq_api_tokens_token_sha256")),
@@ -99,12 +126,18 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("facts", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "facts", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("previous_sha256", sa.Text(), nullable=True),
         sa.Column("sha256", sa.Text(), nullable=False),
-        sa.CheckConstraint("previous_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_audit_log_previous_sha256_hex")),
+        sa.CheckConstraint(
+            "previous_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_audit_log_previous_sha256_hex")
+        ),
         sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_audit_log_sha256_hex")),
-        sa.CheckConstraint("(n = 1) = (previous_sha256 IS NULL)", name=op.f("ck_audit_log_first_has_no_previous")),
+        sa.CheckConstraint(
+            "(n = 1) = (previous_sha256 IS NULL)", name=op.f("ck_audit_log_first_has_no_previous")
+        ),
         sa.CheckConstraint("n >= 1", name=op.f("ck_audit_log_n_from_one")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
         sa.UniqueConstraint("chain", "n", name=op.f("uq_audit_log_chain_n")),
@@ -114,11 +147,22 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("cache_key", sa.Text(), nullable=False),
         sa.Column("archive_sha256", sa.Text(), nullable=False),
-        sa.Column("facts", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "facts", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("run_id", sa.Uuid(), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("archive_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_environments_archive_sha256_hex")),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_environments_run_id_runs"), use_alter=True),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "archive_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_environments_archive_sha256_hex")
+        ),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["runs.id"], name=op.f("fk_environments_run_id_runs"), use_alter=True
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_environments")),
         sa.UniqueConstraint("cache_key", name=op.f("uq_environments_cache_key")),
     )
@@ -128,11 +172,20 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
-        sa.Column("document", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "document", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("parent_id", sa.Uuid(), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_packets_sha256_hex")),
-        sa.ForeignKeyConstraint(["parent_id"], ["packets.id"], name=op.f("fk_packets_parent_id_packets")),
+        sa.ForeignKeyConstraint(
+            ["parent_id"], ["packets.id"], name=op.f("fk_packets_parent_id_packets")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_packets")),
         sa.UniqueConstraint("key", name=op.f("uq_packets_key")),
     )
@@ -158,7 +211,12 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             ),
             nullable=False,
         ),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_projects")),
         sa.UniqueConstraint("key", name=op.f("uq_projects_key")),
     )
@@ -167,7 +225,12 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_repos")),
         sa.UniqueConstraint("key", name=op.f("uq_repos_key")),
     )
@@ -178,9 +241,17 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.Column("owner_agent_id", sa.Uuid(), nullable=True),
         sa.Column("parent_module_id", sa.Uuid(), nullable=True),
-        sa.Column("tech_stack", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
-        sa.Column("constraints", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
-        sa.Column("docs_refs", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "tech_stack", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column(
+            "constraints",
+            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            nullable=False,
+        ),
+        sa.Column(
+            "docs_refs", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column(
             "status",
             sa.Enum(
@@ -195,16 +266,29 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             ),
             nullable=False,
         ),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.CheckConstraint("parent_module_id <> id", name=op.f("ck_modules_parent_is_another")),
-        sa.ForeignKeyConstraint(["owner_agent_id"], ["agents.id"], name=op.f("fk_modules_owner_agent_id_agents")),
-        sa.ForeignKeyConstraint(["parent_module_id"], ["modules.id"], name=op.f("fk_modules_parent_module_id_modules")),
-        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_modules_project_id_projects")),
+        sa.ForeignKeyConstraint(
+            ["owner_agent_id"], ["agents.id"], name=op.f("fk_modules_owner_agent_id_agents")
+        ),
+        sa.ForeignKeyConstraint(
+            ["parent_module_id"], ["modules.id"], name=op.f("fk_modules_parent_module_id_modules")
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["projects.id"], name=op.f("fk_modules_project_id_projects")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_modules")),
         sa.UniqueConstraint("key", name=op.f("uq_modules_key")),
     )
     op.create_index(op.f("ix_modules_owner_agent_id"), "modules", ["owner_agent_id"], unique=False)
-    op.create_index(op.f("ix_modules_parent_module_id"), "modules", ["parent_module_id"], unique=False)
+    op.create_index(
+        op.f("ix_modules_parent_module_id"), "modules", ["parent_module_id"], unique=False
+    )
     op.create_index(op.f("ix_modules_project_id"), "modules", ["project_id"], unique=False)
     op.create_table(
         "tasks",
@@ -251,7 +335,11 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             ),
             nullable=False,
         ),
-        sa.Column("context_packet", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "context_packet",
+            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            nullable=True,
+        ),
         sa.Column(
             "status",
             sa.Enum(
@@ -287,20 +375,42 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         ),
         sa.Column("repo_id", sa.Uuid(), nullable=True),
         sa.Column("base_commit", sa.Text(), nullable=True),
-        sa.Column("driver", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
-        sa.Column("options", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "driver", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column(
+            "options", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("created_by", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("complexity_score BETWEEN 0 AND 100", name=op.f("ck_tasks_complexity_score_range")),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "complexity_score BETWEEN 0 AND 100", name=op.f("ck_tasks_complexity_score_range")
+        ),
         sa.CheckConstraint("retry_count >= 0", name=op.f("ck_tasks_retry_count_not_negative")),
-        sa.ForeignKeyConstraint(["assigned_to_agent"], ["agents.id"], name=op.f("fk_tasks_assigned_to_agent_agents")),
-        sa.ForeignKeyConstraint(["module_id"], ["modules.id"], name=op.f("fk_tasks_module_id_modules")),
+        sa.ForeignKeyConstraint(
+            ["assigned_to_agent"], ["agents.id"], name=op.f("fk_tasks_assigned_to_agent_agents")
+        ),
+        sa.ForeignKeyConstraint(
+            ["module_id"], ["modules.id"], name=op.f("fk_tasks_module_id_modules")
+        ),
         sa.ForeignKeyConstraint(["repo_id"], ["repos.id"], name=op.f("fk_tasks_repo_id_repos")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
         sa.UniqueConstraint("key", name=op.f("uq_tasks_key")),
     )
-    op.create_index(op.f("ix_tasks_assigned_to_agent"), "tasks", ["assigned_to_agent"], unique=False)
+    op.create_index(
+        op.f("ix_tasks_assigned_to_agent"), "tasks", ["assigned_to_agent"], unique=False
+    )
     op.create_index(op.f("ix_tasks_module_id"), "tasks", ["module_id"], unique=False)
     op.create_index(op.f("ix_tasks_repo_id"), "tasks", ["repo_id"], unique=False)
     op.create_index("ix_tasks_status_created_at", "tasks", ["status", "created_at"], unique=False)
@@ -327,37 +437,73 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("question", sa.Text(), nullable=False),
         sa.Column("resolution", sa.Text(), nullable=True),
         sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.CheckConstraint(
-            "(resolution IS NULL) = (resolved_at IS NULL)", name=op.f("ck_context_escalations_resolved_with_resolution")
+            "(resolution IS NULL) = (resolved_at IS NULL)",
+            name=op.f("ck_context_escalations_resolved_with_resolution"),
         ),
         sa.ForeignKeyConstraint(
-            ["from_agent_id"], ["agents.id"], name=op.f("fk_context_escalations_from_agent_id_agents")
+            ["from_agent_id"],
+            ["agents.id"],
+            name=op.f("fk_context_escalations_from_agent_id_agents"),
         ),
-        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_context_escalations_task_id_tasks")),
-        sa.ForeignKeyConstraint(["to_agent_id"], ["agents.id"], name=op.f("fk_context_escalations_to_agent_id_agents")),
+        sa.ForeignKeyConstraint(
+            ["task_id"], ["tasks.id"], name=op.f("fk_context_escalations_task_id_tasks")
+        ),
+        sa.ForeignKeyConstraint(
+            ["to_agent_id"], ["agents.id"], name=op.f("fk_context_escalations_to_agent_id_agents")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_context_escalations")),
     )
     op.create_index(
-        op.f("ix_context_escalations_from_agent_id"), "context_escalations", ["from_agent_id"], unique=False
+        op.f("ix_context_escalations_from_agent_id"),
+        "context_escalations",
+        ["from_agent_id"],
+        unique=False,
     )
-    op.create_index(op.f("ix_context_escalations_task_id"), "context_escalations", ["task_id"], unique=False)
-    op.create_index(op.f("ix_context_escalations_to_agent_id"), "context_escalations", ["to_agent_id"], unique=False)
+    op.create_index(
+        op.f("ix_context_escalations_task_id"), "context_escalations", ["task_id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_context_escalations_to_agent_id"),
+        "context_escalations",
+        ["to_agent_id"],
+        unique=False,
+    )
     op.create_table(
         "runs",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column(
             "kind",
-            sa.Enum("task", "prepare", "base", name="kind", native_enum=False, create_constraint=True, length=40),
+            sa.Enum(
+                "task",
+                "prepare",
+                "base",
+                name="kind",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
             nullable=False,
         ),
         sa.Column("task_id", sa.Uuid(), nullable=True),
         sa.Column("packet_id", sa.Uuid(), nullable=True),
         sa.Column("repo_id", sa.Uuid(), nullable=False),
         sa.Column("base_commit", sa.Text(), nullable=False),
-        sa.Column("driver", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
-        sa.Column("policy", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
-        sa.Column("options", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "driver", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column(
+            "policy", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column(
+            "options", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("cache_key", sa.Text(), nullable=True),
         sa.Column(
             "state",
@@ -396,10 +542,20 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("cause", sa.Text(), server_default="", nullable=False),
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("deadline_s", sa.Double(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("next_action_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "next_action_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("lease_epoch", sa.Integer(), server_default="0", nullable=False),
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
@@ -410,22 +566,38 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("environment_id", sa.Uuid(), nullable=True),
         sa.Column("report_sha256", sa.Text(), nullable=True),
         sa.Column("event_seq", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("facts", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
-        sa.CheckConstraint("(kind = 'task') = (cache_key IS NULL)", name=op.f("ck_runs_cache_key_of_its_kind")),
-        sa.CheckConstraint("(kind = 'task') = (task_id IS NOT NULL)", name=op.f("ck_runs_task_of_its_kind")),
-        sa.CheckConstraint(
-            "kind <> 'task' OR state <> 'FINISHED' OR verdict IS NOT NULL", name=op.f("ck_runs_finished_has_verdict")
+        sa.Column(
+            "facts", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
-        sa.CheckConstraint("patch_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_runs_patch_sha256_hex")),
-        sa.CheckConstraint("report_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_runs_report_sha256_hex")),
+        sa.CheckConstraint(
+            "(kind = 'task') = (cache_key IS NULL)", name=op.f("ck_runs_cache_key_of_its_kind")
+        ),
+        sa.CheckConstraint(
+            "(kind = 'task') = (task_id IS NOT NULL)", name=op.f("ck_runs_task_of_its_kind")
+        ),
+        sa.CheckConstraint(
+            "kind <> 'task' OR state <> 'FINISHED' OR verdict IS NOT NULL",
+            name=op.f("ck_runs_finished_has_verdict"),
+        ),
+        sa.CheckConstraint(
+            "patch_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_runs_patch_sha256_hex")
+        ),
+        sa.CheckConstraint(
+            "report_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_runs_report_sha256_hex")
+        ),
         sa.CheckConstraint("deadline_s > 0", name=op.f("ck_runs_deadline_s_positive")),
         sa.CheckConstraint(
-            "judge_attempt >= 0 AND lease_epoch >= 0 AND event_seq >= 0", name=op.f("ck_runs_counters_not_negative")
+            "judge_attempt >= 0 AND lease_epoch >= 0 AND event_seq >= 0",
+            name=op.f("ck_runs_counters_not_negative"),
         ),
         sa.ForeignKeyConstraint(
-            ["environment_id"], ["environments.id"], name=op.f("fk_runs_environment_id_environments")
+            ["environment_id"],
+            ["environments.id"],
+            name=op.f("fk_runs_environment_id_environments"),
         ),
-        sa.ForeignKeyConstraint(["packet_id"], ["packets.id"], name=op.f("fk_runs_packet_id_packets")),
+        sa.ForeignKeyConstraint(
+            ["packet_id"], ["packets.id"], name=op.f("fk_runs_packet_id_packets")
+        ),
         sa.ForeignKeyConstraint(["repo_id"], ["repos.id"], name=op.f("fk_runs_repo_id_repos")),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_runs_task_id_tasks")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
@@ -464,9 +636,18 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("root_agent_id", sa.Uuid(), nullable=True),
         sa.Column("final_outcome", sa.Text(), nullable=True),
         sa.Column("termination_reason", sa.Text(), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_traces_project_id_projects")),
-        sa.ForeignKeyConstraint(["root_agent_id"], ["agents.id"], name=op.f("fk_traces_root_agent_id_agents")),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["projects.id"], name=op.f("fk_traces_project_id_projects")
+        ),
+        sa.ForeignKeyConstraint(
+            ["root_agent_id"], ["agents.id"], name=op.f("fk_traces_root_agent_id_agents")
+        ),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_traces_task_id_tasks")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_traces")),
         sa.UniqueConstraint("key", name=op.f("uq_traces_key")),
@@ -498,22 +679,45 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             nullable=False,
         ),
         sa.Column("applicable", sa.Boolean(), nullable=False),
-        sa.Column("reasons", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
-        sa.Column("report", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "reasons", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column(
+            "report", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_gate_reports_run_id_runs")),
-        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_gate_reports_task_id_tasks")),
+        sa.ForeignKeyConstraint(
+            ["task_id"], ["tasks.id"], name=op.f("fk_gate_reports_task_id_tasks")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_gate_reports")),
-        sa.UniqueConstraint("run_id", "judge_attempt", "gate", name=op.f("uq_gate_reports_run_id_judge_attempt_gate")),
+        sa.UniqueConstraint(
+            "run_id",
+            "judge_attempt",
+            "gate",
+            name=op.f("uq_gate_reports_run_id_judge_attempt_gate"),
+        ),
     )
     op.create_index(op.f("ix_gate_reports_task_id"), "gate_reports", ["task_id"], unique=False)
     op.create_table(
         "run_events",
         sa.Column("run_id", sa.Uuid(), nullable=False),
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
         sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("payload", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "payload", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_events_run_id_runs")),
         sa.PrimaryKeyConstraint("run_id", "seq", name=op.f("pk_run_events")),
     )
@@ -525,7 +729,9 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("n", sa.Integer(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("fingerprint", sa.Text(), nullable=False),
-        sa.Column("spec", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "spec", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("engine_id", sa.Text(), nullable=True),
         sa.Column(
             "state",
@@ -541,8 +747,15 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             ),
             nullable=False,
         ),
-        sa.Column("outcome", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "outcome", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("launched_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("destroyed_at", sa.DateTime(timezone=True), nullable=True),
@@ -569,21 +782,43 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("tokens_input", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("tokens_output", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("execution_time_ms", sa.BigInteger(), nullable=True),
-        sa.Column("estimated_cost_usd", sa.Numeric(precision=14, scale=6), server_default="0", nullable=False),
+        sa.Column(
+            "estimated_cost_usd",
+            sa.Numeric(precision=14, scale=6),
+            server_default="0",
+            nullable=False,
+        ),
         sa.Column(
             "status",
-            sa.Enum("success", "failure", name="status", native_enum=False, create_constraint=True, length=40),
+            sa.Enum(
+                "success",
+                "failure",
+                name="status",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
             nullable=True,
         ),
         sa.Column("context_request_count", sa.Integer(), server_default="0", nullable=False),
         sa.Column("code_quality_score", sa.Numeric(precision=5, scale=2), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("code_quality_score BETWEEN 0 AND 100", name=op.f("ck_sessions_code_quality_score_range")),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "code_quality_score BETWEEN 0 AND 100",
+            name=op.f("ck_sessions_code_quality_score_range"),
+        ),
         sa.CheckConstraint(
             "tokens_input >= 0 AND tokens_output >= 0 AND execution_time_ms >= 0 AND estimated_cost_usd >= 0 AND context_request_count >= 0",
             name=op.f("ck_sessions_metrics_not_negative"),
         ),
-        sa.ForeignKeyConstraint(["agent_id"], ["agents.id"], name=op.f("fk_sessions_agent_id_agents")),
+        sa.ForeignKeyConstraint(
+            ["agent_id"], ["agents.id"], name=op.f("fk_sessions_agent_id_agents")
+        ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_sessions_run_id_runs")),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_sessions_task_id_tasks")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
@@ -596,7 +831,12 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("trace_id", sa.Uuid(), nullable=False),
         sa.Column("step_number", sa.Integer(), nullable=False),
-        sa.Column("timestamp", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "timestamp",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
         sa.Column("agent_id", sa.Uuid(), nullable=True),
         sa.Column(
             "action_type",
@@ -615,12 +855,22 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             ),
             nullable=False,
         ),
-        sa.Column("payload", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
-        sa.CheckConstraint("step_number >= 0", name=op.f("ck_trace_steps_step_number_not_negative")),
-        sa.ForeignKeyConstraint(["agent_id"], ["agents.id"], name=op.f("fk_trace_steps_agent_id_agents")),
-        sa.ForeignKeyConstraint(["trace_id"], ["traces.id"], name=op.f("fk_trace_steps_trace_id_traces")),
+        sa.Column(
+            "payload", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.CheckConstraint(
+            "step_number >= 0", name=op.f("ck_trace_steps_step_number_not_negative")
+        ),
+        sa.ForeignKeyConstraint(
+            ["agent_id"], ["agents.id"], name=op.f("fk_trace_steps_agent_id_agents")
+        ),
+        sa.ForeignKeyConstraint(
+            ["trace_id"], ["traces.id"], name=op.f("fk_trace_steps_trace_id_traces")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_trace_steps")),
-        sa.UniqueConstraint("trace_id", "step_number", name=op.f("uq_trace_steps_trace_id_step_number")),
+        sa.UniqueConstraint(
+            "trace_id", "step_number", name=op.f("uq_trace_steps_trace_id_step_number")
+        ),
     )
     op.create_index(op.f("ix_trace_steps_agent_id"), "trace_steps", ["agent_id"], unique=False)
     op.create_table(
@@ -630,7 +880,15 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("rule", sa.Text(), nullable=False),
         sa.Column(
             "severity",
-            sa.Enum("LOW", "MEDIUM", "HIGH", name="severity", native_enum=False, create_constraint=True, length=40),
+            sa.Enum(
+                "LOW",
+                "MEDIUM",
+                "HIGH",
+                name="severity",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
             nullable=False,
         ),
         sa.Column("path", sa.Text(), nullable=False),
@@ -649,22 +907,34 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_findings")),
     )
-    op.create_index(op.f("ix_findings_gate_report_id"), "findings", ["gate_report_id"], unique=False)
+    op.create_index(
+        op.f("ix_findings_gate_report_id"), "findings", ["gate_report_id"], unique=False
+    )
     op.create_table(
         "log_chunks",
         sa.Column("sandbox_id", sa.Uuid(), nullable=False),
         sa.Column("stream", sa.Text(), nullable=False),
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
         sa.CheckConstraint("seq >= 0", name=op.f("ck_log_chunks_seq_not_negative")),
         sa.ForeignKeyConstraint(
-            ["sandbox_id"], ["sandboxes.id"], name=op.f("fk_log_chunks_sandbox_id_sandboxes"), ondelete="CASCADE"
+            ["sandbox_id"],
+            ["sandboxes.id"],
+            name=op.f("fk_log_chunks_sandbox_id_sandboxes"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("sandbox_id", "stream", "seq", name=op.f("pk_log_chunks")),
     )
     # The two tables name each other, so one constraint comes last.
-    op.create_foreign_key(op.f("fk_environments_run_id_runs"), "environments", "runs", ["run_id"], ["id"])
+    op.create_foreign_key(
+        op.f("fk_environments_run_id_runs"), "environments", "runs", ["run_id"], ["id"]
+    )
     op.execute(
         """
         CREATE FUNCTION vsc_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
