@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from control_plane.db.base import new_id
-from control_plane.main import Company, open_company
+from control_plane.processes.local import Company, open_company
 from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository
 from control_plane.runs.models import Run, RunEvent

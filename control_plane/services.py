@@ -15,7 +15,7 @@ Raises if it is not fit for work, and the message says what to do.
 """
 
 
-def _nobody_waits() -> None:
+def nobody_waits() -> None:
     """No worker lives in this process; they poll."""
 
 
@@ -30,7 +30,7 @@ class Services:
     """A report for people to read."""
     probes: Mapping[str, Probe] = field(default_factory=dict)
     """Name (`database`, `docker`, `images`) -> how to find out."""
-    poke: Callable[[], None] = _nobody_waits
+    poke: Callable[[], None] = nobody_waits
     """Called after a commit that gives a worker something to do."""
     upload_bytes: int = 64 * 2**20
     """Bytes of an uploaded patch or archive."""

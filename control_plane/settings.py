@@ -32,6 +32,8 @@ class Settings(BaseSettings):
 
     None: the embedded one under `home`.
     """
+    engine: str = Field(default="docker", pattern=r"^docker$")
+    """Where sandboxes run: `docker`, the engine of this machine."""
     image_python: str | None = None
     """The runner image for Python, as an image id.
 

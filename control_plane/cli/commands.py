@@ -44,9 +44,9 @@ from control_plane.cli.judging import Order, judge
 from control_plane.cli.output import Output, records
 from control_plane.cli.show import plain, rows_table
 from control_plane.cli.timeline import Timeline
-from control_plane.main import open_company
 from control_plane.packets.errors import PacketInvalid
 from control_plane.packets.parse import MAX_BYTES, parse_packet
+from control_plane.processes.local import open_company
 from control_plane.settings import Settings
 from quality_gates.linting import RULES
 

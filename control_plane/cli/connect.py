@@ -17,7 +17,8 @@ from control_plane.auth.service import ensure_local_token, token_file
 from control_plane.cli.client import Client
 from control_plane.cli.errors import CliError, ServerError, UsageError
 from control_plane.errors import ANSWERS
-from control_plane.main import open_company, open_reading
+from control_plane.processes.api import open_reading
+from control_plane.processes.local import open_company
 from control_plane.services import Services
 from control_plane.settings import Settings
 

@@ -1,4 +1,7 @@
-"""The runner as sandboxes get it: with bytecode by the image's own interpreter, which is made once per image, in a sandbox."""
+"""The runner as sandboxes get it: with bytecode by the image's own interpreter.
+
+It is made once per image, in a sandbox, when the first one is wanted.
+"""
 
 import asyncio
 import zipfile
@@ -23,28 +26,41 @@ COMPILED_BYTES = 8 * 2**20
 _LIMITS = Limits(deadline_s=60.0)
 
 
-async def compiled_runner(
-    provider: SandboxProvider, blobs: BlobStore, kept: Path, install: str, image: str, pyz: bytes
-) -> str:
-    """The blob that every sandbox of `image` starts from.
+class CompiledRunners:
+    """The blob that the sandboxes of an image start from, made before the first of them.
 
-    `kept` is a directory that remembers which it is.
-
-    It may speed a start up, never fail one: where there is no compiled runner, the sources are the
-    runner.
+    `kept` is a directory that remembers which it is. Compiling may speed a start up, never fail
+    one: where there is no compiled runner, the sources are the runner.
     """
-    source = (await asyncio.to_thread(blobs.put_bytes, pyz)).sha256
-    note = kept / f"{source}-{image.removeprefix('sha256:')}"
-    if (known := await asyncio.to_thread(_known, note, blobs)) is not None:
-        return known
-    try:
-        compiled = await _compiled(provider, install, image, source)
-        await asyncio.to_thread(_check, blobs, compiled, pyz)
-    except (SandboxError, ValueError, zipfile.BadZipFile) as error:
-        log.warning("runner.not_compiled", image=image, error=str(error))
-        return source
-    await asyncio.to_thread(_remember, note, compiled)
-    return compiled
+
+    def __init__(
+        self, provider: SandboxProvider, blobs: BlobStore, kept: Path, install: str, pyz: bytes
+    ) -> None:
+        self._provider, self._blobs, self._kept = provider, blobs, kept
+        self._install, self._pyz = install, pyz
+        self._made: dict[str, str] = {}
+        self._making = asyncio.Lock()
+
+    async def of(self, image: str) -> str:
+        """The blob's sha256; a sandbox is launched only the first time."""
+        async with self._making:
+            if image not in self._made:
+                self._made[image] = await self._runner(image)
+        return self._made[image]
+
+    async def _runner(self, image: str) -> str:
+        source = (await asyncio.to_thread(self._blobs.put_bytes, self._pyz)).sha256
+        note = self._kept / f"{source}-{image.removeprefix('sha256:')}"
+        if (known := await asyncio.to_thread(_known, note, self._blobs)) is not None:
+            return known
+        try:
+            compiled = await _compiled(self._provider, self._install, image, source)
+            await asyncio.to_thread(_check, self._blobs, compiled, self._pyz)
+        except (SandboxError, ValueError, zipfile.BadZipFile) as error:
+            log.warning("runner.not_compiled", image=image, error=str(error))
+            return source
+        await asyncio.to_thread(_remember, note, compiled)
+        return compiled
 
 
 async def _compiled(provider: SandboxProvider, install: str, image: str, source: str) -> str:
@@ -65,9 +81,8 @@ async def _compiled(provider: SandboxProvider, install: str, image: str, source:
         inputs=(Input(protocol.RUNNER, source),),
         outputs=(Output(COMPILED, COMPILED_BYTES),),
     )
-    sandbox = await provider.launch(
-        spec
-    )  # without a row: if we die now, the reaper finds a sandbox that nobody wants
+    # Without a row: if we die now, the reaper finds a sandbox that nobody wants.
+    sandbox = await provider.launch(spec)
     try:
         outcome = await provider.wait(sandbox)
     finally:

@@ -6,7 +6,7 @@ launches the same spec under the same name, which the provider adopts, and waits
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,7 +68,7 @@ class Stages:
         door_directory: Callable[[str], Path],
         install: str,
         image: str,
-        runner: str,
+        runner: Callable[[str], Awaitable[str]],
         concurrency: int,
     ) -> None:
         self._sessions, self._provider, self._blobs, self._doors = sessions, provider, blobs, doors
@@ -121,9 +121,9 @@ class Stages:
         if known is not None:
             return known
         name = SandboxName(self._install, lease.run_id, draft.stage, n)
-        spec = place(
-            draft, name=name, image=self.image, blobs=await asyncio.to_thread(self._store, draft)
-        )
+        blobs = await asyncio.to_thread(self._store, draft)
+        blobs[protocol.RUNNER] = await self._runner(self.image)
+        spec = place(draft, name=name, image=self.image, blobs=blobs)
         row = Sandbox(
             id=new_id(),
             run_id=lease.run_id,
@@ -147,11 +147,10 @@ class Stages:
         files = {file.path: file.contents for file in draft.files} | {
             protocol.CAPSULE: draft.capsule_bytes()
         }
-        placed = {
+        return {
             path: self._blobs.put(io.BytesIO(data), INPUT_BYTES).sha256
             for path, data in files.items()
         }
-        return placed | {protocol.RUNNER: self._runner}
 
     async def _to_its_end(self, lease: Lease, row: Sandbox) -> StageEnd:
         if row.state in (SandboxState.PLANNED, SandboxState.LAUNCHED):

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 
-from control_plane.main import open_company
+from control_plane.processes.local import open_company
 from control_plane.settings import Settings
 
 

@@ -25,7 +25,7 @@ from control_plane.blobs.store import BlobStore
 from control_plane.db.embedded import embedded
 from control_plane.db.engine import new_engine, session_factory
 from control_plane.db.migrate import migrate
-from control_plane.main import install_id
+from control_plane.processes.engines import install_id
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository

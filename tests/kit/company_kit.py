@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from control_plane.main import Company, open_company
+from control_plane.processes.local import Company, open_company
 from control_plane.repos.models import Repo
 from control_plane.repos.schemas import FromArchive, FromPath
 from control_plane.repos.service import import_repository

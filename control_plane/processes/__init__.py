@@ -1,0 +1,1 @@
+"""Composition roots: settings -> what one process is made of. Nothing else builds things."""

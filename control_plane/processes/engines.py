@@ -1,0 +1,123 @@
+"""The engine that `VSC_ENGINE` names, as the orchestrator uses it."""
+
+import asyncio
+import fcntl
+import secrets
+import string
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from control_plane.blobs.depot import LocalDepot
+from control_plane.processes.ground import Ground
+from control_plane.repos import snapshots
+from control_plane.repos.environments import archive
+from control_plane.services import Probe
+from runners import dehydrate
+from runners.hydrate import apply_delta
+from runners.tree_rules import PatchLimits
+from sandboxes.docker import local
+from sandboxes.docker.provider import DockerProvider
+from sandboxes.ports import SandboxProvider
+
+_INSTALL_LETTERS = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where the sandboxes of this process run."""
+
+    provider: SandboxProvider
+    door: Callable[[str], Path]
+    """The directory that the sandbox of that name has at `/run/vsc`."""
+    install: str
+    """What the names of its sandboxes begin with."""
+    image: str
+    """The identity of the runner image for Python."""
+    probe: Probe
+
+
+OpenEngine = Callable[[Ground], AbstractAsyncContextManager[Engine]]
+"""Opens the engine over a ground.
+
+Raises:
+    ProviderUnavailable, ImageMissing: no engine, or no runner image (`make images`).
+"""
+
+
+def open_engine(ground: Ground) -> AbstractAsyncContextManager[Engine]:
+    """The engine that the settings name; `OpenEngine` says the rest."""
+    kind, _, _ = ground.settings.engine.partition(":")
+    return ENGINES[kind](ground)
+
+
+@asynccontextmanager
+async def docker_engine(ground: Ground) -> AsyncIterator[Engine]:
+    """The Docker engine of this machine."""
+    image = await asyncio.to_thread(lambda: ground.settings.image_python or local.image("python"))
+    install = await asyncio.to_thread(install_id, ground.home)
+    provider = await asyncio.to_thread(_docker_provider, ground, install)
+
+    async def probe() -> str:
+        return f"image {await asyncio.to_thread(local.image, 'python')}"
+
+    try:
+        yield Engine(provider, provider.door, install, image, probe)
+    finally:
+        await asyncio.to_thread(provider.close)
+
+
+ENGINES: Mapping[str, OpenEngine] = {"docker": docker_engine}
+"""The word before the colon of `VSC_ENGINE` -> how such an engine is opened."""
+
+
+def depot_of(ground: Ground) -> LocalDepot:
+    """Where sandboxes get bytes and leave them."""
+    trees = {kind: ground.home / kind for kind in (snapshots.KIND, archive.KIND)}
+    return LocalDepot(ground.blobs, trees)
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """`sandboxes.ports.Collect` over our mirrors; `against` is `<repository>/<tree>`."""
+
+    mirrors: Path
+    limits: PatchLimits
+
+    def __call__(
+        self, against: str, tree: Path, changed: Collection[bytes] | None, into: Path
+    ) -> None:
+        """Write the patch of `tree` against `against` into `into`."""
+        repo, _, wanted = against.partition("/")
+        dehydrate.collect(self.mirrors / f"{repo}.git", wanted, tree, changed, into, self.limits)
+
+
+def collector_of(ground: Ground) -> Collector:
+    """What is made of a dead sandbox's workspace."""
+    limits = PatchLimits(total_bytes=ground.settings.patch_bytes)
+    return Collector(ground.home / "mirrors", limits)
+
+
+def _docker_provider(ground: Ground, install: str) -> DockerProvider:
+    """Blocking: the engine is asked for its version."""
+    return local.provider(
+        install=install,
+        home=ground.home / "docker",
+        depot=depot_of(ground),
+        collect=collector_of(ground),
+        apply_delta=apply_delta,
+        uid=ground.settings.sandbox_uid,
+    )
+
+
+def install_id(home: Path) -> str:
+    """Six characters that mark everything of this installation on engines that others share."""
+    path = home / "install"
+    with (home / "install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            path.write_text(
+                "".join(secrets.choice(_INSTALL_LETTERS) for _ in range(6)), encoding="ascii"
+            )
+    return path.read_text(encoding="ascii")

@@ -1,0 +1,60 @@
+"""What every process stands on: the settings, the database as it has to be, and the bytes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from control_plane.blobs.store import BlobStore
+from control_plane.db.embedded import embedded
+from control_plane.db.engine import Sessions, new_engine, session_factory
+from control_plane.db.migrate import migrate
+from control_plane.repos.mirrors import Mirrors
+from control_plane.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Passed to every root."""
+
+    settings: Settings
+    home: Path
+    url: str
+    """The database's address, with its password."""
+    sessions: Sessions
+    blobs: BlobStore
+    mirrors: Mirrors
+
+
+@asynccontextmanager
+async def open_ground(settings: Settings) -> AsyncIterator[Ground]:
+    """The ground over `settings.home`, its database migrated.
+
+    Raises:
+        DatabaseUnavailable, MigrationFailed: no database.
+    """
+    home = settings.home.absolute()
+    home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    async with _database(settings, home) as url:
+        await migrate(url)
+        engine = new_engine(url, pool_size=settings.workers + settings.sandboxes)
+        try:
+            yield Ground(
+                settings=settings,
+                home=home,
+                url=url,
+                sessions=session_factory(engine),
+                blobs=BlobStore(home / "blobs"),
+                mirrors=Mirrors(home / "mirrors"),
+            )
+        finally:
+            await engine.dispose()
+
+
+@asynccontextmanager
+async def _database(settings: Settings, home: Path) -> AsyncIterator[str]:
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    async with embedded(home) as url:
+        yield url

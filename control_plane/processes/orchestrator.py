@@ -1,0 +1,162 @@
+"""The orchestrator's root: the worker that drives runs, the reconciler, and what wakes them."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import psycopg
+from sqlalchemy.engine import make_url
+
+from control_plane.gateway.door import Doors
+from control_plane.orchestrator.base_runs import BaseRuns
+from control_plane.orchestrator.compiled_runner import CompiledRunners
+from control_plane.orchestrator.environment_runs import EnvironmentRuns
+from control_plane.orchestrator.execution import Execution
+from control_plane.orchestrator.judging import Judging
+from control_plane.orchestrator.reconcile import Reconciler
+from control_plane.orchestrator.stages import Stages
+from control_plane.orchestrator.supervise import Supervisor
+from control_plane.orchestrator.task_moves import TaskMoves
+from control_plane.orchestrator.task_run import TaskRuns
+from control_plane.orchestrator.verdicts import Verdicts
+from control_plane.orchestrator.verification import Verification
+from control_plane.orchestrator.worker import Worker
+from control_plane.processes.engines import Engine
+from control_plane.processes.ground import Ground
+from control_plane.repos import snapshots
+from control_plane.repos.changes import Changes
+from control_plane.repos.environments import archive
+from control_plane.runs.leases import CHANNEL
+from control_plane.runs.rules import RunKind
+from quality_gates.paths import CONFIGURATION
+from runners.pack import runner_pyz
+
+_LISTEN_RETRY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Orchestrator:
+    """The loops of one process, at work."""
+
+    worker: Worker
+    reconciler: Reconciler
+
+
+@asynccontextmanager
+async def open_orchestrator(
+    ground: Ground, engine: Engine, doors: Doors
+) -> AsyncIterator[Orchestrator]:
+    """Drive runs until the body ends; runs under way are left to their next holder."""
+    worker, reconciler = _worker(ground, engine, doors), _reconciler(ground, engine)
+    async with asyncio.TaskGroup() as group:
+        loops = [
+            group.create_task(worker.serve(), name="worker"),
+            group.create_task(reconciler.serve(), name="reconciler"),
+            group.create_task(_listen(ground.url, worker), name="listener"),
+        ]
+        try:
+            yield Orchestrator(worker, reconciler)
+        finally:
+            for loop in loops:
+                loop.cancel()
+
+
+def _worker(ground: Ground, engine: Engine, doors: Doors) -> Worker:
+    settings = ground.settings
+    return Worker(
+        sessions=ground.sessions,
+        drive=_supervisor(ground, engine, doors).drive,
+        owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        concurrency=settings.workers,
+        lease_s=settings.lease_s,
+        poll_s=settings.poll_s,
+    )
+
+
+def _reconciler(ground: Ground, engine: Engine) -> Reconciler:
+    return Reconciler(sessions=ground.sessions, provider=engine.provider, install=engine.install)
+
+
+def _stages(ground: Ground, engine: Engine, doors: Doors) -> Stages:
+    runners = CompiledRunners(
+        engine.provider, ground.blobs, ground.home / "runners", engine.install, runner_pyz()
+    )
+    return Stages(
+        sessions=ground.sessions,
+        provider=engine.provider,
+        blobs=ground.blobs,
+        doors=doors,
+        door_directory=engine.door,
+        install=engine.install,
+        image=engine.image,
+        runner=runners.of,
+        concurrency=ground.settings.sandboxes,
+    )
+
+
+def _supervisor(ground: Ground, engine: Engine, doors: Doors) -> Supervisor:
+    """The steps of every kind of run."""
+    sessions, blobs, mirrors = ground.sessions, ground.blobs, ground.mirrors
+    trees = snapshots.Snapshots(ground.home / "snapshots", mirrors, ground.settings.sandbox_uid)
+    stages = _stages(ground, engine, doors)
+    judging = Judging(stages=stages, mirrors=mirrors, snapshots=trees, blobs=blobs)
+    environments = EnvironmentRuns(
+        sessions=sessions,
+        stages=stages,
+        blobs=blobs,
+        mirrors=mirrors,
+        snapshots=trees,
+        environments=archive.Environments(ground.home / "environments"),
+    )
+    changes = Changes(mirrors, lambda path: path in CONFIGURATION)
+    bases = BaseRuns(
+        sessions=sessions,
+        stages=stages,
+        judging=judging,
+        environments=environments,
+        changes=changes,
+    )
+    verdicts = Verdicts(sessions, blobs, ground.settings.judge_again)
+    moves = TaskMoves(sessions, verdicts, engine.image)
+    execution = Execution(
+        sessions=sessions,
+        stages=stages,
+        moves=moves,
+        environments=environments,
+        blobs=blobs,
+        mirrors=mirrors,
+        snapshots=trees,
+    )
+    verification = Verification(
+        stages=stages,
+        moves=moves,
+        judging=judging,
+        environments=environments,
+        bases=bases,
+        changes=changes,
+        verdicts=verdicts,
+    )
+    tasks = TaskRuns(moves, execution, verification)
+    return Supervisor({RunKind.TASK: tasks, RunKind.PREPARE: environments, RunKind.BASE: bases})
+
+
+async def _listen(url: str, worker: Worker) -> None:
+    """One connection that is told when a run wants to be looked at.
+
+    It may fail: polling makes it right.
+    """
+    conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    while True:
+        with contextlib.suppress(psycopg.Error):
+            async with await psycopg.AsyncConnection.connect(
+                conninfo, autocommit=True
+            ) as connection:
+                await connection.execute(f"LISTEN {CHANNEL}")
+                async for _ in connection.notifies():
+                    worker.poke()
+        await asyncio.sleep(_LISTEN_RETRY_S)
