@@ -216,7 +216,9 @@ class Stages:
         payload: dict[str, Any],
     ) -> Sandbox:
         async with self._sessions.begin() as session:
-            await lease.check(session)
+            run = await lease.check(session)
+            if changes["state"] is SandboxState.ENDED:
+                run.claims = 1  # a step done: whoever died before counts no more against this one
             ours = await session.get_one(Sandbox, row.id, with_for_update=True)
             for column, value in changes.items():
                 setattr(ours, column, value)

@@ -1,4 +1,7 @@
-"""The claiming loop: as many runs at once as the machine takes, each under a lease that is renewed while it is driven."""
+"""The claiming loop: as many runs at once as the machine takes, each under a lease.
+
+A lease is renewed while its run is driven.
+"""
 
 import asyncio
 import contextlib
@@ -28,9 +31,13 @@ The event is set when it is to stop.
 """
 
 RETRY_S = 5.0
-"""After a failure of the platform (an engine that does not answer...) the run is looked at again so much later."""
+"""How long after a failure of the platform (an engine that does not answer) a run is looked at."""
 MAX_FAILURES = 5
-"""Failures of the platform on one run, one after another, before it is given up as LOST (a poison run must not spin)."""
+"""Claims of one run in one state that came to nothing, before it is given up as LOST.
+
+A poison run must not spin, nor kill one process after the other: a claim whose holder was killed
+counts like one whose holder says that it failed.
+"""
 CANCEL_POLL_S = 1.0
 
 
@@ -120,9 +127,7 @@ class Worker:
             for task in (keeping, driving):
                 task.cancel()
             await asyncio.gather(driving, keeping, return_exceptions=True)
-            if (
-                cut_short
-            ):  # we are shutting down: whoever comes next need not wait for the lease to run out
+            if cut_short:  # we shut down: who comes next need not wait for the lease to run out
                 await self._give_back_at_once(lease)
 
     async def _give_back_at_once(self, lease: Lease) -> None:
@@ -132,17 +137,17 @@ class Worker:
 
     async def _driven(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> None:
         try:
+            if run.claims > MAX_FAILURES:
+                await self._given_up(lease)
+                return
             again = await self._drive(run, lease, cancelled)
         except LeaseLost:
             log.warning("run.lease_lost", run=str(run.id), epoch=lease.epoch)
             return
-        except (
-            Exception
-        ) as error:  # whatever it was, the run must not be lost: it is counted, and looked at again
+        except Exception as error:  # whatever it was: it is counted, and the run looked at again
             log.warning("run.step_failed", run=str(run.id), state=run.state, exc_info=error)
-            with contextlib.suppress(
-                LeaseLost, SQLAlchemyError
-            ):  # then the lease runs out, and the next holder looks
+            # What is suppressed here lets the lease run out, and the next holder looks.
+            with contextlib.suppress(LeaseLost, SQLAlchemyError):
                 async with self._sessions.begin() as session:
                     await self._failed(session, lease, error)
             return
@@ -151,28 +156,36 @@ class Worker:
                 async with self._sessions.begin() as session:
                     await give_back(session, lease, again)
 
+    async def _given_up(self, lease: Lease) -> None:
+        """End a run whose holders died of it, before it can do so once more."""
+        async with self._sessions.begin() as session:
+            run = await lease.check(session)
+            cause = (
+                f"the platform failed {run.claims - 1} times in {run.state.value}; the last time"
+                " the process that drove the run was killed (for its memory?) and left no word;"
+                " an operator should look at the host's log, then submit the change again"
+            )
+            await lose(session, run, epoch=lease.epoch, cause=cause)
+
     async def _failed(self, session: AsyncSession, lease: Lease, error: Exception) -> None:
         run = await lease.check(session)
-        failures = (
-            int(run.facts.get("failures", 0)) + 1 if run.facts.get("failed_in") == run.state else 1
-        )
         text = f"{type(error).__name__}: {error}"[:2000]
-        if failures >= MAX_FAILURES:
-            cause = f"the platform failed {failures} times in a row; the last time: {text}"
+        if run.claims >= MAX_FAILURES:
+            cause = f"the platform failed {run.claims} times in {run.state.value}; at last: {text}"
             await lose(session, run, epoch=lease.epoch, cause=cause)
             return
         await update_run(
             session,
             run.id,
             epoch=lease.epoch,
-            changes={"facts": {**run.facts, "failures": failures, "failed_in": run.state.value}},
+            changes={},
             event="platform.failure",
-            payload={"error": text, "failures": failures},
+            payload={"error": text, "failures": run.claims},
         )
-        await leases.release(session, run.id, lease.epoch, self._retry_s)
+        await leases.release(session, run.id, lease.epoch, self._retry_s, failed=True)
 
     async def _keep(self, lease: Lease, cancelled: asyncio.Event) -> None:
-        """Renew the lease at a third of its time, and look every second whether somebody wants the run to stop.
+        """Renew the lease at a third of its time; look each second whether the run is to stop.
 
         While the database is away, nothing can be renewed; whether the lease was lost meanwhile
         shows at the next write.

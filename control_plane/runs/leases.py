@@ -27,9 +27,8 @@ async def claim_next(session: AsyncSession, owner: str, lease_s: float) -> Run |
     candidate = (
         select(Run.id)
         .where(
-            text(
-                IS_LIVE
-            ),  # the text of the index's own condition, so that the planner always sees that it fits
+            # The text of the index's own condition, so that the planner always sees that it fits.
+            text(IS_LIVE),
             Run.next_action_at <= _now(),
             or_(Run.lease_until.is_(None), Run.lease_until < _now()),
         )
@@ -43,7 +42,12 @@ async def claim_next(session: AsyncSession, owner: str, lease_s: float) -> Run |
     claim = (
         update(Run)
         .where(Run.id == select(chosen.c.id).scalar_subquery())
-        .values(lease_epoch=Run.lease_epoch + 1, lease_owner=owner, lease_until=_in(lease_s))
+        .values(
+            lease_epoch=Run.lease_epoch + 1,
+            lease_owner=owner,
+            lease_until=_in(lease_s),
+            claims=Run.claims + 1,
+        )
         .returning(Run)
     )
     return (
@@ -57,14 +61,22 @@ async def renew(session: AsyncSession, run_id: UUID, epoch: int, lease_s: float)
 
 
 async def release(
-    session: AsyncSession, run_id: UUID, epoch: int, next_action_in_s: float = 0.0
+    session: AsyncSession,
+    run_id: UUID,
+    epoch: int,
+    next_action_in_s: float = 0.0,
+    *,
+    failed: bool = False,
 ) -> None:
     """Give the run back to the queue, to be looked at after `next_action_in_s` seconds.
 
-    Raises LeaseLost.
+    `failed`: the claim came to nothing and stays counted. Raises LeaseLost.
     """
     given_back = _held(run_id, epoch).values(
-        lease_owner=None, lease_until=None, next_action_at=_in(next_action_in_s)
+        lease_owner=None,
+        lease_until=None,
+        next_action_at=_in(next_action_in_s),
+        claims=Run.claims if failed else func.greatest(Run.claims - 1, 0),
     )
     await _write(session, run_id, given_back)
     if next_action_in_s <= 0:
@@ -72,7 +84,7 @@ async def release(
 
 
 async def wake(session: AsyncSession, run_id: UUID) -> None:
-    """Have the run looked at now, whoever holds it: something happened that it may be waiting for."""
+    """Have the run looked at now, whoever holds it: what it may be waiting for has happened."""
     live = update(Run).where(Run.id == run_id, Run.state.in_(LIVE))
     await session.execute(
         live.values(next_action_at=_now()), execution_options={"synchronize_session": False}

@@ -1,4 +1,4 @@
-"""Runs and what belongs to them: sandboxes, logs, events, session metrics (DESIGN sections 4 and 8)."""
+"""Runs and what belongs to them: sandboxes, logs, events, session metrics."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -27,7 +27,9 @@ IS_LIVE = f"state NOT IN ({_ENDED})"
 
 
 class Run(Base):
-    """The execution of a session, and the queue: `next_action_at`, `lease_*` say who looks at it when.
+    """The execution of a session, and the queue.
+
+    `next_action_at` and `lease_*` say who looks at it when.
 
     `state` changes only through `control_plane.runs.moves.move_run`.
     """
@@ -42,7 +44,7 @@ class Run(Base):
         ),
         CheckConstraint("deadline_s > 0", name="deadline_s_positive"),
         CheckConstraint(
-            "judge_attempt >= 0 AND lease_epoch >= 0 AND event_seq >= 0",
+            "judge_attempt >= 0 AND lease_epoch >= 0 AND claims >= 0 AND event_seq >= 0",
             name="counters_not_negative",
         ),
         sha256_check("patch_sha256"),
@@ -87,6 +89,11 @@ class Run(Base):
     lease_epoch: Mapped[int] = mapped_column(default=0, server_default="0")
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]
+    claims: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Claims since the run last moved that were not given back in order, the present one included.
+
+    A process that is killed cannot say that it failed; the claim that it leaves behind says it.
+    """
 
     judge_attempt: Mapped[int] = mapped_column(default=0, server_default="0")
     base_tree: Mapped[str | None]
@@ -174,8 +181,8 @@ class AgentSession(Base):
     __table_args__ = (
         CheckConstraint("code_quality_score BETWEEN 0 AND 100", name="code_quality_score_range"),
         CheckConstraint(
-            "tokens_input >= 0 AND tokens_output >= 0 AND execution_time_ms >= 0 AND estimated_cost_usd >= 0"
-            " AND context_request_count >= 0",
+            "tokens_input >= 0 AND tokens_output >= 0 AND execution_time_ms >= 0"
+            " AND estimated_cost_usd >= 0 AND context_request_count >= 0",
             name="metrics_not_negative",
         ),
     )

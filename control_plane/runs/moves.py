@@ -1,4 +1,7 @@
-"""The only way a run changes: legal move, right epoch, row, audit line and event in the caller's one transaction."""
+"""The only way a run changes: a legal move under the right epoch.
+
+Row, audit line and event are written in the caller's one transaction.
+"""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -20,7 +23,8 @@ STATE_CHANGED = "state"
 """The kind of the event that `move_run` writes."""
 PLATFORM_ACTOR = "orchestrator"
 _OURS = frozenset(
-    {"id", "kind", "state", "created_at", "event_seq", "lease_epoch", "lease_owner", "lease_until"}
+    {"id", "kind", "state", "created_at", "event_seq", "claims"}
+    | {"lease_epoch", "lease_owner", "lease_until"}
 )
 
 
@@ -57,6 +61,7 @@ async def move_run(
     if to in TERMINAL:
         run.finished_at = func.clock_timestamp()
         run.lease_owner = run.lease_until = None
+    run.claims = 1 if run.lease_owner is not None else 0  # the holder's own, in the new state
     facts = {"from": from_.value, "to": to.value, "cause": cause, **(payload or {})}
     if run.verdict is not None:
         facts.setdefault("verdict", run.verdict.value)
@@ -103,7 +108,10 @@ async def append_event(
 
 
 async def _locked(session: AsyncSession, run_id: UUID, epoch: int | None) -> Run:
-    """The run under its row lock, then its task's: always in this order, and before the audit chain."""
+    """The run under its row lock, then its task's.
+
+    Always in this order, and before the audit chain.
+    """
     statement = select(Run).where(Run.id == run_id).with_for_update(key_share=True)
     run = await session.scalar(statement, execution_options={"populate_existing": True})
     if run is None:

@@ -11,6 +11,7 @@ from control_plane.orchestrator.children import Wanted, ensure_child, wake_paren
 from control_plane.orchestrator.lease import Again
 from control_plane.orchestrator.worker import MAX_FAILURES, Worker
 from control_plane.repos.models import Repo
+from control_plane.runs import leases
 from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import TERMINAL, RunKind, RunState
@@ -88,6 +89,87 @@ async def test_a_run_that_fails_the_platform_each_time_is_given_up_and_blamed_on
         assert await first_broken_line(session, run.task_id) is None
 
 
+async def a_run_under_way(sessions):
+    run = await a_run(sessions, state=RunState.VERIFYING)
+    async with sessions.begin() as session:
+        await move_task(session, run.task_id, TaskStatus.IN_PROGRESS)
+    return run
+
+
+async def claimed_by_a_process_that_is_killed(sessions):
+    """A claim as it stands in the database after `kill -9` and the lease's time."""
+    async with sessions.begin() as session:
+        run = await leases.claim_next(session, "the killed", -1.0)
+        assert run is not None
+        return run
+
+
+async def test_a_run_whose_every_holder_is_killed_is_given_up_without_killing_the_next(sessions):
+    run, driven = await a_run_under_way(sessions), []
+    for _ in range(MAX_FAILURES):
+        await claimed_by_a_process_that_is_killed(sessions)
+
+    async def drive(claimed, lease, cancelled):
+        driven.append(claimed.id)
+
+    async with serving(a_worker(sessions, drive)):
+        ended = await until(sessions, run, lambda now: now.state in TERMINAL)
+
+    assert (ended.state, driven) == (RunState.LOST, [])
+    assert f"the platform failed {MAX_FAILURES} times in VERIFYING" in ended.cause
+    async with sessions() as session:
+        task = await session.get_one(Task, run.task_id)
+        assert (task.status, task.retry_count) == (TaskStatus.QUEUED, 0)
+
+
+async def test_killed_holders_and_failed_steps_are_counted_together(sessions):
+    run, driven = await a_run_under_way(sessions), []
+    for _ in range(MAX_FAILURES - 2):
+        await claimed_by_a_process_that_is_killed(sessions)
+
+    async def drive(claimed, lease, cancelled):
+        driven.append(claimed.id)
+        raise OSError("the disk is on fire")
+
+    async with serving(a_worker(sessions, drive)):
+        ended = await until(sessions, run, lambda now: now.state in TERMINAL)
+
+    assert len(driven) == 2
+    assert "OSError: the disk is on fire" in ended.cause
+
+
+async def test_killed_holders_of_an_earlier_state_do_not_count(sessions):
+    run = await a_run_under_way(sessions)
+    async with sessions.begin() as session:
+        row = await session.get_one(Run, run.id)
+        row.state = RunState.DEHYDRATING
+    for _ in range(MAX_FAILURES - 1):
+        await claimed_by_a_process_that_is_killed(sessions)
+    held = await claimed_by_a_process_that_is_killed(sessions)
+    async with sessions.begin() as session:
+        moved = await move_run(session, run.id, RunState.VERIFYING, epoch=held.lease_epoch)
+
+    assert moved.claims == 1, "its holder's own"
+
+
+async def test_a_run_that_waits_or_is_given_back_in_order_is_never_given_up(sessions):
+    run, driven = await a_run_under_way(sessions), []
+
+    async def drive(claimed, lease, cancelled):
+        driven.append(claimed.claims)
+        if len(driven) == 3 * MAX_FAILURES:
+            async with sessions.begin() as session:
+                await move_run(session, claimed.id, RunState.CANCELLED, epoch=lease.epoch)
+            return None
+        return Again()
+
+    async with serving(a_worker(sessions, drive)):
+        ended = await until(sessions, run, lambda now: now.state in TERMINAL)
+
+    assert ended.state is RunState.CANCELLED
+    assert set(driven) == {1}
+
+
 async def test_two_workers_never_drive_one_run_at_a_time(sessions):
     runs = [await a_run(sessions) for _ in range(12)]
     driven, under_way = [], set()
@@ -120,7 +202,7 @@ async def test_a_worker_that_ends_gives_its_runs_back_at_once(sessions):
 
     async with sessions() as session:
         now = await session.get_one(Run, run.id)
-        assert (now.lease_owner, now.state) == (None, RunState.QUEUED)
+        assert (now.lease_owner, now.state, now.claims) == (None, RunState.QUEUED, 0)
 
 
 async def test_a_cancel_reaches_whoever_drives_the_run(sessions):

@@ -559,6 +559,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("lease_epoch", sa.Integer(), server_default="0", nullable=False),
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("claims", sa.Integer(), server_default="0", nullable=False),
         sa.Column("judge_attempt", sa.Integer(), server_default="0", nullable=False),
         sa.Column("base_tree", sa.Text(), nullable=True),
         sa.Column("head_tree", sa.Text(), nullable=True),
@@ -587,7 +588,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         ),
         sa.CheckConstraint("deadline_s > 0", name=op.f("ck_runs_deadline_s_positive")),
         sa.CheckConstraint(
-            "judge_attempt >= 0 AND lease_epoch >= 0 AND event_seq >= 0",
+            "judge_attempt >= 0 AND lease_epoch >= 0 AND claims >= 0 AND event_seq >= 0",
             name=op.f("ck_runs_counters_not_negative"),
         ),
         sa.ForeignKeyConstraint(
