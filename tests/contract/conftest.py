@@ -1,22 +1,22 @@
 """Every provider that the contract runs over, each as new for every test."""
 
-import sys
+import contextlib
 from dataclasses import dataclass
 
 import pytest
+from engine_kit import memory_engine, plain_image
 from sandbox_fixtures import docker_client, docker_provider, python_image, slots, stopwatch  # noqa: F401 - fixtures
 from sandbox_kit import Kit, apply_delta
 
 from sandboxes.docker.mounts import mounted_below
 from sandboxes.docker.provider import DockerProvider
 from sandboxes.docker.workspaces import CopyWorkspaces, OverlayWorkspaces
-from sandboxes.memory import MemoryProvider
+from sandboxes.memory.provider import MemoryProvider
+from sandboxes.memory.server import identity
 from sandboxes.ports import SandboxProvider
 
 MEMORY, OVERLAY, COPY = "memory", "docker-overlay", "docker-copy"
 DEVIATIONS = {
-    (MEMORY, "recreated"): "its sandboxes end with the process, so no other object can adopt them",
-    (MEMORY, "forgotten"): "there is no engine behind it that could forget a sandbox",
     (MEMORY, "read_only"): "it has no mounts; a process of root writes wherever it likes",
 }
 
@@ -44,26 +44,34 @@ class World:
     ]
 )
 async def world(request, tmp_path):
-    made = memory_world(tmp_path) if request.param == MEMORY else docker_world(request, tmp_path)
-    yield made
-    async for summary in made.provider.owned():
-        await made.provider.destroy(summary.id)
-    assert [summary async for summary in made.provider.owned()] == []
-    assert mounted_below(tmp_path) == []
+    with contextlib.ExitStack() as engines:
+        made = (
+            memory_world(engines, tmp_path)
+            if request.param == MEMORY
+            else docker_world(request, tmp_path)
+        )
+        yield made
+        async for summary in made.provider.owned():
+            await made.provider.destroy(summary.id)
+        assert [summary async for summary in made.provider.owned()] == []
+        assert mounted_below(tmp_path) == []
 
 
-def memory_world(tmp_path):
-    image = "sha256:" + "0" * 64
-    kit = Kit(tmp_path / "kit", image, python=sys.executable)
-    provider = MemoryProvider(
-        install=kit.install,
-        images={image},
-        depot=kit.depot,
-        collect=kit.collected,
-        apply_delta=apply_delta,
-        home=tmp_path / "m",
-    )
-    return World(MEMORY, kit, provider, again=None)
+def memory_world(engines, tmp_path):
+    image = plain_image(tmp_path / "image")
+    engine = engines.enter_context(memory_engine({"python": image}))
+    kit = Kit(tmp_path / "kit", identity(image))
+
+    def provider() -> MemoryProvider:
+        return MemoryProvider(
+            install=kit.install,
+            home=engine.home,
+            depot=kit.depot,
+            collect=kit.collected,
+            apply_delta=apply_delta,
+        )
+
+    return World(MEMORY, kit, provider(), again=provider)
 
 
 def docker_world(request, tmp_path):

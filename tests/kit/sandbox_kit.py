@@ -104,7 +104,6 @@ class Kit:
 
     root: Path
     image: str
-    python: str = PYTHON
     install: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
 
     def __post_init__(self) -> None:
@@ -149,7 +148,7 @@ class Kit:
         return SandboxSpec(
             name=more.pop("name", str(SandboxName(self.install, uuid.uuid4(), "head"))),
             image=more.pop("image", self.image),
-            command=(self.python, "-I", "-c", code),
+            command=(PYTHON, "-I", "-c", code),
             limits=limits
             or Limits(
                 deadline_s=60,
