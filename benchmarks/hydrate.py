@@ -1,6 +1,7 @@
 """P7: making a sandbox's disk, on a small and on a large repository, and against a clone."""
 
 import asyncio
+import io
 import shutil
 import subprocess
 import uuid
@@ -27,7 +28,8 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
         "/vsc/packet.json": b"{}",
     }
     inputs = tuple(
-        Input(path, trees.blobs.put_bytes(content).sha256) for path, content in files.items()
+        Input(path, trees.blobs.put(io.BytesIO(content), len(content)).sha256)
+        for path, content in files.items()
     )
 
     def hydrate(which: str) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.material import LARGE_FILES, SMALL_FILES, file_name, made_repository
 from control_plane.blobs.depot import LocalDepot
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshots import KIND, Snapshots
 from runners import dehydrate
@@ -39,7 +39,7 @@ class Trees:
     """The small and the large repository, with blobs and slots beside them."""
 
     home: Path
-    blobs: BlobStore
+    blobs: DirectoryBlobs
     depot: LocalDepot
     held: dict[str, Held]
     slots: Slots
@@ -68,7 +68,7 @@ async def open_trees(home: Path) -> Trees:
     held = {
         name: await _held(home, mirrors, snapshots, name, files) for name, files in SIZES.items()
     }
-    blobs = BlobStore(home / "blobs")
+    blobs = DirectoryBlobs(home / "blobs")
     slots = Slots(home / "slots", ahead=3)
     slots.want(Size(LIMITS.disk_bytes, LIMITS.disk_files))
     slots.settle()

@@ -12,7 +12,7 @@ from control_plane.projects.service import KeyTaken
 from control_plane.repos.git import RepositoryError
 from control_plane.runs.errors import IllegalMove, LeaseLost, NotFound
 from control_plane.tasks.errors import IdempotencyConflict
-from sandboxes.errors import BlobMissing, SandboxError, TooLarge
+from sandboxes.errors import BlobMissing, DepotUnavailable, SandboxError, TooLarge
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ ANSWERS: dict[type[Exception], Answer] = {
     IdempotencyConflict: Answer("idempotency_conflict", 422, 2),
     BlobMissing: Answer("blob_missing", 404, 2),
     TooLarge: Answer("too_large", 413, 2),
+    DepotUnavailable: Answer("blobs_unavailable", 503, 2),
     NotFound: Answer("not_found", 404, 2),
     IllegalMove: Answer("illegal_move", 409, 2),
     LeaseLost: Answer("lease_lost", 409, 2),

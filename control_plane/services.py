@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
 from control_plane.repos.mirrors import Mirrors
 from quality_gates.model import TaskReport
@@ -25,7 +25,7 @@ class Services:
 
     sessions: Sessions
     mirrors: Mirrors
-    blobs: BlobStore
+    blobs: Blobs
     markdown: Callable[[TaskReport], str]
     """A report for people to read."""
     probes: Mapping[str, Probe] = field(default_factory=dict)

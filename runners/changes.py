@@ -3,7 +3,6 @@
 import base64
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 PATCH = "change.patch"
@@ -60,9 +59,9 @@ class Changes:
         return json.dumps(document, indent=1) + "\n"
 
 
-def read_changes(path: Path) -> Changes:
+def changes_from_json(text: bytes | str) -> Changes:
     """Read `changes.json` back."""
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = json.loads(text)
     return Changes(
         document["tree"],
         tuple(

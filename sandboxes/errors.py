@@ -33,5 +33,9 @@ class BlobMissing(SandboxError):
     """The depot does not hold these bytes."""
 
 
+class DepotUnavailable(ProviderUnavailable):
+    """The store of bytes did not answer, or cannot keep any more. Nothing is known; retry later."""
+
+
 class TooLarge(SandboxError):
     """The bytes passed the limit that they were given."""

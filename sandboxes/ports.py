@@ -54,7 +54,8 @@ class SandboxProvider(Protocol):
 class Depot(Protocol):
     """Where sandboxes get bytes and leave them.
 
-    Blocking; an adapter calls it from its own threads.
+    Blocking; an adapter calls it from its own threads. Raises DepotUnavailable when it does not
+    answer.
     """
 
     def open(self, sha256: str) -> BinaryIO:

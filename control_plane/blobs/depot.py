@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.ports import BlobStore
 from sandboxes.errors import BlobMissing
 from sandboxes.spec import Artifact
 

@@ -1,6 +1,5 @@
 """Finding the report of a run or a task."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.ports import Blobs
 from control_plane.runs.errors import NotFound
 from control_plane.runs.models import Run
 from control_plane.runs.service import find_run
@@ -48,9 +47,9 @@ async def report_sha256_of_task(session: AsyncSession, which: str) -> str:
     return found
 
 
-async def read_report(blobs: BlobStore, sha256: str) -> dict[str, Any]:
+async def read_report(blobs: Blobs, sha256: str) -> dict[str, Any]:
     """The report as it was written, checked against its hash. Raises BlobMissing."""
-    document: dict[str, Any] = json.loads(await asyncio.to_thread(blobs.read, sha256, REPORT_BYTES))
+    document: dict[str, Any] = json.loads(await blobs.read(sha256, REPORT_BYTES))
     return document
 
 

@@ -1,24 +1,20 @@
 """Where doors put things when there is a database: log chunks, outputs, and the audit of egress."""
 
-import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import BinaryIO, cast
+from typing import cast
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from control_plane.audit.service import append_line
+from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
 from control_plane.gateway.ports import Chunk, Position
 from control_plane.runs.models import LogChunk, Run
 from runners.protocol import Stream
 from sandboxes.errors import TooLarge
-from sandboxes.ports import Depot
 from sandboxes.spec import Artifact
-
-_SPOOL_BYTES = 2**20
 
 
 class PostgresChunks:
@@ -55,11 +51,11 @@ class PostgresChunks:
             await session.execute(insert(LogChunk).on_conflict_do_nothing(), rows)
 
 
-class DepotOutputs:
+class BlobOutputs:
     """Outputs as blobs."""
 
-    def __init__(self, depot: Depot) -> None:
-        self._depot = depot
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
 
     async def put(
         self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int
@@ -68,15 +64,10 @@ class DepotOutputs:
         del (
             sandbox_id
         )  # a blob has no owner: the sandbox's row names it when the provider says how it ended
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
-            size_bytes = 0
-            async for block in source:
-                size_bytes += len(block)
-                if size_bytes > max_bytes:
-                    raise TooLarge(f"{name}: more than {max_bytes} bytes")
-                await asyncio.to_thread(spool.write, block)
-            spool.seek(0)
-            return await asyncio.to_thread(self._depot.put, cast("BinaryIO", spool), max_bytes)
+        try:
+            return await self._blobs.put(source, max_bytes)
+        except TooLarge as error:
+            raise TooLarge(f"{name}: {error}") from error
 
 
 class AuditLog:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from control_plane.orchestrator.children import Wanted, wake_parents
 from control_plane.orchestrator.ending import lose
 from control_plane.orchestrator.environment_runs import EnvironmentRuns, Prepared
-from control_plane.orchestrator.judging import Judging, ended_well
+from control_plane.orchestrator.judging import Judging, StageRan, ended_well
 from control_plane.orchestrator.lease import Again, Lease
 from control_plane.orchestrator.stages import Stages, stage_end
 from control_plane.repos.changes import Changes
@@ -21,12 +21,12 @@ from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.moves import move_run
 from control_plane.runs.policy import policy_from_json
 from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
-from quality_gates.model import Stage, StageEvidence, StagePlan
+from quality_gates.model import Stage, StagePlan
 from quality_gates.plan import base_plan
 from quality_gates.trusted import configuration_sha256
 from sandboxes.errors import SandboxStartFailed
 
-Evidence = Mapping[Stage, StageEvidence]
+Ran = Mapping[Stage, StageRan]
 
 
 class BaseRuns:
@@ -44,9 +44,7 @@ class BaseRuns:
         self._sessions, self._stages, self._judging = sessions, stages, judging
         self._environments, self._changes = environments, changes
 
-    async def find(
-        self, run: Run, prepared: Prepared, child: UUID | None = None
-    ) -> Evidence | Wanted:
+    async def find(self, run: Run, prepared: Prepared, child: UUID | None = None) -> Ran | Wanted:
         """The base results for `run`, or the run that makes them.
 
         `child` is one that `run` has waited for: when it has ended, its evidence is taken even if
@@ -74,8 +72,12 @@ class BaseRuns:
             rows = list(await session.scalars(query.order_by(Sandbox.n)))
         if found.state is not RunState.FINISHED:
             return {}
-        plans = await self._plans(found, prepared)
-        return await asyncio.to_thread(self._read, plans, rows)
+        newest = {row.stage: row for row in rows}  # the highest n of each stage
+        return {
+            plan.stage: StageRan(plan, stage_end(newest[plan.stage.value]))
+            for plan in await self._plans(found, prepared)
+            if plan.stage.value in newest
+        }
 
     def _wanted(self, run: Run, prepared: Prepared) -> Wanted:
         policy = policy_from_json(run.policy)
@@ -98,16 +100,6 @@ class BaseRuns:
         change = await self._changes.change(run.repo_id.hex, run.base_commit, run.base_commit, "")
         return base_plan(change, policy_from_json(run.policy), prepared.facts)
 
-    def _read(
-        self, plans: tuple[StagePlan, ...], rows: list[Sandbox]
-    ) -> dict[Stage, StageEvidence]:
-        newest = {row.stage: row for row in rows}  # the highest n of each stage
-        return {
-            plan.stage: self._judging.read(plan, stage_end(newest[plan.stage.value]))
-            for plan in plans
-            if plan.stage.value in newest
-        }
-
     async def step(self, run: Run, lease: Lease, _: asyncio.Event) -> Run | Again:
         """QUEUED -> HYDRATING -> VERIFYING -> FINISHED."""
         if run.state is RunState.QUEUED:
@@ -116,7 +108,7 @@ class BaseRuns:
             return await self._move(run, lease, RunState.VERIFYING)
         prepared = await self._environments.by_id(UUID(run.options["environment_id"]))
         try:
-            evidence = await self._judging.evidence(
+            ran = await self._judging.run(
                 lease,
                 await self._plans(run, prepared),
                 repo_id=run.repo_id,
@@ -129,7 +121,7 @@ class BaseRuns:
                 return await lose(
                     session, run, epoch=lease.epoch, cause=f"base could not be judged: {refusal}"
                 )
-        facts: dict[str, Any] = {**run.facts, "cacheable": ended_well(evidence)}
+        facts: dict[str, Any] = {**run.facts, "cacheable": ended_well(ran)}
         return await self._move(run, lease, RunState.FINISHED, changes={"facts": facts})
 
     async def _move(

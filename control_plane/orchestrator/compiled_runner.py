@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import structlog
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.ports import Blobs
 from runners import protocol
 from runners.compiled import sources
 from sandboxes.errors import BlobMissing, SandboxError
@@ -34,7 +34,7 @@ class CompiledRunners:
     """
 
     def __init__(
-        self, provider: SandboxProvider, blobs: BlobStore, kept: Path, install: str, pyz: bytes
+        self, provider: SandboxProvider, blobs: Blobs, kept: Path, install: str, pyz: bytes
     ) -> None:
         self._provider, self._blobs, self._kept = provider, blobs, kept
         self._install, self._pyz = install, pyz
@@ -49,13 +49,13 @@ class CompiledRunners:
         return self._made[image]
 
     async def _runner(self, image: str) -> str:
-        source = (await asyncio.to_thread(self._blobs.put_bytes, self._pyz)).sha256
+        source = (await self._blobs.put(self._pyz)).sha256
         note = self._kept / f"{source}-{image.removeprefix('sha256:')}"
-        if (known := await asyncio.to_thread(_known, note, self._blobs)) is not None:
+        if (known := await _known(note, self._blobs)) is not None:
             return known
         try:
             compiled = await _compiled(self._provider, self._install, image, source)
-            await asyncio.to_thread(_check, self._blobs, compiled, self._pyz)
+            await _check(self._blobs, compiled, self._pyz)
         except (SandboxError, ValueError, zipfile.BadZipFile) as error:
             log.warning("runner.not_compiled", image=image, error=str(error))
             return source
@@ -95,10 +95,10 @@ async def _compiled(provider: SandboxProvider, install: str, image: str, source:
     return made.sha256
 
 
-def _known(note: Path, blobs: BlobStore) -> str | None:
+async def _known(note: Path, blobs: Blobs) -> str | None:
     try:
-        sha256 = note.read_text(encoding="ascii")
-        blobs.path(sha256)
+        sha256 = await asyncio.to_thread(note.read_text, encoding="ascii")
+        await blobs.stat(sha256)
     except (FileNotFoundError, BlobMissing):
         return None
     return sha256
@@ -111,6 +111,6 @@ def _remember(note: Path, sha256: str) -> None:
     draft.rename(note)
 
 
-def _check(blobs: BlobStore, compiled: str, pyz: bytes) -> None:
-    if sources(blobs.read(compiled, COMPILED_BYTES)) != sources(pyz):
+async def _check(blobs: Blobs, compiled: str, pyz: bytes) -> None:
+    if sources(await blobs.read(compiled, COMPILED_BYTES)) != sources(pyz):
         raise ValueError("what came back is not this runner")

@@ -10,7 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.files import temporary_file
+from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
 from control_plane.orchestrator.children import WAITING_FOR, Wanted, wake_parents
 from control_plane.orchestrator.ending import lose
@@ -68,7 +69,7 @@ class EnvironmentRuns:
         *,
         sessions: async_sessionmaker[AsyncSession],
         stages: Stages,
-        blobs: BlobStore,
+        blobs: Blobs,
         mirrors: Mirrors,
         snapshots: Snapshots,
         environments: Environments,
@@ -134,9 +135,10 @@ class EnvironmentRuns:
     async def _dehydrate(self, run: Run, lease: Lease, end: StageEnd) -> Run:
         archive = end.outcome.outputs.get(ARCHIVE)
         if end.outcome.ended is not Ended.COMPLETED or archive is None:
-            return await self._lost(run, lease, await asyncio.to_thread(self._why, end))
+            return await self._lost(run, lease, await self._why(end))
         try:
-            await self._environments.install(self._blobs.path(archive.sha256), archive.sha256)
+            async with temporary_file(self._blobs, archive.sha256) as file:
+                await self._environments.install(file, archive.sha256)
         except EnvironmentRefused as refused:
             return await self._lost(run, lease, str(refused))
         recipe = await self._recipe(run, run.options["judged"])
@@ -146,7 +148,7 @@ class EnvironmentRuns:
             archive.sha256,
             self._stages.image,
             recipe,
-            await asyncio.to_thread(self._notes, end),
+            await self._notes(end),
         )
         row = {
             "id": new_id(), "cache_key": run.cache_key, "archive_sha256": archive.sha256,
@@ -159,21 +161,23 @@ class EnvironmentRuns:
             await wake_parents(session, run.id)
         return moved
 
-    def _why(self, end: StageEnd) -> str:
-        """Why there is no archive, with the last words of the tool that failed. Blocking."""
+    async def _why(self, end: StageEnd) -> str:
+        """Why there is no archive, with the last words of the tool that failed."""
         said = [f"prepare ended as {end.outcome.ended.value}, exit code {end.outcome.exit_code}"]
         said += [f"{name}: {why}" for name, why in end.outcome.refused.items()]
         for stream in ("stdout", "stderr"):
             sealed = end.streams.get(stream)
             if sealed is not None and sealed.size_bytes:
-                with self._blobs.open(sealed.sha256) as file:
-                    said.append(file.read()[-TAIL_BYTES:].decode(errors="replace").strip())
+                start = max(0, sealed.size_bytes - TAIL_BYTES)
+                tail = b"".join([one async for one in self._blobs.stream(sealed.sha256, start)])
+                said.append(tail.decode(errors="replace").strip())
         return "; ".join(said).replace("\0", "\\0")
 
-    def _notes(self, end: StageEnd) -> tuple[str, ...]:
-        """What the preparation said of itself, for people only. Blocking."""
+    async def _notes(self, end: StageEnd) -> tuple[str, ...]:
+        """What the preparation said of itself, for people only."""
         try:
-            document = json.loads(self._blobs.read(end.outcome.outputs[NOTES].sha256, 2**20))
+            notes = end.outcome.outputs[NOTES].sha256
+            document = json.loads(await self._blobs.read(notes, 2**20))
             return tuple(str(note)[:1000] for note in document["notes"][:100])
         except (KeyError, TypeError, ValueError, RecursionError, BlobMissing, TooLarge):
             return ()

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
 from control_plane.orchestrator.children import Wanted
 from control_plane.orchestrator.environment_runs import EnvironmentRuns, Prepared, Unpreparable
@@ -32,7 +32,7 @@ from control_plane.runs.models import AgentSession, Run
 from control_plane.runs.rules import RunState, SessionStatus
 from quality_gates.model import Verdict
 from runners import protocol
-from runners.changes import CHANGES, PATCH, read_changes
+from runners.changes import CHANGES, PATCH, changes_from_json
 from sandboxes.errors import SandboxStartFailed
 from sandboxes.spec import Ended, Workspace
 
@@ -77,7 +77,7 @@ class Execution:
         stages: Stages,
         moves: TaskMoves,
         environments: EnvironmentRuns,
-        blobs: BlobStore,
+        blobs: Blobs,
         mirrors: Mirrors,
         snapshots: Snapshots,
     ) -> None:
@@ -146,7 +146,7 @@ class Execution:
         """The patch is made again from objects of our own: what is judged is what applies to base, exactly."""
         end = await self._stages.end_of(lease, EXECUTE)
         left = await self._dehydrated(run, end)
-        why_not = await asyncio.to_thread(self._agents_failure, end)
+        why_not = await self._agents_failure(end)
         await self._record_session(run, end, succeeded=why_not is None)
         changes: dict[str, Any] = {"patch_sha256": left.patch_sha256, "head_tree": left.head_tree}
         if run.cancel_requested_at is not None or end.outcome.ended is Ended.TERMINATED:
@@ -166,17 +166,18 @@ class Execution:
             run, lease, RunState.VERIFYING, changes={**changes, "facts": facts}
         )
 
-    def _agents_failure(self, end: StageEnd) -> str | None:
+    async def _agents_failure(self, end: StageEnd) -> str | None:
         """Why the driver's own end makes judging pointless.
 
-        Blocking. Its word is taken only against itself.
+        Its word is taken only against itself.
         """
         kept = "; its work in progress is kept as the run's patch"
         if end.outcome.ended is not Ended.COMPLETED:
             return f"the agent {_WHY[end.outcome.ended]}{kept}"
         artifact = end.outcome.outputs.get(protocol.RESULT)
         try:
-            result = json.loads(self._blobs.read(artifact.sha256, RESULT_BYTES)) if artifact else {}
+            told = await self._blobs.read(artifact.sha256, RESULT_BYTES) if artifact else b"{}"
+            result = json.loads(told)
         except (ValueError, RecursionError):
             result = {}
         outcome, code = (
@@ -194,7 +195,7 @@ class Execution:
     async def _dehydrated(self, run: Run, end: StageEnd) -> Dehydrated:
         listed, patch = end.outcome.collected.get(CHANGES), end.outcome.collected.get(PATCH)
         if listed is None or patch is None:
-            nothing = await asyncio.to_thread(self._blobs.put_bytes, b"")
+            nothing = await self._blobs.put(b"")
             why = "; ".join(
                 f"{name}: {reason}"
                 for name, reason in end.outcome.refused.items()
@@ -205,8 +206,8 @@ class Execution:
                 str(run.base_tree),
                 (why or "what the agent left could not be collected",),
             )
-        told = await asyncio.to_thread(read_changes, self._blobs.path(listed.sha256))
-        content = await asyncio.to_thread(self._blobs.read, patch.sha256, PATCH_BYTES)
+        told = changes_from_json(await self._blobs.read(listed.sha256, PATCH_BYTES))
+        content = await self._blobs.read(patch.sha256, PATCH_BYTES)
         tree = await self._trees.apply_patch(run.repo_id.hex, run.base_commit, content)
         if told.tree is not None and told.tree != tree:  # a bug of ours; it must never be judged
             raise RuntimeError(f"patch {patch.sha256} makes tree {tree}, not {told.tree}")
@@ -220,7 +221,7 @@ class Execution:
     async def _left_out(self, run: Run, tree: str) -> tuple[str, ...]:
         """What a given patch holds and the sandbox's tree does not: of something else than was given, no verdict is of use."""
         repo = run.repo_id.hex
-        given = await asyncio.to_thread(self._blobs.read, run.driver["sha256"], PATCH_BYTES)
+        given = await self._blobs.read(run.driver["sha256"], PATCH_BYTES)
         try:
             wanted = await self._trees.apply_patch(repo, run.base_commit, given)
         except PatchDoesNotApply as problem:

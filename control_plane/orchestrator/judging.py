@@ -7,10 +7,13 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.files import write_file
+from control_plane.blobs.ports import Blobs
 from control_plane.orchestrator.lease import Lease
 from control_plane.orchestrator.specs import judge_draft
 from control_plane.orchestrator.stages import StageEnd, Stages
@@ -19,18 +22,28 @@ from control_plane.repos.snapshots import Snapshots
 from control_plane.repos.trees import Trees
 from quality_gates.model import Stage, StageEvidence, StagePlan, ToolEvidence, TreeRecipe
 from runners import protocol
-from runners.changes import CHANGES, read_changes
+from runners.changes import CHANGES, changes_from_json
 from sandboxes.errors import BlobMissing, TooLarge
 from sandboxes.spec import Artifact, Ended, Workspace
 
 EVENT_BYTES = 64 * 2**20
+RESULT_BYTES = 16 * 2**20
+CHANGES_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class StageRan:
+    """A stage of a plan, and how its sandbox ended. What it left is in blobs."""
+
+    plan: StagePlan
+    end: StageEnd
 
 
 class Judging:
     """Runs the stages of a plan side by side, each in a fresh sandbox, and reads what they left."""
 
     def __init__(
-        self, *, stages: Stages, mirrors: Mirrors, snapshots: Snapshots, blobs: BlobStore
+        self, *, stages: Stages, mirrors: Mirrors, snapshots: Snapshots, blobs: Blobs
     ) -> None:
         self._stages, self._mirrors, self._snapshots, self._blobs = (
             stages,
@@ -40,7 +53,7 @@ class Judging:
         )
         self._trees = Trees(mirrors)
 
-    async def evidence(
+    async def run(
         self,
         lease: Lease,
         plans: Sequence[StagePlan],
@@ -50,17 +63,16 @@ class Judging:
         head_tree: str,
         environment: str,
         attempt: int = 0,
-    ) -> dict[Stage, StageEvidence]:
-        """Run every stage to its end and return what each left. Raises what `Stages.run` raises."""
+    ) -> dict[Stage, StageRan]:
+        """Run every stage to its end. Raises what `Stages.run` raises."""
         base = await self._snapshots.ensure(repo_id.hex, base_commit)
 
-        async def one(plan: StagePlan) -> StageEvidence:
+        async def one(plan: StagePlan) -> StageRan:
             workspace = await self.workspace(plan.tree, repo_id, base, base_commit, head_tree)
             draft = judge_draft(
                 run=str(lease.run_id), plan=plan, workspace=workspace, environment=environment
             )
-            end = await self._stages.run(lease, draft, attempt=attempt)
-            return await asyncio.to_thread(self.read, plan, end)
+            return StageRan(plan, await self._stages.run(lease, draft, attempt=attempt))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -69,7 +81,7 @@ class Judging:
             BaseExceptionGroup
         ) as failures:  # the first one ended the others, and says what its class says
             raise failures.exceptions[0] from failures
-        return {task.result().stage: task.result() for task in running}
+        return {task.result().plan.stage: task.result() for task in running}
 
     async def workspace(
         self, recipe: TreeRecipe, repo_id: UUID, base: str, base_commit: str, head_tree: str
@@ -87,16 +99,21 @@ class Judging:
         delta = None
         if tree != base_tree:
             packed = await self._trees.delta(repo, base_tree, tree)
-            delta = (await asyncio.to_thread(self._blobs.put_bytes, packed)).sha256
+            delta = (await self._blobs.put(packed)).sha256
         return Workspace(base=base, delta=delta, against=f"{repo}/{tree}")
 
-    def read(self, plan: StagePlan, end: StageEnd) -> StageEvidence:
-        """What a stage left, as evidence.
+    async def evidence(
+        self, ran: Mapping[Stage, StageRan], into: Path
+    ) -> dict[Stage, StageEvidence]:
+        """What stages left; their outputs as files of the directory `into`, which the judge reads.
 
-        Blocking. Hostile: whatever cannot be read is missing, never an error of ours.
+        Hostile: what cannot be read is missing, never an error of ours.
         """
+        return {stage: await self._read(one.plan, one.end, into) for stage, one in ran.items()}
+
+    async def _read(self, plan: StagePlan, end: StageEnd, into: Path) -> StageEvidence:
         outcome = end.outcome
-        result = _document(self._blobs, outcome.outputs.get(protocol.RESULT))
+        result = await _document(self._blobs, outcome.outputs.get(protocol.RESULT))
         return StageEvidence(
             stage=plan.stage,
             ended=outcome.ended.value,
@@ -104,37 +121,41 @@ class Judging:
             exit_code=outcome.exit_code,
             tools=tool_evidence(plan, result),
             outputs={
-                name: self._blobs.path(one.sha256)
+                name: await self._laid_out(one, into)
                 for name, one in outcome.outputs.items()
                 if name != protocol.RESULT
             },
-            events=self._events(end),
-            altered=self._altered(outcome.collected.get(CHANGES)),
+            events=await self._events(end),
+            altered=await self._altered(outcome.collected.get(CHANGES)),
             limits_hit=tuple(
                 f"{name}: {why}" for name, why in outcome.refused.items() if name in plan.outputs
             ),
         )
 
-    def _altered(self, listed: Artifact | None) -> tuple[str, ...]:
+    async def _laid_out(self, output: Artifact, into: Path) -> Path:
+        path = into / output.sha256  # two stages may have left the same bytes
+        if not path.exists():
+            await write_file(self._blobs, output.sha256, path)
+        return path
+
+    async def _altered(self, listed: Artifact | None) -> tuple[str, ...]:
         """Tracked files that the stage changed.
 
         Ours to say, so a list that is missing is itself a finding.
         """
         if listed is None:
             return ("(what the stage left could not be read)",)
-        return tuple(
-            os.fsdecode(path)
-            for path in read_changes(self._blobs.path(listed.sha256)).altered_tracked
-        )
+        changes = changes_from_json(await self._blobs.read(listed.sha256, CHANGES_BYTES))
+        return tuple(os.fsdecode(path) for path in changes.altered_tracked)
 
-    def _events(self, end: StageEnd) -> tuple[Mapping[str, Any], ...] | None:
+    async def _events(self, end: StageEnd) -> tuple[Mapping[str, Any], ...] | None:
         sealed = end.streams.get("tests")
         if sealed is None:
             return ()
         if not sealed.complete:
             return None
         try:
-            lines = self._blobs.read(sealed.sha256, EVENT_BYTES).splitlines()
+            lines = (await self._blobs.read(sealed.sha256, EVENT_BYTES)).splitlines()
             events = tuple(json.loads(line) for line in lines)
         except (BlobMissing, TooLarge, ValueError, RecursionError):
             return None
@@ -164,17 +185,17 @@ def tool_evidence(plan: StagePlan, result: Mapping[str, Any]) -> dict[str, ToolE
     return evidence
 
 
-def _document(blobs: BlobStore, artifact: Artifact | None) -> dict[str, Any]:
+async def _document(blobs: Blobs, artifact: Artifact | None) -> dict[str, Any]:
     """A JSON object that a sandbox wrote; empty if there is none that can be read."""
     if artifact is None:
         return {}
     try:
-        document = json.loads(blobs.read(artifact.sha256, 16 * 2**20))
+        document = json.loads(await blobs.read(artifact.sha256, RESULT_BYTES))
     except (BlobMissing, TooLarge, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 
 
-def ended_well(evidence: Mapping[Stage, StageEvidence]) -> bool:
-    """Whether every stage ran to its end, so that its evidence may be kept for other runs."""
-    return all(one.ended == Ended.COMPLETED for one in evidence.values())
+def ended_well(ran: Mapping[Stage, StageRan]) -> bool:
+    """Whether every stage ran to its end, so that what it left may be kept for other runs."""
+    return all(one.end.outcome.ended is Ended.COMPLETED for one in ran.values())

@@ -5,7 +5,6 @@ launches the same spec under the same name, which the provider adopts, and waits
 """
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
 from control_plane.gateway.door import Doors
 from control_plane.gateway.ports import DoorAccess
@@ -63,7 +62,7 @@ class Stages:
         *,
         sessions: async_sessionmaker[AsyncSession],
         provider: SandboxProvider,
-        blobs: BlobStore,
+        blobs: Blobs,
         doors: Doors,
         door_directory: Callable[[str], Path],
         install: str,
@@ -121,7 +120,7 @@ class Stages:
         if known is not None:
             return known
         name = SandboxName(self._install, lease.run_id, draft.stage, n)
-        blobs = await asyncio.to_thread(self._store, draft)
+        blobs = await self._stored(draft)
         blobs[protocol.RUNNER] = await self._runner(self.image)
         spec = place(draft, name=name, image=self.image, blobs=blobs)
         row = Sandbox(
@@ -142,14 +141,13 @@ class Stages:
             )
         return row
 
-    def _store(self, draft: Draft) -> dict[str, str]:
-        """Make blobs of the draft's files. Blocking."""
+    async def _stored(self, draft: Draft) -> dict[str, str]:
+        """Make blobs of the draft's files."""
         files = {file.path: file.contents for file in draft.files} | {
             protocol.CAPSULE: draft.capsule_bytes()
         }
         return {
-            path: self._blobs.put(io.BytesIO(data), INPUT_BYTES).sha256
-            for path, data in files.items()
+            path: (await self._blobs.put(data, INPUT_BYTES)).sha256 for path, data in files.items()
         }
 
     async def _to_its_end(self, lease: Lease, row: Sandbox) -> StageEnd:
@@ -167,7 +165,7 @@ class Stages:
             run_id=lease.run_id,
             sandbox_id=row.id,
             stage=row.stage,
-            capsule=await asyncio.to_thread(self._blobs.read, capsule_of(spec), INPUT_BYTES),
+            capsule=await self._blobs.read(capsule_of(spec), INPUT_BYTES),
             outputs={output.name: output.max_bytes for output in spec.outputs},
             egress=spec.egress,
         )

@@ -3,16 +3,15 @@
 While it lives they are rows (DESIGN section 5).
 """
 
-import asyncio
 import tempfile
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.ports import Blobs
 from control_plane.runs.models import LogChunk
 
 STREAM_BYTES = 256 * 2**20
@@ -35,7 +34,7 @@ class SealedStream:
 
 
 async def seal_streams(
-    sessions: async_sessionmaker[AsyncSession], blobs: BlobStore, sandbox_id: UUID
+    sessions: async_sessionmaker[AsyncSession], blobs: Blobs, sandbox_id: UUID
 ) -> dict[str, SealedStream]:
     """Write each stream's chunks to a blob.
 
@@ -51,7 +50,7 @@ async def seal_streams(
 
 
 async def _seal(
-    sessions: async_sessionmaker[AsyncSession], blobs: BlobStore, sandbox_id: UUID, stream: str
+    sessions: async_sessionmaker[AsyncSession], blobs: Blobs, sandbox_id: UUID, stream: str
 ) -> SealedStream:
     wanted = select(LogChunk.seq, LogChunk.data).where(
         LogChunk.sandbox_id == sandbox_id, LogChunk.stream == stream
@@ -66,7 +65,7 @@ async def _seal(
                 whole.write(data)
                 expected += 1
         whole.seek(0)
-        artifact = await asyncio.to_thread(blobs.put, whole, STREAM_BYTES)
+        artifact = await blobs.put(cast("BinaryIO", whole), STREAM_BYTES)
     return SealedStream(artifact.sha256, artifact.size_bytes, complete)
 
 

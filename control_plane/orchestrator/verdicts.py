@@ -1,6 +1,5 @@
 """A report becomes part of the task: blob first, then rows, the run's move and the task's move in one transaction."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
 from control_plane.db.storable import storable_facts, storable_text
 from control_plane.gate_reports.models import FindingRow, GateReportRow
@@ -29,7 +28,7 @@ class Verdicts:
     """
 
     def __init__(
-        self, sessions: async_sessionmaker[AsyncSession], blobs: BlobStore, judge_again: int
+        self, sessions: async_sessionmaker[AsyncSession], blobs: Blobs, judge_again: int
     ) -> None:
         self._sessions, self._blobs, self._judge_again = sessions, blobs, judge_again
 
@@ -47,7 +46,7 @@ class Verdicts:
         """Keep the report, and end the run with its verdict, or (unless `final`) have the same patch judged again."""
         document = storable_facts(to_json(report))
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-        artifact = await asyncio.to_thread(self._blobs.put_bytes, text)
+        artifact = await self._blobs.put(text)
         effect = effect_of(report.verdict, last=final or run.judge_attempt >= self._judge_again)
         kept = {
             **(changes or {}),

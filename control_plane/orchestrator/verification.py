@@ -4,14 +4,16 @@ What could not be decided is judged again, never executed again.
 """
 
 import asyncio
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from uuid import UUID
 
 from control_plane.orchestrator.base_runs import BaseRuns
 from control_plane.orchestrator.children import RECHECK_S, Wanted
 from control_plane.orchestrator.environment_runs import EnvironmentRuns, Prepared, Unpreparable
-from control_plane.orchestrator.judging import Judging
+from control_plane.orchestrator.judging import Judging, StageRan
 from control_plane.orchestrator.lease import Again, Lease
 from control_plane.orchestrator.stages import Stages
 from control_plane.orchestrator.task_moves import TaskMoves
@@ -22,7 +24,7 @@ from control_plane.runs.models import Run
 from control_plane.runs.policy import policy_from_json
 from control_plane.runs.rules import RunState
 from quality_gates.judge import judge
-from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, Verdict
+from quality_gates.model import Change, Environment, GatePolicy, Stage, Verdict
 from quality_gates.plan import plan
 from sandboxes.errors import SandboxStartFailed
 
@@ -87,7 +89,7 @@ class Verification:
             await self._moves.child(base) if isinstance(base, Wanted) else None
         )  # it runs while ours do
         async with self._stages.stopped_by(cancelled, lease):
-            evidence = await self._judging.evidence(
+            ran = await self._judging.run(
                 lease,
                 plan(change, policy, found.facts),
                 repo_id=run.repo_id,
@@ -105,7 +107,7 @@ class Verification:
         if isinstance(base, Wanted):
             return Again(RECHECK_S, waiting_for=child)
         return await self._judged(
-            run, lease, change, policy, found.facts, {**base, **evidence}, found.id
+            run, lease, change, policy, found.facts, {**base, **ran}, found.id
         )
 
     async def _change(self, run: Run) -> Change:
@@ -121,9 +123,11 @@ class Verification:
         change: Change,
         policy: GatePolicy,
         environment: Environment,
-        evidence: Mapping[Stage, StageEvidence],
+        ran: Mapping[Stage, StageRan],
         environment_id: UUID | None = None,
     ) -> Run:
         image = self._stages.image
-        report = await asyncio.to_thread(judge, change, policy, environment, image, evidence)
+        with tempfile.TemporaryDirectory(prefix="vsc-evidence-") as into:
+            evidence = await self._judging.evidence(ran, Path(into))
+            report = await asyncio.to_thread(judge, change, policy, environment, image, evidence)
         return await self._verdicts.record(run, lease, report, environment_id=environment_id)

@@ -75,7 +75,7 @@ ENGINES: Mapping[str, OpenEngine] = {"docker": docker_engine}
 def depot_of(ground: Ground) -> LocalDepot:
     """Where sandboxes get bytes and leave them."""
     trees = {kind: ground.home / kind for kind in (snapshots.KIND, archive.KIND)}
-    return LocalDepot(ground.blobs, trees)
+    return LocalDepot(ground.store, trees)
 
 
 @dataclass(frozen=True, slots=True)

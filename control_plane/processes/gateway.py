@@ -4,15 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from control_plane.gateway.door import Doors
-from control_plane.gateway.sinks import AuditLog, DepotOutputs, PostgresChunks
-from control_plane.processes.engines import depot_of
+from control_plane.gateway.sinks import AuditLog, BlobOutputs, PostgresChunks
 from control_plane.processes.ground import Ground
 
 
 @asynccontextmanager
 async def open_gateway(ground: Ground) -> AsyncIterator[Doors]:
     """Doors that close when the body ends. Sandboxes that live on find new ones later."""
-    outputs = DepotOutputs(depot_of(ground))
+    outputs = BlobOutputs(ground.blobs)
     doors = Doors(PostgresChunks(ground.sessions), outputs, AuditLog(ground.sessions))
     try:
         yield doors

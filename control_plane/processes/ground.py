@@ -1,11 +1,14 @@
 """What every process stands on: the settings, the database as it has to be, and the bytes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.opening import open_store
+from control_plane.blobs.ports import Blobs, BlobStore
+from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.embedded import embedded
 from control_plane.db.engine import Sessions, new_engine, session_factory
 from control_plane.db.migrate import migrate
@@ -22,7 +25,9 @@ class Ground:
     url: str
     """The database's address, with its password."""
     sessions: Sessions
-    blobs: BlobStore
+    blobs: Blobs
+    store: BlobStore
+    """The same blobs for threads of providers; everybody else asks `blobs`."""
     mirrors: Mirrors
 
 
@@ -37,6 +42,8 @@ async def open_ground(settings: Settings) -> AsyncIterator[Ground]:
     home.mkdir(mode=0o711, parents=True, exist_ok=True)
     async with _database(settings, home) as url:
         await migrate(url)
+        store = await asyncio.to_thread(open_store, home)
+        blobs = ThreadedBlobs(store)
         engine = new_engine(url, pool_size=settings.workers + settings.sandboxes)
         try:
             yield Ground(
@@ -44,11 +51,13 @@ async def open_ground(settings: Settings) -> AsyncIterator[Ground]:
                 home=home,
                 url=url,
                 sessions=session_factory(engine),
-                blobs=BlobStore(home / "blobs"),
+                blobs=blobs,
+                store=store,
                 mirrors=Mirrors(home / "mirrors"),
             )
         finally:
             await engine.dispose()
+            blobs.close()
 
 
 @asynccontextmanager

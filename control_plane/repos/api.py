@@ -1,9 +1,5 @@
 """Routes of repositories, and of the bytes that a submission names."""
 
-import asyncio
-import tempfile
-from typing import BinaryIO, cast
-
 from fastapi import APIRouter, HTTPException, Request, status
 from sqlalchemy import select
 
@@ -19,6 +15,7 @@ from control_plane.repos.schemas import (
 from control_plane.web.deps import ServicesDep, SessionDep
 from control_plane.web.pages import After, Limit, Page, page_of
 from control_plane.web.strict import StrictRoute
+from sandboxes.errors import TooLarge
 
 router = APIRouter(route_class=StrictRoute, tags=["repositories"])
 
@@ -57,15 +54,8 @@ async def show_repository(repository: str, session: SessionDep) -> RepositoryVie
 @router.post("/blobs", status_code=status.HTTP_201_CREATED, tags=["blobs"])
 async def upload(request: Request, services: ServicesDep) -> UploadView:
     """Keep a patch or an archive, so that a submission can name it by its sha256."""
-    with tempfile.SpooledTemporaryFile(max_size=2**20) as spool:
-        size_bytes = 0
-        async for block in request.stream():
-            size_bytes += len(block)
-            if size_bytes > services.upload_bytes:
-                raise HTTPException(413, f"an upload has at most {services.upload_bytes} bytes")
-            await asyncio.to_thread(spool.write, block)
-        spool.seek(0)
-        kept = await asyncio.to_thread(
-            services.blobs.put, cast("BinaryIO", spool), services.upload_bytes
-        )
+    try:
+        kept = await services.blobs.put(request.stream(), services.upload_bytes)
+    except TooLarge as error:
+        raise HTTPException(413, f"an upload has at most {services.upload_bytes} bytes") from error
     return UploadView(sha256=kept.sha256, size_bytes=kept.size_bytes)

@@ -6,7 +6,8 @@ from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.files import temporary_file
+from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
 from control_plane.db.engine import Sessions
 from control_plane.projects.service import as_id
@@ -19,7 +20,7 @@ from control_plane.runs.errors import NotFound
 async def import_repository(
     sessions: Sessions,
     mirrors: Mirrors,
-    blobs: BlobStore,
+    blobs: Blobs,
     key: str,
     source: FromPath | FromArchive | FromHttps,
 ) -> tuple[Repo, str]:
@@ -38,9 +39,10 @@ async def import_repository(
         return repo, await mirrors.import_path(repo_id, Path(source.path))
     if isinstance(source, FromHttps):
         return repo, await mirrors.fetch_https(repo_id, source.url, source.ref)
-    return repo, await mirrors.import_archive(
-        repo_id, blobs.path(source.sha256), source.parent, f"Import of {described}"
-    )
+    async with temporary_file(blobs, source.sha256) as archive:
+        return repo, await mirrors.import_archive(
+            repo_id, archive, source.parent, f"Import of {described}"
+        )
 
 
 async def find_repository(session: AsyncSession, which: str) -> Repo:

@@ -3,13 +3,14 @@
 import asyncio
 import codecs
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
 from control_plane.runs.models import LogChunk, Run, Sandbox
 from control_plane.runs.rules import TERMINAL
@@ -17,7 +18,6 @@ from control_plane.runs.service import find_run
 from sandboxes.errors import BlobMissing
 
 _ROWS = 8  # of at most 64 KiB each
-_BLOCK_BYTES = 256 * 2**10
 _POLL_S = 0.4
 
 Record = dict[str, Any]
@@ -44,7 +44,7 @@ class _Cursor:
 
 
 async def read(
-    sessions: Sessions, blobs: BlobStore, run_id: UUID, wanted: Wanted, *, follow: bool
+    sessions: Sessions, blobs: Blobs, run_id: UUID, wanted: Wanted, *, follow: bool
 ) -> AsyncIterator[Record]:
     """Records `{"stage", "n", "stream", "offset", "text"}`.
 
@@ -80,12 +80,13 @@ async def _look(sessions: Sessions, run_id: UUID, wanted: Wanted) -> tuple[Run, 
 
 
 async def _unread(
-    sessions: Sessions, blobs: BlobStore, sandbox: Sandbox, stream: str, cursor: _Cursor
+    sessions: Sessions, blobs: Blobs, sandbox: Sandbox, stream: str, cursor: _Cursor
 ) -> AsyncIterator[bytes]:
     sealed = ((sandbox.outcome or {}).get("streams") or {}).get(stream)
     if sealed is not None:
-        while block := await asyncio.to_thread(_block, blobs, sealed["sha256"], cursor.offset):
-            yield block
+        with suppress(BlobMissing):  # its time of retention is over
+            async for block in blobs.stream(sealed["sha256"], cursor.offset):
+                yield block
         return
     while rows := await _rows(sessions, sandbox.id, stream, cursor.seq):
         for seq, data in rows:
@@ -104,15 +105,6 @@ async def _rows(
     )
     async with sessions() as session:
         return [(number, data) for number, data in (await session.execute(query)).all()]
-
-
-def _block(blobs: BlobStore, sha256: str, offset: int) -> bytes:
-    try:
-        with blobs.path(sha256).open("rb") as file:
-            file.seek(offset)
-            return file.read(_BLOCK_BYTES)
-    except BlobMissing:
-        return b""  # its time of retention is over
 
 
 def _record(

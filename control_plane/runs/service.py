@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
 from control_plane.runs.errors import NotFound
 from control_plane.runs.models import Run, RunEvent, Sandbox
@@ -38,9 +38,9 @@ async def patch_sha256_of(session: AsyncSession, run_id: UUID) -> str:
     return run.patch_sha256
 
 
-async def read_patch(blobs: BlobStore, sha256: str) -> bytes:
+async def read_patch(blobs: Blobs, sha256: str) -> bytes:
     """The patch, checked against its hash. Raises BlobMissing."""
-    return await asyncio.to_thread(blobs.read, sha256, PATCH_BYTES)
+    return await blobs.read(sha256, PATCH_BYTES)
 
 
 async def sandboxes_of(session: AsyncSession, run_id: UUID) -> list[Sandbox]:

@@ -1,6 +1,5 @@
 """Routes of tasks."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Header, status
@@ -35,9 +34,7 @@ async def submit_task(
         repo = await find_repository(session, new.repository)
     base_commit = await services.mirrors.resolve(repo.id.hex, new.base)
     if isinstance(new.driver, PatchDriver):
-        await asyncio.to_thread(
-            services.blobs.path, new.driver.sha256
-        )  # BlobMissing before anything is queued
+        await services.blobs.stat(new.driver.sha256)  # BlobMissing before anything is queued
     submission = service.Submission(
         repo_id=repo.id,
         base_commit=base_commit,

@@ -74,7 +74,7 @@ async def test_releases_as_they_were_uploaded_need_no_git_at_all(company):
     blobs, mirrors = company.company.services.blobs, company.company.services.mirrors
     base = head = None
     for archive in (pair.old, pair.new):
-        sha256 = blobs.put_bytes(archive.read_bytes()).sha256
+        sha256 = (await blobs.put(archive.read_bytes())).sha256
         base = head
         repo, head = await company.imported(
             "h11-uploaded", FromArchive(kind="archive", sha256=sha256, parent=base)

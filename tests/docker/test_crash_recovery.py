@@ -21,7 +21,8 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
 from control_plane.audit.service import first_broken_line
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.embedded import embedded
 from control_plane.db.engine import new_engine, session_factory
 from control_plane.db.migrate import migrate
@@ -141,7 +142,7 @@ class Installation:
         )
 
     async def submit(self, repo: Path) -> tuple[Task, Run]:
-        blobs = BlobStore(self.home / "blobs")
+        blobs = ThreadedBlobs(DirectoryBlobs(self.home / "blobs"))
         row, head = await import_repository(
             self.sessions,
             Mirrors(self.home / "mirrors"),
@@ -149,7 +150,7 @@ class Installation:
             "toy",
             FromPath(kind="path", path=str(repo)),
         )
-        driver = {"kind": "patch", "sha256": blobs.put_bytes(PATCH).sha256}
+        driver = {"kind": "patch", "sha256": (await blobs.put(PATCH)).sha256}
         async with self.sessions.begin() as session:
             task = await submit(
                 session, Submission(repo_id=row.id, base_commit=head, driver=driver), "test"

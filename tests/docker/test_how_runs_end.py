@@ -57,8 +57,8 @@ async def until(company, run, condition):
             await asyncio.sleep(0.1)
 
 
-def patch_of(company, run):
-    return company.company.services.blobs.read(run.patch_sha256, 2**20)
+async def patch_of(company, run):
+    return await company.company.services.blobs.read(run.patch_sha256, 2**20)
 
 
 async def stored(company, query):
@@ -78,7 +78,7 @@ async def test_a_failing_command_is_the_agents_and_its_work_is_kept(company, rep
 
     assert ended.verdict is Verdict.FAILED
     assert "exit code 3" in ended.run.cause
-    assert b"+# noted" in patch_of(company, ended.run)
+    assert b"+# noted" in await patch_of(company, ended.run)
     session = await stored(company, select(AgentSession).where(AgentSession.run_id == ended.run.id))
     assert session.status is SessionStatus.FAILURE
     assert session.execution_time_ms > 0
@@ -89,7 +89,7 @@ async def test_at_the_deadline_the_work_in_progress_is_kept(company, repository)
 
     assert ended.verdict is Verdict.FAILED
     assert "deadline" in ended.run.cause
-    assert b"+# noted" in patch_of(company, ended.run)
+    assert b"+# noted" in await patch_of(company, ended.run)
     task = await stored(company, select(Task).where(Task.id == ended.run.task_id))
     assert (task.status, task.retry_count) == (TaskStatus.REJECTED, 1)
 
@@ -105,7 +105,7 @@ async def test_a_cancel_keeps_the_work_and_counts_against_nobody(company, reposi
 
     ended, boxes = await until(company, run, lambda now, boxes: now.state is RunState.CANCELLED)
 
-    assert b"+# noted" in patch_of(company, ended)
+    assert b"+# noted" in await patch_of(company, ended)
     assert {box.state for box in boxes} == {SandboxState.DESTROYED}
     task = await stored(company, select(Task).where(Task.id == run.task_id))
     assert (task.status, task.retry_count) == (TaskStatus.CANCELLED, 0)

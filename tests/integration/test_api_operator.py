@@ -14,7 +14,8 @@ from sqlalchemy import func, select, update
 from control_plane.api import create_app
 from control_plane.auth import service as auth
 from control_plane.auth.models import ApiToken
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.base import new_id
 from control_plane.repos.mirrors import Mirrors
 from control_plane.runs.models import LogChunk, Run, Sandbox
@@ -68,7 +69,7 @@ async def services(sessions, tmp_path):
     return Services(
         sessions=sessions,
         mirrors=Mirrors(tmp_path / "repos"),
-        blobs=BlobStore(tmp_path / "blobs"),
+        blobs=ThreadedBlobs(DirectoryBlobs(tmp_path / "blobs")),
         markdown=render,
         probes={"database": fit},
         upload_bytes=100_000,
@@ -442,7 +443,7 @@ async def test_the_patch_of_a_run_is_an_attachment_also_of_one_that_was_cancelle
 ):
     before = await client.get(f"/v1/runs/{task['run_id']}/patch")
     diff = b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-<script>\n+\xff\r\n"
-    changes = {"patch_sha256": services.blobs.put_bytes(diff).sha256}
+    changes = {"patch_sha256": (await services.blobs.put(diff)).sha256}
     async with sessions.begin() as session:
         await move_run(session, task["run_id"], RunState.CANCELLED, epoch=None, changes=changes)
     after = await client.get(f"/v1/runs/{task['run_id']}/patch")
@@ -605,7 +606,7 @@ async def test_a_log_is_followed_to_an_explicit_end_even_while_it_moves_to_a_blo
     await asyncio.sleep(0.2)
     await log(sessions, sandbox, 1, "grüß".encode()[3:])
     await asyncio.sleep(0.6)
-    sealed = services.blobs.put_bytes("grüß dich\n".encode())
+    sealed = await services.blobs.put("grüß dich\n".encode())
     async with sessions.begin() as session:
         row = await session.get_one(Sandbox, sandbox)
         row.outcome = {
@@ -649,7 +650,7 @@ async def test_a_report_is_given_as_json_and_as_markdown_and_is_never_taken_for_
     client, services, sessions, task
 ):
     assert (await client.get(f"/v1/tasks/{task['key']}/report")).status_code == 404
-    kept = services.blobs.put_bytes(json.dumps(REPORT).encode())
+    kept = await services.blobs.put(json.dumps(REPORT).encode())
     async with sessions.begin() as session:
         run = await session.get_one(Run, task["run_id"])
         run.report_sha256, run.verdict = kept.sha256, Verdict.FAILED

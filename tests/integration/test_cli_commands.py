@@ -17,7 +17,8 @@ import uvicorn
 
 from control_plane.api import create_app
 from control_plane.auth import service as auth
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.cli import commands
 from control_plane.cli.connect import address_file
 from control_plane.cli.errors import ServerError, UsageError
@@ -45,7 +46,7 @@ class Installation:
     def __init__(self, home, sessions):
         self.home, self.sessions, self.verdict = home, sessions, Verdict.PASSED
         self.left, self.gates, self.waits_for_cancel = None, True, False
-        self.blobs, self.drivers = BlobStore(home / "blobs"), []
+        self.blobs, self.drivers = ThreadedBlobs(DirectoryBlobs(home / "blobs")), []
         self.services = Services(
             sessions=sessions, mirrors=Mirrors(home / "repos"), blobs=self.blobs, markdown=render
         )  # fmt: skip
@@ -101,7 +102,7 @@ class Installation:
                 task = await find_task(session, task_key)
                 run = (await latest_runs(session, [task.id]))[task.id]
                 if run.cancel_requested_at is not None:
-                    changes = {"patch_sha256": self.blobs.put_bytes(self.left).sha256}
+                    changes = {"patch_sha256": (await self.blobs.put(self.left)).sha256}
                     await move_run(
                         session,
                         run.id,
@@ -123,10 +124,10 @@ class Installation:
             policy=GatePolicy(),
             notes=() if self.gates else ("the command ended with exit code 3",),
         )
-        kept = self.blobs.put_bytes(json.dumps(to_json(report)).encode())
+        kept = await self.blobs.put(json.dumps(to_json(report)).encode())
         changes = {"report_sha256": kept.sha256, "verdict": self.verdict}
         if self.left is not None:
-            changes["patch_sha256"] = self.blobs.put_bytes(self.left).sha256
+            changes["patch_sha256"] = (await self.blobs.put(self.left)).sha256
         await move_run(session, run.id, RunState.FINISHED, epoch=run.lease_epoch, changes=changes)
         await apply_effect(session, run.task_id, effect_of(self.verdict, last=True), cause="")
 
@@ -207,9 +208,8 @@ async def test_check_ends_with_the_code_of_its_verdict_and_prints_one_document(
         "hydrating",
         "executing",
     ]
-    assert installation.blobs.read(installation.drivers[0]["sha256"], 10_000).endswith(
-        b"-a = 1\n+a = 2\n"
-    )
+    given = await installation.blobs.read(installation.drivers[0]["sha256"], 10_000)
+    assert given.endswith(b"-a = 1\n+a = 2\n")
 
 
 async def test_check_shows_people_gates_times_and_where_the_report_is(

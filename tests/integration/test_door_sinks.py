@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from control_plane.audit.models import AuditLine
 from control_plane.audit.service import first_broken_line
-from control_plane.blobs.depot import LocalDepot
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.base import new_id
 from control_plane.gateway.door import SOCKET_NAME, Doors
 from control_plane.gateway.ports import Chunk, DoorAccess, Position
-from control_plane.gateway.sinks import AuditLog, DepotOutputs, PostgresChunks
+from control_plane.gateway.sinks import AuditLog, BlobOutputs, PostgresChunks
 from control_plane.repos.models import Repo
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.rules import RunKind
@@ -58,8 +58,8 @@ async def access(sessions):
 
 @pytest.fixture
 async def doors(sessions, tmp_path):
-    depot = LocalDepot(BlobStore(tmp_path / "blobs"), {})
-    doors = Doors(PostgresChunks(sessions), DepotOutputs(depot), AuditLog(sessions))
+    blobs = ThreadedBlobs(DirectoryBlobs(tmp_path / "blobs"))
+    doors = Doors(PostgresChunks(sessions), BlobOutputs(blobs), AuditLog(sessions))
     yield doors
     await doors.close_all()
 
@@ -94,7 +94,7 @@ async def test_an_output_is_a_blob_and_too_large_is_none(doors, access, tmp_path
         kept = (await client.put("/outputs/out.bin", content=b"x" * 1000)).json()
         assert (await client.put("/outputs/out.bin", content=b"y" * 1001)).status_code == 413
 
-    assert BlobStore(tmp_path / "blobs").read(kept["sha256"], 1000) == b"x" * 1000
+    assert DirectoryBlobs(tmp_path / "blobs").open(kept["sha256"]).read() == b"x" * 1000
     assert len([path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]) == 1
 
 

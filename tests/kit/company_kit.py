@@ -63,7 +63,7 @@ class TestCompany:
             )
             after = events[-1].seq if events else after
             if ended:
-                return Judged(run, run.verdict, self.report(run))
+                return Judged(run, run.verdict, await self.report(run))
 
     async def submit(
         self,
@@ -79,7 +79,8 @@ class TestCompany:
             row, _ = await self.imported(f"test-{base}", FromPath(kind="path", path=str(repo)))
             repo_id = row.id
         if driver["kind"] == "patch":
-            driver = {"kind": "patch", "sha256": services.blobs.put_bytes(driver["patch"]).sha256}
+            kept = await services.blobs.put(driver["patch"])
+            driver = {"kind": "patch", "sha256": kept.sha256}
         submission = Submission(
             repo_id=repo_id,
             base_commit=await services.mirrors.resolve(repo_id.hex, base),
@@ -102,11 +103,11 @@ class TestCompany:
             services.sessions, services.mirrors, services.blobs, key, source
         )
 
-    def report(self, run: Run) -> dict[str, Any]:
+    async def report(self, run: Run) -> dict[str, Any]:
         if run.report_sha256 is None:
             return {}
         report: dict[str, Any] = json.loads(
-            self.company.services.blobs.read(run.report_sha256, 2**28)
+            await self.company.services.blobs.read(run.report_sha256, 2**28)
         )
         return report
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from control_plane.blobs.depot import LocalDepot
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.directory import DirectoryBlobs
 from sandboxes.names import SandboxName
 from sandboxes.spec import Artifact, Input, Limits, Output, SandboxSpec, Workspace
 
@@ -113,7 +113,7 @@ class Kit:
 
     def reopen(self) -> None:
         """Make the depot and the collector over what is there."""
-        self.store = BlobStore(self.root / "blobs")
+        self.store = DirectoryBlobs(self.root / "blobs")
         self.snapshots = self.root / "snapshots"
         self.depot = LocalDepot(
             self.store, {"snapshots": self.snapshots, "environments": self.root / "environments"}

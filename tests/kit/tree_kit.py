@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.changes import CHANGES, PATCH, Changes, read_changes
+from runners.changes import CHANGES, PATCH, Changes, changes_from_json
 from runners.dehydrate import collect
 from runners.tree_rules import PatchLimits
 
@@ -108,7 +108,7 @@ class Bench:
         collect(
             self.repository, self.against, self.workspace, changed, into, limits or PatchLimits()
         )
-        return (into / PATCH).read_bytes(), read_changes(into / CHANGES)
+        return (into / PATCH).read_bytes(), changes_from_json((into / CHANGES).read_bytes())
 
     def applied(self, patch: bytes) -> tuple[Files, str]:
         """A clean checkout of the base with the patch on it: its files, and the id of its index's tree."""

@@ -7,7 +7,8 @@ import pytest
 
 from control_plane.api import create_app
 from control_plane.auth import service as auth
-from control_plane.blobs.store import BlobStore
+from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.repos.mirrors import Mirrors
 from control_plane.services import Services
 from quality_gates.render.markdown import render
@@ -39,7 +40,7 @@ async def app(sessions, tmp_path):
         Services(
             sessions=sessions,
             mirrors=Mirrors(tmp_path / "repos"),
-            blobs=BlobStore(tmp_path / "blobs"),
+            blobs=ThreadedBlobs(DirectoryBlobs(tmp_path / "blobs")),
             markdown=render,
             local_paths=False,
         )

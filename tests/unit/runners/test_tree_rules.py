@@ -72,7 +72,7 @@ def test_any_path_survives_json(path):
 
 
 def test_changes_survive_json(tmp_path):
-    from runners.changes import read_changes
+    from runners.changes import changes_from_json
 
     changes = Changes(
         "t",
@@ -83,4 +83,4 @@ def test_changes_survive_json(tmp_path):
     )
     (tmp_path / "c").write_text(changes.to_json())
 
-    assert read_changes(tmp_path / "c") == changes
+    assert changes_from_json((tmp_path / "c").read_bytes()) == changes
