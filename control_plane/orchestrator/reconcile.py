@@ -1,20 +1,18 @@
-"""What the engine has and what the rows say, brought together both ways, for ever (DESIGN section 5).
+"""What the engine has and what the rows say, brought together both ways (DESIGN section 5).
 
 Engine without row, or of a run that has ended: destroyed after a grace. Row without engine: the
 run's own holder sees it as LOST when it waits; here only the rows of ended runs are cleared.
 """
 
-import asyncio
 import time
 
 import structlog
 from sqlalchemy import exists, func, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from control_plane.loops import for_ever
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.rules import TERMINAL, SandboxState
-from sandboxes.errors import ProviderUnavailable
 from sandboxes.names import SandboxName
 from sandboxes.ports import SandboxProvider
 from sandboxes.spec import SandboxSummary
@@ -43,12 +41,7 @@ class Reconciler:
 
     async def serve(self) -> None:
         """Reconcile until cancelled."""
-        while True:
-            try:
-                await self.once()
-            except (ProviderUnavailable, SQLAlchemyError) as error:
-                log.warning("reconcile.away", error=str(error))
-            await asyncio.sleep(self._every_s)
+        await for_ever("reconcile", self.once, every_s=self._every_s)
 
     async def once(self) -> list[str]:
         """One look at everything; the names of what was destroyed."""
@@ -62,22 +55,29 @@ class Reconciler:
         }
         self._unwanted_since = {name: self._unwanted_since.get(name, now) for name in unwanted}
         for summary in seen:
-            if (
-                now - self._unwanted_since.get(summary.name, now) >= self._grace_s
-                and summary.name in unwanted
-            ):
-                log.info("reconcile.destroyed", sandbox=summary.name)
-                await self._provider.destroy(summary.id)
+            since = self._unwanted_since.get(summary.name, now)
+            due = summary.name in unwanted and now - since >= self._grace_s
+            if due and await self._destroyed(summary):
                 destroyed.append(summary.name)
         await self._clear_rows({summary.name for summary in seen} - set(destroyed))
         return destroyed
+
+    async def _destroyed(self, summary: SandboxSummary) -> bool:
+        """Destroy it; one that cannot be destroyed now keeps no other one alive."""
+        try:
+            await self._provider.destroy(summary.id)
+        except Exception as error:  # the next round sees it again
+            log.warning("reconcile.not_destroyed", sandbox=summary.name, exc_info=error)
+            return False
+        log.info("reconcile.destroyed", sandbox=summary.name)
+        return True
 
     def _is_ours(self, summary: SandboxSummary) -> bool:
         name = SandboxName.parse(summary.name)
         return name is not None and name.install == self._install
 
     async def _wanted(self) -> set[str]:
-        """Names of sandboxes that a live run may still need: planned, living, or ended and not yet cleared."""
+        """Names of sandboxes that a live run may still need: also ended and not yet cleared."""
         query = (
             select(Sandbox.name)
             .join(Run, Run.id == Sandbox.run_id)

@@ -105,7 +105,9 @@ class Worker:
                 return run
         except SQLAlchemyError as error:
             log.warning("worker.database_away", error=str(error))
-            return None
+        except Exception as error:  # a row that cannot be read must not end the loop
+            log.warning("worker.claim_failed", exc_info=error)
+        return None
 
     async def _rest(self) -> None:
         with contextlib.suppress(TimeoutError):

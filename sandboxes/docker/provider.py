@@ -34,7 +34,7 @@ _FIRST_LOOK_S, _LOOK_S = 0.25, 1.0
 _AT_LEAST_S = 0.01
 _KILLED_WITHIN_S = 30.0
 _STRAY = "stray:"
-"""Begins the id of what carries a sandbox's name on this host although the engine has no such container."""
+"""Begins the id of what has a sandbox's name on this host and no container at the engine."""
 
 
 class DockerProvider:
@@ -85,11 +85,11 @@ class DockerProvider:
         await self._apart(lambda: self._terminate(sandbox, grace_s))
 
     async def destroy(self, sandbox: SandboxId) -> None:
-        """Remove the container, its mounts, loop device and directories (`SandboxProvider.destroy`)."""
+        """Remove container, mounts, loop device, directories (`SandboxProvider.destroy`)."""
         await self._in_pool(lambda: self._destroy(sandbox))
 
     async def owned(self) -> AsyncIterator[SandboxSummary]:
-        """The engine's containers of this installation, and what is left on this host of others (`...owned`)."""
+        """Our containers, and what is left on this host of others (`SandboxProvider.owned`)."""
         for summary in await self._in_pool(self._owned):
             yield summary
 
@@ -124,6 +124,8 @@ class DockerProvider:
                 return (
                     ran  # it may have run, and the engine has forgotten it: `wait` will say "lost"
                 )
+            if found is None and place.damaged():
+                return SandboxId(f"{_STRAY}{place.name}")  # nobody knows whether it has run
             container = self._made(place, spec, found)
             place.write_container(container)
             try:
@@ -184,8 +186,10 @@ class DockerProvider:
             abandoned.set()
 
     def _watch(self, sandbox: SandboxId, place: Place, abandoned: threading.Event) -> Usage:
-        """Look at it until it is dead, and end it when it outlives its backstop or outgrows its disk."""
+        """Look at it until it is dead; end it past its backstop or its disk limit."""
         meter, spec, found = Meter(sandbox), place.spec(), self._engine.find(sandbox)
+        if spec is None and found and found.running:
+            self._kill(sandbox)  # its limits are not known any more
         if spec is None or found is None or found.started_at is None:
             return meter.usage
         # By the engine's clock once, then by one that nobody sets.
@@ -221,7 +225,11 @@ class DockerProvider:
                 return settled  # another waiter was first
             spec = place.spec()
             if spec is None or place.container() != sandbox:
-                return _lost("it was destroyed before its end was seen")
+                return _lost(
+                    f"its records cannot be read: {', '.join(place.damaged())}"
+                    if place.damaged()
+                    else "it was destroyed before its end was seen"
+                )
             found = self._engine.find(sandbox)
             if found and found.running:
                 raise ProviderUnavailable(f"sandbox {name} still runs; wait again")
@@ -239,8 +247,11 @@ class DockerProvider:
         place.write_ending(Ended.TERMINATED, f"asked to stop, with {grace_s:g} s of grace")
         self._engine.kill(sandbox, "TERM")
         if not self._engine.wait(sandbox, max(_AT_LEAST_S, grace_s)):
-            self._engine.kill(sandbox, "KILL")
-            self._engine.wait(sandbox, _KILLED_WITHIN_S)
+            self._kill(sandbox)
+
+    def _kill(self, sandbox: SandboxId) -> None:
+        self._engine.kill(sandbox, "KILL")
+        self._engine.wait(sandbox, _KILLED_WITHIN_S)
 
     def _destroy(self, sandbox: SandboxId) -> None:
         name = self._name_of(sandbox)
@@ -292,7 +303,7 @@ class DockerProvider:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     async def _apart(self, call: Callable[[], T]) -> T:
-        """Run a call that may take minutes on a thread of its own, which never keeps the process alive."""
+        """Run a long call on a thread of its own, which never keeps the process alive."""
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
 

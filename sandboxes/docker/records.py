@@ -1,4 +1,4 @@
-"""What the provider writes down about a sandbox, beside its disk, so that any later process can go on.
+"""What is written down about a sandbox, beside its disk, so that any later process can go on.
 
 `<home>/sandboxes/<name>/` holds everything that carries the name:
 
@@ -9,20 +9,32 @@
     container       the container's id, written between its creation and its start
     ending          why we ended it, and when, written before the first signal
     outcome.json    how it ended; written once, after which `wait` only reads it
+    unreadable-*    a record that could not be read: the sandbox counts as lost
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import structlog
 
 from sandboxes.documents import outcome_from_json, outcome_to_json, spec_from_json, spec_to_json
+from sandboxes.files import write_durably
 from sandboxes.spec import Ended, SandboxId, SandboxOutcome, SandboxSpec
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_ASIDE = "unreadable-"
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+"""What a damaged document, or one of another version, makes of its reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +78,8 @@ class Place:
         return self.root / "collected"
 
     def spec(self) -> SandboxSpec | None:
-        """What was asked; None: nothing was, or its directory is gone."""
-        document = self._read("spec.json")
-        return None if document is None else spec_from_json(document)
+        """What was asked; None: nothing was, its directory is gone, or it cannot be read."""
+        return self._read("spec.json", spec_from_json)
 
     def write_spec(self, spec: SandboxSpec) -> None:
         """Write down what is asked."""
@@ -84,8 +95,7 @@ class Place:
 
     def container(self) -> SandboxId | None:
         """The container that was made for it, and may have been started."""
-        document = self._read("container")
-        return None if document is None else SandboxId(document)
+        return self._read("container", _container)
 
     def write_container(self, container: SandboxId) -> None:
         """Remember the container, before its start."""
@@ -93,12 +103,7 @@ class Place:
 
     def ending(self) -> Ending | None:
         """Why we ended it, if we did."""
-        found = self._read("ending")
-        return (
-            None
-            if found is None
-            else Ending(Ended(found[0]), datetime.fromisoformat(found[1]), found[2])
-        )
+        return self._read("ending", _ending)
 
     def write_ending(self, ended: Ended, detail: str) -> None:
         """Say why we end it; the first reason stays."""
@@ -107,24 +112,48 @@ class Place:
 
     def outcome(self) -> SandboxOutcome | None:
         """How it ended, once that is settled."""
-        document = self._read("outcome.json")
-        return None if document is None else outcome_from_json(document)
+        return self._read("outcome.json", outcome_from_json)
 
     def write_outcome(self, outcome: SandboxOutcome) -> None:
         """Settle how it ended."""
         self._write("outcome.json", outcome_to_json(outcome))
 
-    def _read(self, name: str) -> Any:  # noqa: ANN401 - JSON
+    def damaged(self) -> list[str]:
+        """The records that could not be read. Such a sandbox may have run."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = sorted(path.name for path in self.root.iterdir())
+            return [name[len(_ASIDE) :] for name in found if name.startswith(_ASIDE)]
+        return []
+
+    def _read(self, name: str, value_of: Callable[[Any], T]) -> T | None:
+        """The record; None: there is none, or it cannot be read and was set aside.
+
+        That a record is damaged (a power cut, another version of ours) ends nothing but its
+        sandbox, which is then as good as lost.
+        """
         try:
-            return json.loads((self.root / name).read_bytes())
+            return value_of(json.loads((self.root / name).read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
+            return None
+        except _UNREADABLE as error:
+            log.warning("record.unreadable", sandbox=self.name, record=name, error=str(error))
+            with suppress(FileNotFoundError):  # another reader has set it aside
+                (self.root / name).replace(self.root / f"{_ASIDE}{name}")
             return None
 
     def _write(self, name: str, document: Any) -> None:  # noqa: ANN401 - JSON
-        """Whole or not at all, whenever we are killed."""
-        draft = self.root / f".{name}.{os.getpid()}"
-        draft.write_text(json.dumps(document), encoding="utf-8")
-        draft.replace(self.root / name)
+        write_durably(self.root / name, json.dumps(document).encode())
+
+
+def _container(document: Any) -> SandboxId:  # noqa: ANN401 - JSON
+    if not isinstance(document, str):
+        raise TypeError("a container's id is text")
+    return SandboxId(document)
+
+
+def _ending(document: Any) -> Ending:  # noqa: ANN401 - JSON
+    ended, at, detail = document
+    return Ending(Ended(ended), datetime.fromisoformat(at), detail)
 
 
 class Records:

@@ -14,6 +14,7 @@ from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunKind, RunState, SandboxState
 from sandboxes.docker.workspaces import OverlayWorkspaces
 from sandboxes.names import SandboxName
+from sandboxes.spec import Ended
 
 pytestmark = pytest.mark.docker
 
@@ -108,3 +109,49 @@ async def test_another_installations_sandboxes_are_none_of_ours(
 
     assert await names(neighbour) == {spec.name}
     await neighbour.destroy(sandbox)
+
+
+@pytest.mark.parametrize("content", ["", '{"name": "of an older version"}'])
+async def test_a_sandbox_whose_record_cannot_be_read_is_reaped_like_any_stray(
+    sessions, provider, kit, content
+):
+    spec = kit.spec(SLEEP)
+    sandbox = await provider.launch(spec)
+    place = provider._records.place(spec.name)
+    (place.root / "spec.json").write_text(content)
+    left = provider._records.place(str(SandboxName(kit.install, uuid.uuid4(), "static")))
+    left.root.mkdir(parents=True)
+    (left.root / "spec.json").write_text(content)
+
+    destroyed = await a_reconciler(sessions, provider, kit).once()
+
+    assert sorted(destroyed) == sorted([spec.name, left.name])
+    assert await names(provider) == set()
+    assert (await provider.wait(sandbox)).ended is Ended.LOST
+
+
+async def test_a_sandbox_whose_records_are_damaged_is_lost_and_never_run_twice(provider, kit):
+    spec = kit.spec("print(1)")
+    first = await provider.launch(spec)
+    await provider.wait(first)
+    place = provider._records.place(spec.name)
+    for name in ("spec.json", "container", "outcome.json"):
+        (place.root / name).write_text("")
+    provider._engine.remove(first)
+
+    again = await provider.launch(spec)
+
+    assert (await provider.wait(again)).ended is Ended.LOST
+    await provider.destroy(again)
+    assert await names(provider) == set()
+
+
+async def test_a_running_sandbox_whose_spec_is_damaged_is_dead_when_wait_returns(provider, kit):
+    spec = kit.spec(SLEEP)
+    sandbox = await provider.launch(spec)
+    (provider._records.place(spec.name).root / "spec.json").write_text("")
+
+    assert (await provider.wait(sandbox)).ended is Ended.LOST
+
+    assert not any(summary.running for summary in [one async for one in provider.owned()])
+    await provider.destroy(sandbox)

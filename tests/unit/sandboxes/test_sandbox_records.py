@@ -1,7 +1,10 @@
 """What is written down about a sandbox comes back as it was, and a name has one holder."""
 
+import json
 import threading
 from datetime import UTC, datetime
+
+import pytest
 
 from sandboxes.docker.records import Records
 from sandboxes.spec import (
@@ -86,3 +89,27 @@ def test_a_name_has_one_holder_at_a_time_even_when_its_lock_file_is_removed(tmp_
     assert max(most) == 1
     assert len(most) == 200
     assert list((tmp_path / "locks").iterdir()) == []
+
+
+OLDER = json.dumps({"name": "n", "image": "i"})
+READERS = {
+    "spec.json": lambda place: place.spec(),
+    "container": lambda place: place.container(),
+    "ending": lambda place: place.ending(),
+    "outcome.json": lambda place: place.outcome(),
+}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", OLDER, "\x00\x00"])
+@pytest.mark.parametrize("name", READERS)
+def test_a_record_that_cannot_be_read_is_set_aside_and_counts_as_damage(tmp_path, name, content):
+    place = Records(tmp_path).place("n")
+    place.root.mkdir(parents=True)
+    (place.root / name).write_text(content)
+
+    assert READERS[name](place) is None
+
+    assert place.damaged() == [name]
+    assert not (place.root / name).exists()
+    assert (place.root / f"unreadable-{name}").read_text() == content
+    assert Records(tmp_path).of(SandboxId("c")) is None
