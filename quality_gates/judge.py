@@ -54,7 +54,7 @@ def judge(
     wanted = gate_names(policy.gates)
     configuration = configuration_sha256(policy)
     whole = integrity.judge(change, policy)
-    if change.refused_entries or not change.files:
+    if integrity.barred(change, policy):
         reports = [_left_out(gate) for gate in wanted if gate != integrity.GATE]
     else:
         case = open_case(change, policy, environment, evidence)
@@ -82,7 +82,7 @@ def gate_names(asked: tuple[str, ...]) -> tuple[str, ...]:
 
 def _left_out(gate: str) -> GateReport:
     return GateReport(
-        gate, Verdict.PASSED, ("there is no change to judge; see integrity",), applicable=False
+        gate, Verdict.PASSED, ("nothing was run for this change; see integrity",), applicable=False
     )
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from quality_gates.python_tree import PythonTree
 from quality_gates.toolrun import ToolRun
 
 
@@ -94,13 +96,9 @@ class FileChange:
     binary: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
-    """What is judged.
-
-    `base_files` and `head_files` are small enough to read; `base_tree` and `head_tree` list all
-    paths.
-    """
+    """What is judged: the files that differ, both listings, and what is small enough to read."""
 
     base_commit: str
     patch_sha256: str
@@ -109,13 +107,33 @@ class Change:
     """Every path at base -> git's mode."""
     head_tree: Mapping[str, str]
     base_contents: Mapping[str, bytes]
-    """Contents at base of the changed paths, and of the tool configuration (`quality_gates.paths.CONFIGURATION`)."""
+    """Contents at base, under every name by which a reader opens them (links are followed).
+
+    Of the changed paths, of what a link newly leads to, and of the tool configuration
+    (`quality_gates.paths.CONFIGURATION`).
+    """
     head_contents: Mapping[str, bytes]
+    base_links: Mapping[str, str] = field(default_factory=dict)
+    """Every link at base -> its text."""
+    head_links: Mapping[str, str] = field(default_factory=dict)
+    base_dependencies: Mapping[str, bytes] = field(default_factory=dict)
+    """What `quality_gates.dependencies` reads at base: name -> contents."""
+    head_dependencies: Mapping[str, bytes] = field(default_factory=dict)
     refused_entries: tuple[str, ...] = ()
     """What dehydrate would not take, each with its reason.
 
     Non-empty: there is no patch and the task has failed.
     """
+
+    @cached_property
+    def base_python(self) -> PythonTree:
+        """What of base is Python."""
+        return PythonTree(self.base_tree, self.base_links, self.base_contents)
+
+    @cached_property
+    def head_python(self) -> PythonTree:
+        """What of head is Python."""
+        return PythonTree(self.head_tree, self.head_links, self.head_contents)
 
 
 @dataclass(frozen=True, slots=True)

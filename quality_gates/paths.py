@@ -8,7 +8,8 @@ JUDGE = "/vsc/judge"
 OUT = "/out"
 
 CONFIGURATION = (
-    "pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg", "setup.py", ".coveragerc",
+    "pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini",
+    "setup.cfg", "setup.py", ".coveragerc",
 )  # fmt: skip
 """What the judge reads of the base, changed or not, to run the tests as the project does."""
 
@@ -23,17 +24,35 @@ _PROTECTED_NAMES = frozenset(
 _PROTECTED_SUFFIXES = (".pth", ".egg-link")
 _PROTECTED_PREFIXES = (".eslintrc", "eslint.config.", "vitest.config.")
 _PROTECTED_DIRS = frozenset({".github", ".gitlab", ".circleci", ".ci", ".buildkite"})
+_NOT_PRODUCT_DIRS = frozenset(
+    {"doc", "docs", "example", "examples", "benchmark", "benchmarks", "bench", "scripts", "tools",
+     "tasks", "ci", "requirements"}
+)  # fmt: skip
+_NOT_PRODUCT_FILES = frozenset(
+    {"setup.py", "noxfile.py", "conftest.py", "tasks.py", "fabfile.py", "sitecustomize.py"}
+)
 _SHEBANG = re.compile(rb"#![^\n]{0,200}\bpython[0-9.]*\b")
 
 
-def is_python(path: str) -> bool:
-    """Python by its name."""
-    return path.endswith((".py", ".pyi"))
+def is_python(path: str, mode: str = "100644") -> bool:
+    """A plain file that is Python by its name."""
+    return path.endswith((".py", ".pyi")) and is_regular(mode)
 
 
-def is_python_script(path: str, content: bytes | None) -> bool:
-    """Python without the name of it: a file with no suffix of ours whose first line calls a Python."""
-    return not is_python(path) and content is not None and _SHEBANG.match(content) is not None
+def is_python_script(path: str, content: bytes) -> bool:
+    """Python that tools do not know by its suffix: it is run by its first line, or on Windows."""
+    return not is_python(path) and (path.endswith(".pyw") or _SHEBANG.match(content) is not None)
+
+
+def is_product(path: str) -> bool:
+    """A Python file of the product by its name: what coverage is asked of."""
+    pure = PurePosixPath(path)
+    if not path.endswith(".py") or is_test_path(path):
+        return False
+    hidden = any(part.startswith(".") for part in pure.parts)
+    top_level_tool = len(pure.parts) == 1 and pure.name in _NOT_PRODUCT_FILES
+    in_tools = len(pure.parts) > 1 and pure.parts[0] in _NOT_PRODUCT_DIRS
+    return not (hidden or top_level_tool or in_tools)
 
 
 def is_test_path(path: str) -> bool:

@@ -6,6 +6,7 @@ from quality_gates.changes import (
     changed_tests,
     new_or_edited_test_modules,
 )
+from quality_gates.gates.integrity import barred
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StagePlan, TreeRecipe
 from quality_gates.staticplan import base_static, head_static
 from quality_gates.testplan import stage_of_tests
@@ -14,9 +15,9 @@ from quality_gates.testplan import stage_of_tests
 def plan(change: Change, policy: GatePolicy, environment: Environment) -> tuple[StagePlan, ...]:
     """The stages that look at the patch.
 
-    Nothing for an empty or refused one: there is nothing to run.
+    None for one that is empty, refused, or asks for other dependencies without leave.
     """
-    if change.refused_entries or not change.files:
+    if barred(change, policy):
         return ()
     stages = [
         head_static(change, policy),

@@ -1,10 +1,13 @@
-"""The tools that read and never execute: ruff, bandit, semgrep, detect-secrets, each on an explicit list of files."""
+"""The tools that read and never execute, each on an explicit list of files.
+
+ruff, bandit, semgrep, detect-secrets. A file that has its Python name through a link is given to
+them under that name: all of them open what it leads to.
+"""
 
 from collections.abc import Iterable
 
 from quality_gates import trusted
 from quality_gates.changes import aliases, changed_python, changed_texts
-from quality_gates.layout import python_files
 from quality_gates.linting import ruff_configuration
 from quality_gates.model import Change, GatePolicy, Stage, StagePlan, TreeRecipe
 from quality_gates.paths import JUDGE, OUT, in_workspace, is_python, is_regular
@@ -14,7 +17,10 @@ STATIC_TIMEOUT_S = 300.0
 RUFF, BANDIT, SEMGREP, SECRETS = "ruff.json", "bandit.json", "semgrep.json", "secrets.json"
 OUTPUTS = {RUFF: 64 * 2**20, BANDIT: 64 * 2**20, SEMGREP: 64 * 2**20, SECRETS: 32 * 2**20}
 SEMGREP_EXPERIMENTAL = True
-"""Whether semgrep's newer engine is used: several times as fast to start, and marked experimental by its makers."""
+"""Whether semgrep's newer engine is used: several times as fast to start, and still experimental.
+
+The older one refuses links, so a change with Python through links would be inconclusive.
+"""
 _TOOLS = "/opt/vsc/bin"
 
 
@@ -45,7 +51,7 @@ def base_static(
     change: Change, policy: GatePolicy, *, experimental: bool = SEMGREP_EXPERIMENTAL
 ) -> StagePlan:
     """All files of base, whatever the patch is: the result is kept and used again."""
-    python = [in_workspace(path) for path in python_files(change.base_tree)]
+    python = [in_workspace(path) for path in sorted(change.base_python.modules)]
     texts = [
         in_workspace(path) for path, mode in sorted(change.base_tree.items()) if is_regular(mode)
     ]
@@ -120,24 +126,27 @@ def _python(module: str, *argv: str) -> tuple[str, ...]:
 
 def _ruff(files: Iterable[str]) -> ToolRun:
     argv = (
-        f"{_TOOLS}/ruff", "check", "--config", f"{JUDGE}/ruff.toml", "--ignore-noqa", "--no-cache", "--no-fix", "--exit-zero",
-        "--output-format", "json", "--output-file", f"{OUT}/{RUFF}", "--", *files,
+        f"{_TOOLS}/ruff", "check", "--config", f"{JUDGE}/ruff.toml", "--ignore-noqa", "--no-cache",
+        "--no-fix", "--exit-zero", "--output-format", "json", "--output-file", f"{OUT}/{RUFF}",
+        "--", *files,
     )  # fmt: skip
     return ToolRun("ruff", argv, STATIC_TIMEOUT_S, _environ())
 
 
 def _bandit(files: Iterable[str]) -> ToolRun:
     argv = _python(
-        "bandit", "-q", "-c", f"{JUDGE}/bandit.yaml", "--ini", f"{JUDGE}/bandit.ini", "--ignore-nosec", "-x", "/vsc/nowhere",
-        "--exit-zero", "-f", "json", "-o", f"{OUT}/{BANDIT}", "--", *files,
+        "bandit", "-q", "-c", f"{JUDGE}/bandit.yaml", "--ini", f"{JUDGE}/bandit.ini",
+        "--ignore-nosec", "-x", "/vsc/nowhere", "--exit-zero", "-f", "json",
+        "-o", f"{OUT}/{BANDIT}", "--", *files,
     )  # fmt: skip
     return ToolRun("bandit", argv, STATIC_TIMEOUT_S, _environ())
 
 
 def _semgrep(files: Iterable[str], *, experimental: bool) -> ToolRun:
     argv = (
-        f"{_TOOLS}/semgrep", "scan", *(("--experimental",) if experimental else ()), "--config", f"{JUDGE}/rules", "--metrics=off",
-        "--disable-version-check", "--disable-nosem", "--no-git-ignore", "--max-target-bytes", "0", "--timeout", "60",
+        f"{_TOOLS}/semgrep", "scan", *(("--experimental",) if experimental else ()),
+        "--config", f"{JUDGE}/rules", "--metrics=off", "--disable-version-check",
+        "--disable-nosem", "--no-git-ignore", "--max-target-bytes", "0", "--timeout", "60",
         "--timeout-threshold", "0", "--jobs", "2", "--quiet", "--json", "--", *files,
     )  # fmt: skip
     return ToolRun("semgrep", argv, STATIC_TIMEOUT_S, _environ(), stdout=SEMGREP)

@@ -6,8 +6,9 @@ Counted by kind at base and at head.
 import re
 from collections import Counter
 
+from quality_gates.changes import is_only_a_test
 from quality_gates.model import Change
-from quality_gates.paths import is_regular, is_test_path
+from quality_gates.paths import is_regular
 
 KINDS: dict[str, re.Pattern[bytes]] = {
     "nosec": re.compile(rb"#.{0,200}\bnosec\b", re.IGNORECASE),
@@ -49,7 +50,7 @@ def growth(change: Change, *, tests: bool | None = None) -> dict[str, tuple[int,
     base: Counter[str] = Counter()
     head: Counter[str] = Counter()
     for file in change.files:
-        if file.binary or (tests is not None and is_test_path(file.path) is not tests):
+        if file.binary or (tests is not None and is_only_a_test(change, file.path) is not tests):
             continue
         if is_regular(file.base_mode):
             base += counts(change.base_contents.get(file.path, b""))

@@ -54,7 +54,7 @@ def stage_of_tests(
     Facts of the project come from base, so that all stages run alike.
     """
     configuration = base_configuration(change, environment)
-    where = layout(change.base_tree)
+    where = layout(change.base_python.modules)
     # Only head may have moved its tests; every other stage has base's, or names its files.
     present = change.head_tree if stage is Stage.HEAD else change.base_tree
     paths = [f"{WORKSPACE}/{path}" for path in only] or _targets(configuration, present)

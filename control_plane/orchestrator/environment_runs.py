@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from uuid import UUID
 
@@ -20,7 +20,6 @@ from control_plane.orchestrator.specs import prepare_draft
 from control_plane.orchestrator.stages import StageEnd, Stages
 from control_plane.repos.environments import facts, index
 from control_plane.repos.environments.archive import EnvironmentRefused, Environments, tree_key
-from control_plane.repos.environments.declared import is_dependency_file
 from control_plane.repos.environments.detect import EnvironmentRecipe, detect
 from control_plane.repos.environments.prepare import (
     ARCHIVE,
@@ -29,6 +28,7 @@ from control_plane.repos.environments.prepare import (
     Preparation,
     preparation,
 )
+from control_plane.repos.listings import dependency_files, readable
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.models import EnvironmentRow
 from control_plane.repos.snapshots import Snapshots
@@ -40,7 +40,6 @@ from quality_gates.model import Environment
 from sandboxes.errors import BlobMissing, SandboxStartFailed, TooLarge
 from sandboxes.spec import Ended, Workspace
 
-DEPENDENCY_FILE_BYTES = 2**20
 TAIL_BYTES = 1500
 _RECIPES_KEPT = 256
 
@@ -82,7 +81,7 @@ class EnvironmentRuns:
     async def find(self, run: Run, judged: str) -> Prepared | Wanted | Unpreparable:
         """The environment for base's build files and the requirements of the tree or commit `judged`."""
         recipe = await self._recipe(run, judged)
-        key = recipe.key(self._stages.image, PROGRAM.read_bytes())
+        key = recipe.key(self._stages.image, PROGRAM.read_bytes(), run.repo_id.hex, run.base_commit)
         async with self._sessions() as session:
             row = await session.scalar(
                 select(EnvironmentRow).where(EnvironmentRow.cache_key == key)
@@ -130,7 +129,7 @@ class EnvironmentRuns:
         recipe = await self._recipe(run, run.options["judged"])
         access = await index.ask() if recipe.fetches else None
         base = await self._snapshots.ensure(run.repo_id.hex, run.base_commit)
-        return preparation(recipe, self._stages.image, access), Workspace(base=base)
+        return preparation(recipe, access), Workspace(base=base)
 
     async def _dehydrate(self, run: Run, lease: Lease, end: StageEnd) -> Run:
         archive = end.outcome.outputs.get(ARCHIVE)
@@ -199,16 +198,9 @@ class EnvironmentRuns:
 
     async def _dependency_files(
         self, repo: str, tree: str
-    ) -> tuple[dict[str, bytes], dict[str, str]]:
-        listing = await self._trees.listing(repo, tree)
-        wanted = {
-            path: one.blob for path, one in listing.items() if is_dependency_file(os.fsdecode(path))
-        }
-        contents = await self._trees.blobs(repo, list(wanted.values()), DEPENDENCY_FILE_BYTES)
-        files = {
-            os.fsdecode(path): contents[blob] for path, blob in wanted.items() if blob in contents
-        }
-        return files, {os.fsdecode(path): one.mode for path, one in listing.items()}
+    ) -> tuple[dict[str, bytes], Mapping[str, str]]:
+        listing = await readable(self._trees, repo, tree)
+        return await dependency_files(self._trees, repo, listing), listing.modes
 
     async def _lost(self, run: Run, lease: Lease, why: str) -> Run:
         async with self._sessions.begin() as session:

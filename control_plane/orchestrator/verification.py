@@ -23,13 +23,14 @@ from control_plane.repos.trees import ChangeTooLarge
 from control_plane.runs.models import Run
 from control_plane.runs.policy import policy_from_json
 from control_plane.runs.rules import RunState
+from quality_gates.gates.integrity import barred
 from quality_gates.judge import judge
 from quality_gates.model import Change, Environment, GatePolicy, Stage, Verdict
 from quality_gates.plan import plan
 from sandboxes.errors import SandboxStartFailed
 
 NO_ENVIRONMENT = Environment(sha256="", image="", python="", own_pytest=False, pytest_plugins=())
-"""For a change that no sandbox has to look at: it is empty, or dehydrate has refused it."""
+"""For a change that nothing is installed for and no sandbox looks at (`barred`)."""
 
 
 class Verification:
@@ -66,7 +67,7 @@ class Verification:
     async def _judging_of(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> Run | Again:
         policy = policy_from_json(run.policy)
         change = await self._change(run)
-        if change.refused_entries or not change.files:
+        if barred(change, policy):
             return await self._judged(run, lease, change, policy, NO_ENVIRONMENT, {})
         found = await self._environments.find(run, str(run.head_tree))
         if isinstance(found, Wanted):

@@ -1,13 +1,17 @@
-"""What a change is, for the judge: files, line numbers, listings and contents (`quality_gates.model.Change`)."""
+"""What a change is, for the judge (`quality_gates.model.Change`).
+
+Files, line numbers, listings and contents.
+"""
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from control_plane.repos.git import RepositoryError
+from control_plane.repos.listings import Readable, dependency_files, readable
 from control_plane.repos.mirrors import Mirrors
-from control_plane.repos.trees import DIFF, ChangeTooLarge, Difference, Listed, Trees
+from control_plane.repos.trees import DIFF, ChangeTooLarge, Difference, Trees
 from quality_gates.model import Change, FileChange
 
 MAX_FILE_BYTES = 4 * 2**20
@@ -44,38 +48,46 @@ class Changes:
     ) -> Change:
         """Everything that the gates want to know of base and head."""
         git = self._mirrors.git(repo_id)
-        base, head = (
-            await self._trees.listing(repo_id, base_commit),
-            await self._trees.listing(repo_id, head_tree),
-        )
+        base = await readable(self._trees, repo_id, base_commit)
+        head = await readable(self._trees, repo_id, head_tree)
         differing = await self._trees.differences(repo_id, base_commit, head_tree)
         patch = await git.run(*DIFF, "-p", "-U0", "--full-index", base_commit, head_tree, "--")
-        wanted = {item.path for item in differing} | {
-            p for p in base | head if self._is_configuration(os.fsdecode(p))
-        }
-        base_blobs, head_blobs = _blobs(base, wanted), _blobs(head, wanted)
-        contents = await self._trees.blobs(
-            repo_id, [*base_blobs.values(), *head_blobs.values()], MAX_FILE_BYTES
-        )
+        wanted = {os.fsdecode(item.path) for item in differing}
+        wanted |= {name for name in base.files | head.files if self._is_configuration(name)}
+        wanted |= _led_elsewhere(base, head)
+        blobs = [*base.blobs_of(wanted).values(), *head.blobs_of(wanted).values()]
+        contents = await self._trees.blobs(repo_id, blobs, MAX_FILE_BYTES)
         if sum(map(len, contents.values())) > MAX_TOTAL_BYTES:
             raise ChangeTooLarge(f"the change touches more than {MAX_TOTAL_BYTES} bytes; split it")
         return Change(
             base_commit=base_commit,
             patch_sha256=patch_sha256,
             files=tuple(_files(differing, touched_lines(patch.stdout))),
-            base_tree=_modes(base),
-            head_tree=_modes(head),
-            base_contents={
-                os.fsdecode(path): contents[blob]
-                for path, blob in base_blobs.items()
-                if blob in contents
-            },
-            head_contents={
-                os.fsdecode(path): contents[blob]
-                for path, blob in head_blobs.items()
-                if blob in contents
-            },
+            base_tree=base.modes,
+            head_tree=head.modes,
+            base_contents=_contents(base, wanted, contents),
+            head_contents=_contents(head, wanted, contents),
+            base_links=base.links.targets,
+            head_links=head.links.targets,
+            base_dependencies=await dependency_files(self._trees, repo_id, base),
+            head_dependencies=await dependency_files(self._trees, repo_id, head),
         )
+
+
+def _led_elsewhere(base: Readable, head: Readable) -> set[str]:
+    """Files that a link of either side leads to and that the other side has not by that name."""
+    before, after = base.links.names, head.links.names
+    names = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    return {side[name] for name in names for side in (before, after) if name in side}
+
+
+def _contents(
+    listing: Readable, wanted: set[str], contents: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """By every name under which one of the wanted files is opened."""
+    return {
+        name: contents[blob] for name, blob in listing.blobs_of(wanted).items() if blob in contents
+    }
 
 
 def touched_lines(patch: bytes) -> Iterator[Lines]:
@@ -145,11 +157,3 @@ def _file(item: Difference, lines: Lines) -> FileChange:
         removed_lines=lines.removed,
         binary=lines.binary,
     )
-
-
-def _blobs(tree: dict[bytes, Listed], wanted: set[bytes]) -> dict[bytes, str]:
-    return {path: tree[path].blob for path in wanted & tree.keys() if tree[path].mode != "160000"}
-
-
-def _modes(tree: dict[bytes, Listed]) -> dict[str, str]:
-    return {os.fsdecode(path): listed.mode for path, listed in tree.items()}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quality_gates.changes import base_copies, new_or_edited_test_modules
+from quality_gates.changes import base_copies, changed_names, new_or_edited_test_modules
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, Verdict
 from quality_gates.paths import is_test_path
 from quality_gates.testrun import TestRun, read_test_run
@@ -42,7 +42,7 @@ def open_case(
     """
     base = read_test_run(Stage.BASE, evidence.get(Stage.BASE))
     product = frozenset(
-        file.path for file in change.files if file.head_mode and not is_test_path(file.path)
+        path for path in (*changed_names(change), *_present(change)) if not is_test_path(path)
     )
     copies = new = None
     if base_copies(change):
@@ -53,6 +53,10 @@ def open_case(
         base, read_test_run(Stage.HEAD, evidence.get(Stage.HEAD), base, product), copies, new
     )
     return Case(change, policy, environment, evidence, runs)
+
+
+def _present(change: Change) -> list[str]:
+    return [file.path for file in change.files if file.head_mode]
 
 
 def worst(*verdicts: Verdict) -> Verdict:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from quality_gates import trusted
+from quality_gates.changes import changed_names
 from quality_gates.gates.case import Case, some, worst
-from quality_gates.layout import is_product
-from quality_gates.model import GateReport, Stage, StageEvidence, Verdict
+from quality_gates.model import Change, GateReport, Stage, StageEvidence, Verdict
 from quality_gates.parsers import coverage
 from quality_gates.parsers.coverage import CoverageData, FileCoverage
 from quality_gates.parsers.reading import ParseError, read
-from quality_gates.paths import is_regular, of_workspace
+from quality_gates.paths import of_workspace
 from quality_gates.suppressions import growth
 from quality_gates.testplan import COVERAGE, COVERAGE_HONOURED
 
@@ -82,18 +82,20 @@ def _usable(case: Case) -> tuple[Measured, Measured]:
     if base.verdict is not Verdict.PASSED:
         raise _Unusable(worst(Verdict.INCONCLUSIVE, Verdict.ERRORED if base.verdict is Verdict.ERRORED else Verdict.INCONCLUSIVE),
                         "base's test run measures nothing: " + "; ".join(base.reasons))  # fmt: skip
-    altered = [path for path in case.evidence[Stage.HEAD].altered if is_product(path)]
+    product = case.change.head_python.product
+    altered = [path for path in case.evidence[Stage.HEAD].altered if path in product]
     if altered:
         raise _Unusable(
             Verdict.INCONCLUSIVE,
             f"files of the product changed while the tests ran: {some(sorted(altered))}",
         )
-    return _measured(case.evidence[Stage.BASE], Stage.BASE), _measured(
-        case.evidence[Stage.HEAD], Stage.HEAD
+    return (
+        _measured(case.evidence[Stage.BASE], Stage.BASE, case.change.base_python.product),
+        _measured(case.evidence[Stage.HEAD], Stage.HEAD, product),
     )
 
 
-def _measured(evidence: StageEvidence, stage: Stage) -> Measured:
+def _measured(evidence: StageEvidence, stage: Stage, product: frozenset[str]) -> Measured:
     tool = evidence.tools.get("coverage")
     if tool is None or tool.exit_code != 0 or tool.timed_out:
         how = "is missing" if tool is None else f"ended with {tool.exit_code} {tool.detail}".strip()
@@ -107,7 +109,7 @@ def _measured(evidence: StageEvidence, stage: Stage) -> Measured:
     _never_imported(data, stage)
     own = {of_workspace(name): file for name, file in data.files.items()}
     return Measured(
-        {path: file for path, file in own.items() if path is not None and is_product(path)},
+        {path: file for path, file in own.items() if path is not None and path in product},
         data.version,
     )
 
@@ -131,17 +133,14 @@ def _changed_lines(
 ) -> dict[str, object]:
     executed = executable = 0
     missed: dict[str, list[int]] = {}
-    for file in case.change.files:
-        if not is_regular(file.head_mode) or not is_product(file.path):
-            continue
-        added = set(file.added_lines)
-        measured = head.files.get(file.path)
+    for path, added in _brought(case.change).items():
+        measured = head.files.get(path)
         # A file that coverage could not read has no line that is known to have run.
-        can = added & measured.executable if measured else _unmeasured(case, file.path, added)
+        can = added & measured.executable if measured else _unmeasured(case, path, added)
         ran = added & measured.executed if measured else set()
         executable, executed = executable + len(can), executed + len(ran)
         if can - ran:
-            missed[file.path] = sorted(can - ran)
+            missed[path] = sorted(can - ran)
     if not executable:
         notes.append(
             "the change has no executable line in the product: the share of changed lines does not apply"
@@ -162,6 +161,24 @@ def _changed_lines(
         "ratio": ratio,
         "missed": {p: ls[:1000] for p, ls in missed.items()},
     }
+
+
+def _brought(change: Change) -> dict[str, set[int]]:
+    """The product's files -> the lines that the patch brings into it.
+
+    All of them where only a link makes the file a module, or git saw no lines.
+    """
+    known, product = change.base_python.product, change.head_python.product
+    files = {file.path: file for file in change.files}
+    found: dict[str, set[int]] = {}
+    for path in sorted(set(changed_names(change).values()) & product):
+        file = files.get(path)
+        if path not in known or (file is not None and file.binary):
+            lines = change.head_contents.get(path, b"").count(b"\n") + 1
+            found[path] = set(range(1, lines + 1))
+        elif file is not None:
+            found[path] = set(file.added_lines)
+    return found
 
 
 def _unmeasured(case: Case, path: str, added: set[int]) -> set[int]:
@@ -187,7 +204,7 @@ def _honoured(case: Case) -> float | None:
     own = [
         file
         for name, file in data.files.items()
-        if is_product(of_workspace(name) or "tests/none.py")
+        if of_workspace(name) in case.change.head_python.product
     ]
     executable = sum(len(file.executable) for file in own)
     return sum(len(file.executed) for file in own) / executable if executable else None

@@ -2,14 +2,19 @@
 
 import re
 
-from quality_gates.changes import edited_base_tests
-from quality_gates.dependencies import changed_dependencies
+from quality_gates.changes import changed_names, changed_python, edited_base_tests
+from quality_gates.dependencies import differing_files
 from quality_gates.gates.case import some, worst
+from quality_gates.links import LINK, MAX_NAMES
 from quality_gates.model import Change, FileChange, GatePolicy, GateReport, Verdict
-from quality_gates.paths import is_protected, is_python, is_regular, is_test_path
+from quality_gates.opaque import blind_links, refusal
+from quality_gates.paths import is_protected, is_regular, is_test_path
 from quality_gates.suppressions import growth
 
 GATE = "integrity"
+TOO_MANY_NAMES = (
+    f"links give more than {MAX_NAMES} further names to files, too many to judge each; use fewer"
+)
 MAX_PATH_BYTES = 1024
 _ALWAYS_EQUAL = re.compile(
     rb"\b__(?:eq|ne)__[ \t]*(?::[^=\n]{0,200})?=[ \t]*lambda[^:\n]{0,200}:[ \t]*(?:True|not[ \t]+False|1)\b"
@@ -25,6 +30,7 @@ def judge(change: Change, policy: GatePolicy) -> GateReport:
     complaints = [
         *_nothing(change),
         *_hostile(change),
+        *_unjudgeable(change),
         *_suppressions(change, policy),
         *_dependencies(change, policy),
     ]
@@ -66,13 +72,13 @@ def _hostile(change: Change) -> list[tuple[Verdict, str]]:
     for file in change.files:
         if file.head_mode is None:
             continue
-        problem = _problem(file, change)
+        problem = _problem(file)
         if problem:
             found.append((Verdict.FAILED, f"{file.path!r}: {problem}"))
     return found + _collisions(change)
 
 
-def _problem(file: FileChange, change: Change) -> str | None:
+def _problem(file: FileChange) -> str | None:
     parts = file.path.split("/")
     if file.path.startswith("/") or any(
         part in {"", ".", ".."} or part.lower() == ".git" for part in parts
@@ -82,30 +88,23 @@ def _problem(file: FileChange, change: Change) -> str | None:
         ord(c) < 32 or ord(c) == 127 for c in file.path
     ):
         return "a path with control characters, or too long"
-    if file.head_mode == "120000":
-        target = change.head_contents.get(file.path, b"/").decode("utf-8", "replace")
-        return (
-            f"a link that leaves the repository: {target[:200]}"
-            if _leaves(parts[:-1], target)
-            else None
-        )
-    if not is_regular(file.head_mode):
+    if file.head_mode != LINK and not is_regular(file.head_mode):
         return f"an entry of mode {file.head_mode}: neither a file nor a link"
-    if is_python(file.path) and file.path not in change.head_contents:
-        return "a Python file that is too large to be read"
     return None
 
 
-def _leaves(folder: list[str], target: str) -> bool:
-    here = list(folder)
-    for part in target.split("/"):
-        if part == "..":
-            if not here:
-                return True
-            here.pop()
-        elif part not in {"", "."}:
-            here.append(part)
-    return target.startswith("/") or ".git" in (part.lower() for part in here)
+def _unjudgeable(change: Change) -> list[tuple[Verdict, str]]:
+    """What the interpreter would take and nobody can read, under each name that it has."""
+    found = [(Verdict.FAILED, f"{name!r}: {why}") for name, why in blind_links(change).items()]
+    for name, path in sorted(changed_names(change).items()):
+        same = name == path and change.base_contents.get(name) == change.head_contents.get(name)
+        why = refusal(name, change.head_contents.get(path))
+        if why and not (same and name in change.base_contents):
+            found.append((Verdict.FAILED, f"{name!r}: {why}"))
+    if change.head_python.links.too_many:
+        base = change.base_python.links.too_many
+        found.append((Verdict.INCONCLUSIVE if base else Verdict.FAILED, TOO_MANY_NAMES))
+    return found
 
 
 def _collisions(change: Change) -> list[tuple[Verdict, str]]:
@@ -159,16 +158,25 @@ def _shown(change: Change, policy: GatePolicy) -> list[str]:
     ]
 
 
+def changed_dependencies(change: Change) -> tuple[str, ...]:
+    """The files by which head asks for other dependencies than base, sorted."""
+    return differing_files(change.base_dependencies, change.head_dependencies)
+
+
+def barred(change: Change, policy: GatePolicy) -> bool:
+    """Whether nothing is installed or run for a change: it is empty, refused, or wants leave.
+
+    To install what a patch asks for is to run what its author chose.
+    """
+    return bool(_nothing(change) or _dependencies(change, policy))
+
+
 def _dependencies(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str]]:
-    changed = changed_dependencies(change)
-    if not changed or policy.dependency_changes_allowed:
+    changed = () if policy.dependency_changes_allowed else changed_dependencies(change)
+    if not changed:
         return []
-    return [
-        (
-            Verdict.FAILED,
-            f"dependencies changed without leave: {some(list(changed))}; the task must allow dependency changes",
-        )
-    ]
+    why = f"dependencies changed without leave: {some(list(changed))}"
+    return [(Verdict.FAILED, f"{why}; the task must allow dependency changes")]
 
 
 def _always_equal(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str]]:
@@ -188,10 +196,9 @@ def _always_equal(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str
 
 def _equal_to_everything(change: Change) -> list[str]:
     found = []
-    for file in change.files:
-        if is_regular(file.head_mode) and is_python(file.path):
-            before = len(_ALWAYS_EQUAL.findall(change.base_contents.get(file.path, b"")))
-            after = len(_ALWAYS_EQUAL.findall(change.head_contents.get(file.path, b"")))
-            if after > before:
-                found.append(file.path)
+    for name in changed_python(change):
+        before = len(_ALWAYS_EQUAL.findall(change.base_contents.get(name, b"")))
+        after = len(_ALWAYS_EQUAL.findall(change.head_contents.get(name, b"")))
+        if after > before:
+            found.append(name)
     return found

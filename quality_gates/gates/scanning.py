@@ -209,7 +209,4 @@ def _asked(change: Change, scanner: Scanner) -> bool:
     """Whether base gave this tool anything to read."""
     if scanner.tool.startswith("secrets"):
         return any(mode.startswith("100") for mode in change.base_tree.values())
-    return any(
-        path.endswith((".py", ".pyi")) and mode.startswith("100")
-        for path, mode in change.base_tree.items()
-    )
+    return bool(change.base_python.modules)

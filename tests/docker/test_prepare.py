@@ -19,12 +19,12 @@ from sandbox_kit import UID
 from control_plane.gateway.door import Doors
 from control_plane.gateway.ports import DoorAccess
 from control_plane.repos.environments.archive import Environments
-from control_plane.repos.environments.declared import is_dependency_file
 from control_plane.repos.environments.detect import detect
 from control_plane.repos.environments.facts import environment
 from control_plane.repos.environments.prepare import ARCHIVE, NOTES, preparation
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshots import Snapshots
+from quality_gates.dependencies import is_dependency_file
 from runners.pack import runner_pyz
 from runners.protocol import CAPSULE, COMMAND, RESULT, RUNNER, Capsule
 from sandboxes.docker.workspaces import OverlayWorkspaces
@@ -78,7 +78,7 @@ def prepare(kit, tmp_path, docker_client, slots):
             name: content for name, content in files.items() if is_dependency_file(name)
         }
         recipe = detect(dependency_files, dependency_files, dict.fromkeys(files, "100644"))
-        plan = preparation(recipe, kit.image, access)
+        plan = preparation(recipe, access)
         provider = docker_provider(docker_client, kit, tmp_path / "home", OverlayWorkspaces(slots))
         run_id, sandbox_id, audit, chunks = uuid4(), uuid4(), MemoryAudit(), MemoryChunks()
         doors = Doors(chunks, MemoryOutputs(), audit)

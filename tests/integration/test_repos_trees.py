@@ -11,6 +11,8 @@ from control_plane.repos.changes import Changes
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshots import Snapshots
 from control_plane.repos.trees import PatchDoesNotApply, Trees
+from quality_gates.changes import changed_python
+from quality_gates.gates.integrity import changed_dependencies
 from runners.hydrate import apply_delta
 
 TEN = b"".join(b"line %d\n" % n for n in range(1, 11))
@@ -204,3 +206,29 @@ def _seen(tree):
         for path in tree.rglob("*")
         if ".git" not in path.parts and (path.is_symlink() or path.is_file())
     }
+
+
+async def test_the_judge_opens_files_through_links_as_tools_do(mirrors, commit):
+    files = {"a/m.txt": b"x = 1\n", "deps.lst": b"six\n", "pins/all.lst": b"attrs\n"}
+    links = {"a/m.py": "m.txt", "requirements.txt": "deps.lst"}
+    base = await commit({**files, "tox.ini": b"[testenv]\ndeps = -r pins/all.lst\n", **links})
+    head = await commit(
+        {
+            **files,
+            "a/m.txt": b"x = 2\n",
+            "deps.lst": b"evil\n",
+            "tox.ini": b"[testenv]\ndeps = -r pins/all.lst\n",
+            **links,
+            "b": "a",
+        }
+    )
+
+    told = await Changes(mirrors, lambda _: False).change("r", base, head, "p" * 64)
+
+    assert told.head_links == {"a/m.py": "m.txt", "requirements.txt": "deps.lst", "b": "a"}
+    assert told.base_contents["a/m.py"] == b"x = 1\n"
+    assert told.head_contents["a/m.py"] == told.head_contents["b/m.py"] == b"x = 2\n"
+    assert changed_python(told) == ("a/m.py", "b/m.py")
+    assert told.head_dependencies["requirements.txt"] == b"evil\n"
+    assert told.head_dependencies["pins/all.lst"] == b"attrs\n"
+    assert changed_dependencies(told) == ("requirements.txt",)

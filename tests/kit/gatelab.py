@@ -1,4 +1,4 @@
-"""Judges small changes for real, with `docker run` in the place of the orchestrator: what the tests of the gates stand on."""
+"""Judges small changes for real, with `docker run` in the place of the orchestrator."""
 
 import difflib
 import hashlib
@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+from quality_gates import dependencies
 from quality_gates.judge import judge
+from quality_gates.links import LINK, Links
 from quality_gates.model import (
     Change,
     Environment,
@@ -22,35 +24,58 @@ from quality_gates.model import (
     TaskReport,
     ToolEvidence,
 )
-from quality_gates.paths import CONFIGURATION
 from quality_gates.plan import base_plan, plan
 
 Tree = Mapping[str, str | bytes]
 UID = 10001
 
 
-def change_of(base: Tree, head: Tree, links: Mapping[str, str] | None = None) -> Change:
-    """The change between two trees of plain files; `links` are head's."""
+def change_of(
+    base: Tree,
+    head: Tree,
+    links: Mapping[str, str] | None = None,
+    base_links: Mapping[str, str] | None = None,
+) -> Change:
+    """The change between two trees of plain files; `links` are head's, as text."""
     before, after = _bytes(base), _bytes(head)
-    linked = {path: target.encode() for path, target in (links or {}).items()}
+    one, other = _modes(before, base_links or {}), _modes(after, links or {})
+    old = {**before, **{path: text.encode() for path, text in (base_links or {}).items()}}
+    new = {**after, **{path: text.encode() for path, text in (links or {}).items()}}
     paths = sorted(
         path
-        for path in {*before, *after, *linked}
-        if before.get(path) != after.get(path, linked.get(path))
+        for path in {*old, *new}
+        if (old.get(path), one.get(path)) != (new.get(path), other.get(path))
     )
-    files = tuple(
-        _file(path, before.get(path), after.get(path), linked.get(path)) for path in paths
-    )
-    wanted = {*paths, *CONFIGURATION}
+    files = tuple(_file(path, one, other, old.get(path), new.get(path)) for path in paths)
+    base_view, head_view = Links(one, base_links or {}), Links(other, links or {})
     return Change(
         base_commit="0" * 40,
         patch_sha256=hashlib.sha256(repr((before, after)).encode()).hexdigest(),
         files=files,
-        base_tree=dict.fromkeys(before, "100644"),
-        head_tree={**dict.fromkeys(after, "100644"), **dict.fromkeys(linked, "120000")},
-        base_contents={path: before[path] for path in wanted if path in before},
-        head_contents={**{path: after[path] for path in wanted if path in after}, **linked},
+        base_tree=one,
+        head_tree=other,
+        base_contents=_opened(before, base_view),
+        head_contents=_opened(after, head_view),
+        base_links=base_links or {},
+        head_links=links or {},
+        base_dependencies=_dependency_files(_opened(before, base_view)),
+        head_dependencies=_dependency_files(_opened(after, head_view)),
     )
+
+
+def _modes(files: Mapping[str, bytes], links: Mapping[str, str]) -> dict[str, str]:
+    return {**dict.fromkeys(files, "100644"), **dict.fromkeys(links, LINK)}
+
+
+def _opened(files: Mapping[str, bytes], links: Links) -> dict[str, bytes]:
+    return {**files, **{name: files[path] for name, path in links.names.items()}}
+
+
+def _dependency_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    while names := dependencies.wanted(files, found):
+        found |= {name: files[name] for name in names}
+    return found
 
 
 def _bytes(tree: Tree) -> dict[str, bytes]:
@@ -60,7 +85,13 @@ def _bytes(tree: Tree) -> dict[str, bytes]:
     }
 
 
-def _file(path: str, before: bytes | None, after: bytes | None, link: bytes | None) -> FileChange:
+def _file(
+    path: str,
+    base: Mapping[str, str],
+    head: Mapping[str, str],
+    before: bytes | None,
+    after: bytes | None,
+) -> FileChange:
     added: list[int] = []
     removed: list[int] = []
     old, new = (before or b"").split(b"\n"), (after or b"").split(b"\n")
@@ -70,16 +101,15 @@ def _file(path: str, before: bytes | None, after: bytes | None, link: bytes | No
         if tag != "equal":
             removed += range(i1 + 1, i2 + 1)
             added += range(j1 + 1, j2 + 1)
-    mode = "120000" if link is not None else "100644" if after is not None else None
     return FileChange(
         path=path,
-        base_mode="100644" if before is not None else None,
-        head_mode=mode,
+        base_mode=base.get(path),
+        head_mode=head.get(path),
         base_blob=hashlib.sha1(before, usedforsecurity=False).hexdigest()
         if before is not None
         else None,
-        head_blob=hashlib.sha1(after or link or b"", usedforsecurity=False).hexdigest()
-        if mode
+        head_blob=hashlib.sha1(after, usedforsecurity=False).hexdigest()
+        if after is not None
         else None,
         added_lines=tuple(added) if after is not None else (),
         removed_lines=tuple(removed),

@@ -1,14 +1,18 @@
-"""From a project's files to the recipe of its environment: pure, and the same files give the same key."""
+"""From a project's files to the recipe of its environment. Pure."""
 
 import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.parser import BytesParser
 from typing import Any
 
-from control_plane.repos.environments.declared import is_dependency_file, name_of, read, version_of
+from packaging.version import InvalidVersion, Version
+
+from quality_gates.dependencies import name_of, read
 from quality_gates.layout import layout
+from quality_gates.paths import is_regular
 
 _IN_IMAGE = frozenset({"setuptools", "wheel"})
 """Back ends whose wheels the image carries: a build with these needs no index."""
@@ -31,14 +35,12 @@ class EnvironmentRecipe:
     """Whether its runtime requirements are known only once it is built."""
     version: str
     roots: tuple[str, ...]
-    build_files: Mapping[str, str]
-    """Base's build and dependency files -> sha256: they decide what a build does."""
     locked: tuple[str, ...] = ()
     """Versions that are tried first, `name==version`."""
     packages_before: str | None = None
-    """Only packages that were uploaded before this time (ISO 8601): what was there when an old commit was made."""
+    """Only packages that were uploaded before this time (ISO 8601), for an old commit."""
     allow_builds: bool = False
-    """Whether dependencies may come as source archives, which run code of their own when they are installed."""
+    """Whether dependencies may come as source archives, which run code when they are installed."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -70,13 +72,19 @@ class EnvironmentRecipe:
             "allow_builds": self.allow_builds,
         }
 
-    def key(self, image: str, program: bytes) -> str:
-        """The name under which its archive is looked up: image, commands, requirements, and what steers the build."""
+    def key(self, image: str, program: bytes, repository: str, commit: str) -> str:
+        """The name under which its archive is looked up: image, commands, requirements.
+
+        Where the project is built, its own code runs beside what is installed: then `repository`
+        and base's `commit` are in the name too, so that no repository finds what
+        another one's code has left. Notes quote the project's files; they stay with it likewise.
+        """
         document = [
             image,
             hashlib.sha256(program).hexdigest(),
             self.to_json(),
-            dict(self.build_files),
+            list(self.notes),
+            [repository, commit] if self.builds else [],
         ]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -91,8 +99,8 @@ def detect(
 ) -> EnvironmentRecipe:
     """The recipe for base's build files and the judged tree's requirements.
 
-    `base` and `judged` hold the contents of the files for which `is_dependency_file` is true;
-    `tree` lists base (path -> mode).
+    `base` and `judged` hold what `quality_gates.dependencies` reads of either; `tree` lists base
+    (path -> mode).
     """
     declared = read(judged)
     backend = _backend(base)
@@ -105,17 +113,24 @@ def detect(
         isolated_build=backend is not None and not {name_of(line) for line in backend} <= _IN_IMAGE,
         dynamic=declared.dynamic and _asks_for_more(base),
         version=version_of(base),
-        roots=layout(tree).roots,
-        build_files={
-            path: hashlib.sha256(content).hexdigest()
-            for path, content in base.items()
-            if is_dependency_file(path)
-        },
+        roots=layout(path for path, mode in tree.items() if is_regular(mode)).roots,
         locked=declared.locked,
         packages_before=packages_before,
         allow_builds=allow_builds,
         notes=tuple(notes),
     )
+
+
+def version_of(files: Mapping[str, bytes]) -> str:
+    """The version that the source archive states, for back ends that would ask git.
+
+    `0.0.0` if it states none.
+    """
+    stated = BytesParser().parsebytes(files.get("PKG-INFO", b""), headersonly=True)
+    try:
+        return str(Version(str(stated.get("Version", ""))))
+    except InvalidVersion:
+        return "0.0.0"
 
 
 def _backend(base: Mapping[str, bytes]) -> list[str] | None:
@@ -141,7 +156,7 @@ def _backend(base: Mapping[str, bytes]) -> list[str] | None:
 
 
 def _asks_for_more(base: Mapping[str, bytes]) -> bool:
-    """Whether a build could find requirements: the word is there, or the project computes its metadata."""
+    """Whether a build could find requirements: the word is there, or metadata is computed."""
     texts = [base.get(name, b"") for name in ("setup.py", "setup.cfg", "pyproject.toml")]
     return any(
         word in text

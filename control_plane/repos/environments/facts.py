@@ -1,10 +1,14 @@
-"""What an environment really holds, read from its own files: nothing in it is executed, nothing claimed is believed."""
+"""What an environment really holds, read from its own files.
+
+Nothing in it is executed, nothing claimed is believed.
+"""
 
 import configparser
 from email.parser import BytesParser
 from pathlib import Path
 
-from control_plane.repos.environments.declared import normal
+from packaging.utils import canonicalize_name
+
 from control_plane.repos.environments.detect import EnvironmentRecipe
 from quality_gates.model import Environment
 
@@ -36,13 +40,13 @@ def environment(
 def _distribution(folder: Path) -> tuple[str, str] | None:
     metadata = BytesParser().parsebytes(_read(folder / "METADATA"), headersonly=True)
     name, version = metadata.get("Name"), metadata.get("Version")
-    return (normal(str(name)), str(version)) if name and version else None
+    return (canonicalize_name(str(name)), str(version)) if name and version else None
 
 
 def _plugins(folder: Path) -> list[str]:
     """The names under which a distribution offers itself to pytest."""
     parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # entry points are case-sensitive
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # case matters
     try:
         parser.read_string(_read(folder / "entry_points.txt").decode())
     except (configparser.Error, ValueError):
@@ -51,7 +55,7 @@ def _plugins(folder: Path) -> list[str]:
 
 
 def _read(path: Path) -> bytes:
-    """The file, or nothing: a directory, a device behind a link, or more than a text file has, is no metadata."""
+    """The file, or nothing: a directory, a device behind a link, or too much for a text."""
     if not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
         return b""
     return path.read_bytes()

@@ -31,7 +31,6 @@ PROGRAM = Path(__file__).with_name("inside.py")
 class Preparation:
     """Everything that the caller puts into the sandbox's spec and capsule."""
 
-    key: str
     driver: Driver
     inputs: Mapping[str, bytes]
     outputs: Mapping[str, int]
@@ -41,7 +40,7 @@ class Preparation:
     """`host:port` that the door's proxy lets through; empty: the sandbox has no egress."""
 
 
-def preparation(recipe: EnvironmentRecipe, image: str, access: PackageAccess | None) -> Preparation:
+def preparation(recipe: EnvironmentRecipe, access: PackageAccess | None) -> Preparation:
     """The run that makes the recipe's environment.
 
     A recipe that fetches nothing gets no way out, whatever `access` is.
@@ -69,7 +68,6 @@ def preparation(recipe: EnvironmentRecipe, image: str, access: PackageAccess | N
     if reach is not None:
         inputs[CA_BUNDLE] = reach.ca_bundle
     return Preparation(
-        key=recipe.key(image, program),
         driver=Driver(kind="prepare", environ={"VSC_ENV_DIR": "/out/env"}, tools=tools),
         inputs=inputs,
         outputs={ARCHIVE: 2 * 2**30, NOTES: 1 << 20},

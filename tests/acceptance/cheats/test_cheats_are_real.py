@@ -1,4 +1,7 @@
-"""Each cheat is real: a judge that takes the tools' word for it, on the agent's own tree, is fooled. And the honest ones are honest."""
+"""Each cheat is real: a judge that takes the tools' word for it, on the agent's tree, is fooled.
+
+And the honest ones are honest.
+"""
 
 import os
 import shutil
@@ -11,13 +14,22 @@ import docker
 import pytest
 from cheat_cases import Case, base_repository, git, patch_of
 from cheats_on_tests import TESTS_CHEATS
-from cheats_on_tools import COVERAGE, COVERAGE_CHEATS, REPORT, STATIC_CHEATS, SURROUNDINGS_CHEATS
+from cheats_on_tools import (
+    COVERAGE,
+    COVERAGE_CHEATS,
+    REPORT,
+    REVIEW_CHEATS,
+    STATIC_CHEATS,
+    SURROUNDINGS_CHEATS,
+)
 from honest_cases import FAILING, PASSING
 
 from quality_gates import rules
 from sandboxes.docker import images
 
-CHEATS = (*TESTS_CHEATS, *COVERAGE_CHEATS, *STATIC_CHEATS, *SURROUNDINGS_CHEATS)
+CATALOGUE = (*TESTS_CHEATS, *COVERAGE_CHEATS, *STATIC_CHEATS, *SURROUNDINGS_CHEATS)
+CHEATS = (*CATALOGUE, *REVIEW_CHEATS)
+"""The catalogue of known hacks, and what reviewers found (D)."""
 PYTEST = "PYTHONPATH=src $PYTHON -m pytest -q -p no:cacheprovider"
 
 
@@ -203,5 +215,5 @@ def _archive(repository: Path, commit: str, folder: Path) -> str:
 def test_every_cheat_that_was_asked_for_is_here():
     wanted = {*range(1, 16), *range(19, 27), *range(31, 37)}
 
-    assert {int(case.id.strip("Hbcd")) for case in CHEATS} == wanted
+    assert {int(case.id.strip("Hbcd")) for case in CATALOGUE} == wanted
     assert len({case.id for case in CHEATS}) == len(CHEATS)

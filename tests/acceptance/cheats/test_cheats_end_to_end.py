@@ -1,4 +1,6 @@
-"""Every cheat and every honest change through real sandboxes and real gates: the verdicts of the catalogue, with the evidence named.
+"""Every cheat and every honest change through real sandboxes and real gates.
+
+The verdicts of the catalogue, with the evidence named.
 
 `company` is the whole company in this process; `judge` takes a repository, a base commit, what the
 agent does, and the task's policy, and comes back when the run has ended.
@@ -10,14 +12,17 @@ import re
 import pytest
 from cheat_cases import Case, base_repository, patch_of
 from cheats_on_tests import TESTS_CHEATS
-from cheats_on_tools import COVERAGE_CHEATS, STATIC_CHEATS, SURROUNDINGS_CHEATS
+from cheats_on_tools import COVERAGE_CHEATS, REVIEW_CHEATS, STATIC_CHEATS, SURROUNDINGS_CHEATS
 from honest_cases import FAILING, PASSING
 
 from quality_gates.model import Verdict
 
 pytestmark = pytest.mark.docker
 
-CASES = (*TESTS_CHEATS, *COVERAGE_CHEATS, *STATIC_CHEATS, *SURROUNDINGS_CHEATS, *PASSING, *FAILING)
+CASES = (
+    *TESTS_CHEATS, *COVERAGE_CHEATS, *STATIC_CHEATS, *SURROUNDINGS_CHEATS, *REVIEW_CHEATS,
+    *PASSING, *FAILING,
+)  # fmt: skip
 
 
 def by_id(case: Case) -> str:

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from gatelab import change_of
 
-from quality_gates.dependencies import changed_dependencies
-from quality_gates.gates.integrity import judge
+from quality_gates.gates.integrity import changed_dependencies, judge
 from quality_gates.model import FileChange, GatePolicy, Verdict
 from quality_gates.suppressions import KINDS, growth
 

@@ -1,7 +1,7 @@
 import pytest
 
-from control_plane.repos.environments.declared import is_dependency_file, name_of, read, version_of
-from control_plane.repos.environments.detect import detect
+from control_plane.repos.environments.detect import detect, version_of
+from quality_gates.dependencies import is_dependency_file, name_of, read
 
 PYPROJECT = b"""
 [build-system]
@@ -19,8 +19,8 @@ more = ["hypothesis>=6,<7"]
 def test_runtime_and_extras_come_from_pyproject_with_the_projects_own_extras_resolved():
     declared = read({"pyproject.toml": PYPROJECT})
 
-    assert declared.runtime == ("requests>=2; python_version > '3'", "Zope.Interface")
-    assert (declared.test, declared.test_source) == (("pytest", "hypothesis>=6,<7"), "extra tests")
+    assert declared.runtime == ('requests>=2; python_version > "3"', "Zope.Interface")
+    assert (declared.test, declared.test_source) == (("pytest", "hypothesis<7,>=6"), "extra tests")
     assert not declared.dynamic
 
 
@@ -63,10 +63,13 @@ def test_a_dependency_group_goes_first_and_includes_others():
     )
 
 
-def test_groups_that_include_each_other_end():
+def test_groups_that_include_each_other_are_left_out_and_named():
     text = b'[dependency-groups]\ntest = [{include-group = "a"}, "x"]\na = [{include-group = "test"}]\n'
 
-    assert read({"pyproject.toml": text}).test == ("x",)
+    declared = read({"pyproject.toml": text})
+
+    assert declared.test == ()
+    assert "dependency group test" in declared.left_out[0]
 
 
 def test_requirement_files_are_read_with_what_they_include_pinned_ones_first():
@@ -169,7 +172,7 @@ def test_a_file_that_cannot_be_read_is_as_none(text):
 
 
 def test_names_compare_as_indexes_do():
-    assert name_of("Zope.Interface[test] >= 3; x") == "zope-interface"
+    assert name_of("Zope.Interface[test] >= 3") == "zope-interface"
     assert name_of("-r x") == ""
 
 
@@ -190,9 +193,8 @@ def test_dependency_files_are_known(path):
 @pytest.mark.parametrize(
     "path",
     [
-        "src/pkg/pyproject.toml",
-        "docs/requirements.txt",
-        "a/b/c/requirements.txt",
+        "src/pkg/plan.toml",
+        "docs/notes.txt",
         "README.md",
         "LICENSE.txt",
     ],
@@ -244,17 +246,43 @@ def test_the_build_is_the_bases_and_the_requirements_are_the_judged_trees():
     assert not recipe.isolated_build
 
 
-def test_the_key_changes_with_whatever_changes_the_environment():
-    def key(base=SIMPLE, judged=SIMPLE, image="sha256:1", program=b"p", **options):
-        return detect({"pyproject.toml": base}, {"pyproject.toml": judged}, TREE, **options).key(
-            image, program
-        )
+def key(base=SIMPLE, judged=SIMPLE, **options):
+    place = {"image": "sha256:1", "program": b"p", "repository": "r", "commit": "0" * 40}
+    place |= {name: options.pop(name) for name in list(options) if name in place}
+    recipe = detect({"pyproject.toml": base}, {"pyproject.toml": judged}, TREE, **options)
+    return recipe.key(*place.values())
 
+
+def test_the_key_changes_with_whatever_changes_the_environment():
     keys = [
-        key(), key(image="sha256:2"), key(program=b"q"), key(base=SIMPLE + b"#"), key(judged=SIMPLE + b'dependencies = ["a"]\n'), key(allow_builds=True),
+        key(),
+        key(image="sha256:2"),
+        key(program=b"q"),
+        key(judged=SIMPLE + b'dependencies = ["a"]\n'),
+        key(allow_builds=True),
         key(packages_before="2024-01-01T00:00:00Z"),
-    ]  # fmt: skip
+    ]
+
     assert len(set(keys)) == len(keys)
-    assert key() == key(
-        judged=SIMPLE + b"# a comment\n"
-    )  # the same requirements: the same environment
+    assert key() == key(judged=SIMPLE + b"# a comment\n")  # the same requirements
+
+
+def test_where_a_build_runs_no_other_repository_and_no_other_base_shares_what_it_leaves():
+    assert key() != key(repository="another")
+    assert key() != key(commit="1" * 40)
+
+
+def test_where_nothing_is_built_the_same_requirements_are_the_same_environment():
+    plain = b"[tool.x]\n"
+
+    assert key(plain, plain) == key(plain, plain, repository="another", commit="1" * 40)
+    assert key(plain, plain) == key(b"[tool.y]\n", plain)
+
+
+def test_what_a_file_says_that_was_not_taken_stays_with_its_repository():
+    """It is quoted in notes, and notes stand in reports."""
+    files = {"requirements.txt": b"https://example.org/secret-name.whl\n"}
+
+    one = detect({}, files, {}).key("i", b"p", "r", "c")
+    other = detect({}, {"requirements.txt": b""}, {}).key("i", b"p", "r", "c")
+    assert one != other

@@ -23,7 +23,7 @@ ONLINE = detect({}, {"test-requirements.txt": b"pytest\n"}, {"x.py": "100644"})
 
 
 def test_a_recipe_that_fetches_nothing_gets_no_way_out_whatever_is_offered():
-    run = preparation(OFFLINE, "sha256:1", ACCESS)
+    run = preparation(OFFLINE, ACCESS)
 
     assert (run.relay, run.allow) == (False, ())
     assert "/vsc/ca.pem" not in run.inputs
@@ -32,7 +32,7 @@ def test_a_recipe_that_fetches_nothing_gets_no_way_out_whatever_is_offered():
 
 
 def test_a_recipe_that_fetches_reaches_the_index_through_the_door_and_takes_wheels_only():
-    run = preparation(ONLINE, "sha256:1", ACCESS)
+    run = preparation(ONLINE, ACCESS)
 
     environ = run.driver.tools[0].environ
     assert (run.relay, run.allow) == (True, ACCESS.allow)
@@ -44,11 +44,11 @@ def test_a_recipe_that_fetches_reaches_the_index_through_the_door_and_takes_whee
 
 def test_without_an_index_it_says_so_before_anything_starts():
     with pytest.raises(ValueError, match="which index"):
-        preparation(ONLINE, "sha256:1", None)
+        preparation(ONLINE, None)
 
 
 def test_every_step_has_a_deadline_and_an_absolute_program():
-    assert [tool.name for tool in preparation(OFFLINE, "sha256:1", None).driver.tools] == [
+    assert [tool.name for tool in preparation(OFFLINE, None).driver.tools] == [
         "start",
         "dependencies",
         "tools",
@@ -57,7 +57,7 @@ def test_every_step_has_a_deadline_and_an_absolute_program():
     ]
     assert all(
         tool.argv[0].startswith("/") and 0 < tool.timeout_s <= 900
-        for tool in preparation(OFFLINE, "sha256:1", None).driver.tools
+        for tool in preparation(OFFLINE, None).driver.tools
     )
 
 
