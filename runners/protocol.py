@@ -20,6 +20,8 @@ RUNNER = "/vsc/runner.pyz"
 ENV = "/env"
 OUT = "/out"
 DOOR = "/run/vsc/door.sock"
+"""The HTTP verbs. `EGRESS_SOCKET` beside it takes CONNECT, where the stage may leave."""
+EGRESS_SOCKET = "egress.sock"
 GATEWAY_PORT = 8377
 """The relay listens on 127.0.0.1 at this port; `VSC_GATEWAY_PORT` carries it to the driver."""
 
@@ -126,13 +128,15 @@ class Result:
     protocol: int = PROTOCOL_VERSION
 
 
-# Through the door, HTTP/1.1 on the Unix socket; JSON bodies of at most 1 MiB:
-#   GET  /capsule                the capsule's bytes
-# POST /chunks {"chunks": [{"stream": Stream, "seq": int, "data": base64}]} -> {"next": {stream:
-# int}} chunks of a stream are numbered from 0 without gaps; one already known is answered and
-# dropped (so the runner resends what it is not sure of), one that leaves a gap is a 409 PUT
-# /outputs/{name} the bytes of a declared output -> {"sha256": ..., "size_bytes": ...}; 413 past its
-# limit CONNECT host:port egress by the run's allowlist; 403 otherwise, and an audit line either way
+# Through the door, HTTP/1.1, one request a connection; JSON bodies of at most 1 MiB:
+#   GET  /capsule   the capsule's bytes
+#   POST /chunks    {"chunks": [{"stream": Stream, "seq": int, "data": base64}]}, at most 64
+#                   -> {"next": {stream: int}}
+# Chunks of a stream are numbered from 0 without gaps. One already known is answered and dropped
+# (so the runner resends what it is not sure of), one that leaves a gap is a 409. 413: the stream
+# takes no more. 429: later, and more in one request.
+# Through `egress.sock`: CONNECT host:port, by the run's allowlist; else 403, and an audit line
+# either way.
 MAX_CHUNK_BYTES = 64 * 2**10
 
 

@@ -1,4 +1,6 @@
-"""A port of the sandbox's own localhost, byte for byte to the door's Unix socket and back.
+"""A port of the sandbox's own localhost, byte for byte to the door's Unix sockets and back.
+
+CONNECT goes to the one for egress, where there is one, and everything else to the other.
 
 One thread of the supervisor, so that the code in the sandbox can neither stop nor replace it: a
 child process of the same uid could be killed, and PID 1 cannot. Connections and buffers are
@@ -11,9 +13,12 @@ import socket
 import threading
 from pathlib import Path
 
+from runners.protocol import EGRESS_SOCKET
+
 _BUFFER_BYTES = 256 * 2**10
 _READ_BYTES = 64 * 2**10
 _MAX_CONNECTIONS = 64
+_CONNECT = b"CONNECT "
 
 
 class Relay(threading.Thread):
@@ -21,7 +26,7 @@ class Relay(threading.Thread):
 
     def __init__(self, port: int, door: Path, max_connections: int = _MAX_CONNECTIONS) -> None:
         super().__init__(name="relay", daemon=True)
-        self._door, self._max = str(door), max_connections
+        self._door, self._max = door, max_connections
         self._selector = selectors.DefaultSelector()
         self._open = 0
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
@@ -44,25 +49,63 @@ class Relay(threading.Thread):
         if self._listener not in self._selector.get_map():
             self._selector.register(self._listener, selectors.EVENT_READ)
 
+    def pair(self, caller: socket.socket, seen: bytes) -> None:
+        """Connect a caller that has begun to speak to the socket that its words are meant for."""
+        door = socket.socket(socket.AF_UNIX)
+        try:
+            door.settimeout(2.0)
+            door.connect(self._socket_for(seen))
+            door.setblocking(False)
+        except OSError:
+            caller.close()  # the door is away: the caller sees an end, and may try again
+            door.close()
+            self.ended()
+            return
+        _Pair(self, self._selector, caller, door, seen)
+
+    def _socket_for(self, seen: bytes) -> str:
+        egress = self._door.with_name(EGRESS_SOCKET)
+        leaves = seen.startswith(_CONNECT) and egress.is_socket()
+        return str(egress if leaves else self._door)
+
     def _accept(self) -> None:
         with contextlib.suppress(
             OSError
         ):  # the caller has gone, or we are out of descriptors: it may come again
             caller, _ = self._listener.accept()
             caller.setblocking(False)
-            door = socket.socket(socket.AF_UNIX)
-            try:
-                door.settimeout(2.0)
-                door.connect(self._door)
-                door.setblocking(False)
-            except OSError:
-                caller.close()  # the door is away: the caller sees an end, and may try again
-                door.close()
-                return
             self._open += 1
-            _Pair(self, self._selector, caller, door)
+            _Caller(self, self._selector, caller)
             if self._open >= self._max:
                 self._selector.unregister(self._listener)
+
+
+class _Caller:
+    """A connection of which it is not known yet where it leads."""
+
+    def __init__(
+        self, relay: Relay, selector: selectors.BaseSelector, caller: socket.socket
+    ) -> None:
+        self._relay, self._selector, self._caller, self._seen = relay, selector, caller, b""
+        selector.register(caller, selectors.EVENT_READ, self)
+
+    def ready(self, _: object, __: int) -> None:
+        """Read until its first bytes say whether it is a CONNECT."""
+        try:
+            data = self._caller.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._seen += data
+        if data and _CONNECT.startswith(self._seen) and self._seen != _CONNECT:
+            return  # it may become one
+        self._selector.unregister(self._caller)
+        if self._seen:
+            self._relay.pair(self._caller, self._seen)
+        else:
+            self._caller.close()
+            self._relay.ended()
 
 
 class _Pair:
@@ -77,15 +120,18 @@ class _Pair:
         selector: selectors.BaseSelector,
         caller: socket.socket,
         door: socket.socket,
+        seen: bytes,
     ) -> None:
         self._relay, self._selector = relay, selector
         self._other = {caller: door, door: caller}
-        self._waiting = {caller: bytearray(), door: bytearray()}
+        self._waiting = {caller: bytearray(), door: bytearray(seen)}
         self._reading = {caller, door}
         self._shut: set[socket.socket] = set()
         self._closed = False
         for side in self._other:
             selector.register(side, selectors.EVENT_READ, self)
+        self._write(door)
+        self._watch()
 
     def ready(self, side: object, events: int) -> None:
         """Move what can be moved."""

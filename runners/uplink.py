@@ -18,7 +18,11 @@ from pathlib import Path
 from runners.protocol import MAX_CHUNK_BYTES, Stream
 
 _BATCH_CHUNKS = 10  # of 64 KiB each, in base64: under the door's 1 MiB
-_GATHER_S = 0.05
+_GATHER_S = ((1_000, 0.05), (6_000, 1.0), (0, 10.0))
+"""How long bytes gather before they are sent: up to so many requests, so many seconds.
+
+The door keeps 10,000 pieces of a stream; a log that drips for hours fits as well as a short one.
+"""
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _ANSWER_S = 10.0
 _ANSWER_BYTES = 64 * 2**10
@@ -61,6 +65,7 @@ class Uplink(threading.Thread):
         self._next_seq: dict[Stream, int] = {}
         self._given_up: dict[Stream, bytearray] = {}
         self._batch_chunks = _BATCH_CHUNKS
+        self._sent = 0
         self._closing = False
         self._gives_up = float("inf")
         self.trouble = ""
@@ -97,6 +102,7 @@ class Uplink(threading.Thread):
             try:
                 self._acknowledge(_post(self._door, batch))
                 failures = 0
+                self._sent += 1
             except DoorAway:
                 pause = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
                 failures += 1
@@ -117,11 +123,15 @@ class Uplink(threading.Thread):
                 lambda: self._closing or self._unacknowledged or any(self._waiting.values())
             )
             if not self._closing and not self._unacknowledged:
-                self._changed.wait_for(
-                    lambda: self._closing, _GATHER_S
-                )  # let a line or two more come along
+                self._changed.wait_for(  # let a line or two more come along
+                    lambda: self._closing or self._waits_for_more_than_a_batch(),
+                    gather_s(self._sent),
+                )
             self._cut()
             return list(self._unacknowledged)[: self._batch_chunks]
+
+    def _waits_for_more_than_a_batch(self) -> bool:
+        return sum(map(len, self._waiting.values())) >= _BATCH_CHUNKS * MAX_CHUNK_BYTES
 
     def _cut(self) -> None:
         """Number what waits, as far as the next batch needs it.
@@ -212,6 +222,11 @@ class Echo(threading.Thread):
                 return  # nobody listens; the rest is counted as unsent
             with self._changed:
                 self._waiting.popleft()
+
+
+def gather_s(sent: int) -> float:
+    """How long to gather after so many requests."""
+    return next((seconds for until, seconds in _GATHER_S if sent < until), _GATHER_S[-1][1])
 
 
 def _post(door: str, batch: list[Chunk]) -> dict[str, int]:

@@ -1,9 +1,10 @@
-"""The ports of the sandbox world: a provider of sandboxes, a depot of bytes, and two hooks that the composition root injects."""
+"""The ports of the sandbox world: a provider of sandboxes, a depot of bytes, two injected hooks."""
 
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sandboxes.doors import DoorDirectory
 from sandboxes.spec import Artifact, SandboxId, SandboxOutcome, SandboxSpec, SandboxSummary
 
 
@@ -49,6 +50,9 @@ class SandboxProvider(Protocol):
 
         Never another installation's.
         """
+
+    def door(self, name: str) -> DoorDirectory:
+        """Where the sandbox of that name has its door; nothing is made, and no engine is asked."""
 
 
 class Depot(Protocol):

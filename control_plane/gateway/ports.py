@@ -1,39 +1,11 @@
-"""Whose door it is, and what a door needs of the house: places for chunks and outputs, and an audit of every way out."""
+"""What a door needs of the house: a place for chunks, capsules, and a record of every way out."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from runners.protocol import Stream
-from sandboxes.spec import Artifact
-
-_STREAM_CAPS_BYTES: Mapping[Stream, int] = {
-    "stdout": 16 * 2**20,
-    "stderr": 16 * 2**20,
-    "tests": 64 * 2**20,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class DoorAccess:
-    """Whose door it is and what the stage of its sandbox allows."""
-
-    run_id: UUID
-    sandbox_id: UUID
-    stage: str
-    capsule: bytes
-    outputs: Mapping[str, int] = field(default_factory=dict)
-    """Declared output -> its byte limit; any other name is a 404."""
-    egress: tuple[str, ...] = ()
-    """`host:port` or `host:port,private`; only a `prepare` stage may have any."""
-    stream_caps: Mapping[Stream, int] = field(default_factory=lambda: dict(_STREAM_CAPS_BYTES))
-    """Bytes of each stream that are kept; a stream that is not named is refused."""
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for egress in a stage that executes what was judged or will be judged."""
-        if self.egress and self.stage != "prepare":
-            raise ValueError(f"stage {self.stage!r} has no egress; only prepare does")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,44 +19,69 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a stream has come: the number that the next chunk must have, and the bytes kept so far."""
+    """How far a stream has come."""
 
     next: int = 0
+    """The number that the next chunk must have."""
     size_bytes: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCaps:
+    """What is kept of one sandbox's streams."""
+
+    size_bytes: Mapping[Stream, int]
+    """Bytes by stream; a stream that is not named is refused."""
+    rows: int
 
 
 class ChunkSink(Protocol):
-    """Where log chunks are kept.
+    """Where log chunks are kept, and how far each stream has come."""
 
-    When `append` returns, they have been committed: only then is a chunk acknowledged.
-    """
+    async def append(
+        self, sandbox_id: UUID, chunks: Sequence[Chunk], caps: StreamCaps
+    ) -> Mapping[Stream, Position]:
+        """Keep what is new of `chunks`, all or none; where the streams stand now.
 
-    async def positions(self, sandbox_id: UUID) -> Mapping[Stream, Position]:
-        """What is kept of each stream already.
+        When it returns, they have been committed: only then is a chunk acknowledged. Two gateways
+        that are sent the same chunks at once keep them once.
 
-        A door that opens again after a restart goes on from here.
+        Raises:
+            Gap, StreamFull: see `numbering.fresh`; nothing was kept.
+            StreamsSealed: the sandbox has ended.
         """
 
-    async def append(self, sandbox_id: UUID, chunks: Sequence[Chunk]) -> None:
-        """Keep chunks that the door has checked and numbered: all of them, or (an exception) none."""
+
+class StreamsSealed(Exception):
+    """The sandbox has ended and its log is complete; nothing more is kept of it."""
 
 
-class OutputSink(Protocol):
-    """Where the bytes of a declared output go."""
+class Capsules(Protocol):
+    """Where capsules lie: `Blobs`, or what can do as much."""
 
-    async def put(
-        self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int
-    ) -> Artifact:
-        """Keep the bytes, whole or not at all.
+    def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        """The capsule's bytes, block by block. Raises `sandboxes.errors.BlobMissing`."""
 
-        Raises `sandboxes.errors.TooLarge` past `max_bytes`.
-        """
+
+class TooManyAttempts(Exception):
+    """The sandbox has used up its attempts to leave; further ones are refused without a record."""
 
 
 class AuditSink(Protocol):
     """The record of what a sandbox tried to reach. It is written before the door answers."""
 
     async def egress(
-        self, run_id: UUID, sandbox_id: UUID, destination: str, *, allowed: bool, rule: str
+        self,
+        run_id: UUID,
+        sandbox_id: UUID,
+        destination: str,
+        *,
+        allowed: bool,
+        rule: str,
+        most: int,
     ) -> None:
-        """One attempt: where to, whether it was let through, and the rule that said so."""
+        """One attempt: where to, whether it was let through, and the rule that said so.
+
+        Raises TooManyAttempts past `most` attempts of the sandbox, counted over every gateway.
+        """

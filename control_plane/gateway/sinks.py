@@ -1,73 +1,107 @@
-"""Where doors put things when there is a database: log chunks, outputs, and the audit of egress."""
+"""Where doors put things when there is a database: log chunks, and the audit of egress."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.audit.service import append_line
-from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
-from control_plane.gateway.ports import Chunk, Position
-from control_plane.runs.models import LogChunk, Run
+from control_plane.gateway.numbering import fresh
+from control_plane.gateway.ports import (
+    Chunk,
+    Position,
+    StreamCaps,
+    StreamsSealed,
+    TooManyAttempts,
+)
+from control_plane.runs.models import LogChunk, LogStream, Run, Sandbox
+from control_plane.runs.rules import SandboxState
 from runners.protocol import Stream
-from sandboxes.errors import TooLarge
-from sandboxes.spec import Artifact
+
+_LIVING = (SandboxState.PLANNED, SandboxState.LAUNCHED)
 
 
 class PostgresChunks:
-    """Log chunks as rows, one commit for each request of a runner."""
+    """Log chunks as rows, one commit for each request of a runner.
+
+    How far a stream has come is a row, too; its lock puts requests in line, whichever gateway they
+    came to.
+    """
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    async def positions(self, sandbox_id: UUID) -> Mapping[Stream, Position]:
-        """Chunks are kept without gaps, so the highest number tells the next."""
-        wanted = (
-            select(LogChunk.stream, func.max(LogChunk.seq), func.sum(func.length(LogChunk.data)))
-            .where(LogChunk.sandbox_id == sandbox_id)
-            .group_by(LogChunk.stream)
-        )
-        async with self._sessions() as session:
-            rows = (await session.execute(wanted)).all()
-        return {
-            cast("Stream", stream): Position(last + 1, int(size_bytes))
-            for stream, last, size_bytes in rows
-        }
-
-    async def append(self, sandbox_id: UUID, chunks: Sequence[Chunk]) -> None:
-        """All or none.
-
-        A number that a second control plane has kept meanwhile is the same bytes of the same
-        runner.
-        """
-        rows = [
-            {"sandbox_id": sandbox_id, "stream": chunk.stream, "seq": chunk.seq, "data": chunk.data}
-            for chunk in chunks
-        ]
+    async def append(
+        self, sandbox_id: UUID, chunks: Sequence[Chunk], caps: StreamCaps
+    ) -> Mapping[Stream, Position]:
+        """Keep what is new (`ChunkSink.append`)."""
         async with self._sessions.begin() as session:
-            await session.execute(insert(LogChunk).on_conflict_do_nothing(), rows)
+            before = await _locked(session, sandbox_id, {chunk.stream for chunk in chunks})
+            rows, after = fresh(before, chunks, caps)
+            if rows:
+                await _keep(session, sandbox_id, rows, after)
+        return after
 
 
-class BlobOutputs:
-    """Outputs as blobs."""
+async def _locked(
+    session: AsyncSession, sandbox_id: UUID, streams: set[Stream]
+) -> dict[Stream, Position]:
+    """Where the streams of a living sandbox stand, under their rows' locks until the commit."""
+    living = select(Sandbox.id).where(Sandbox.id == sandbox_id, Sandbox.state.in_(_LIVING))
+    # the same lock that the rows' foreign key takes; its end waits for us, or we for it
+    if await session.scalar(living.with_for_update(read=True, key_share=True)) is None:
+        raise StreamsSealed
+    wanted = (
+        select(LogStream)
+        .where(LogStream.sandbox_id == sandbox_id)
+        .order_by(LogStream.stream)
+        .with_for_update()
+    )
+    found = list((await session.scalars(wanted)).all())
+    if missing := streams - {cast("Stream", row.stream) for row in found}:
+        await session.execute(
+            postgresql.insert(LogStream).on_conflict_do_nothing(),
+            [{"sandbox_id": sandbox_id, "stream": stream} for stream in sorted(missing)],
+        )
+        found = list((await session.scalars(wanted)).all())
+    if any(row.sealed for row in found):
+        raise StreamsSealed
+    return {
+        cast("Stream", row.stream): Position(row.next_seq, row.size_bytes, row.rows)
+        for row in found
+    }
 
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
 
-    async def put(
-        self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int
-    ) -> Artifact:
-        """What arrives is counted before anything is kept. Raises TooLarge."""
-        del (
-            sandbox_id
-        )  # a blob has no owner: the sandbox's row names it when the provider says how it ended
-        try:
-            return await self._blobs.put(source, max_bytes)
-        except TooLarge as error:
-            raise TooLarge(f"{name}: {error}") from error
+async def _keep(
+    session: AsyncSession,
+    sandbox_id: UUID,
+    rows: Iterable[Chunk],
+    after: Mapping[Stream, Position],
+) -> None:
+    new = [
+        {"sandbox_id": sandbox_id, "stream": row.stream, "seq": row.seq, "data": row.data}
+        for row in rows
+    ]
+    await session.execute(insert(LogChunk), new)
+    table = LogStream.__table__
+    moved = (
+        update(LogStream)
+        .where(table.c.sandbox_id == sandbox_id, table.c.stream == bindparam("of"))
+        .values(next_seq=bindparam("next"), size_bytes=bindparam("bytes"), rows=bindparam("count"))
+    )
+    connection = await session.connection()
+    await connection.execute(
+        moved,
+        [
+            {"of": row["stream"], "next": at.next, "bytes": at.size_bytes, "count": at.rows}
+            for row in new
+            for at in [after[cast("Stream", row["stream"])]]
+        ],
+    )
 
 
 class AuditLog:
@@ -77,10 +111,25 @@ class AuditLog:
         self._sessions = sessions
 
     async def egress(
-        self, run_id: UUID, sandbox_id: UUID, destination: str, *, allowed: bool, rule: str
+        self,
+        run_id: UUID,
+        sandbox_id: UUID,
+        destination: str,
+        *,
+        allowed: bool,
+        rule: str,
+        most: int,
     ) -> None:
-        """One line, committed when this returns."""
+        """One line, committed when this returns; the sandbox's row counts them."""
         async with self._sessions.begin() as session:
+            counted = (
+                update(Sandbox)
+                .where(Sandbox.id == sandbox_id, Sandbox.egress_attempts < most)
+                .values(egress_attempts=Sandbox.egress_attempts + 1)
+                .returning(Sandbox.id)
+            )
+            if await session.scalar(counted) is None:
+                raise TooManyAttempts("too many egress attempts in this sandbox")
             task_id = await session.scalar(select(Run.task_id).where(Run.id == run_id))
             await append_line(
                 session,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from control_plane.gateway.access import DoorAccess
 from control_plane.gateway.caps import DoorCaps
 from control_plane.gateway.egress import (
     Allowed,
@@ -18,11 +19,12 @@ from control_plane.gateway.egress import (
     refusal,
     rule_for,
 )
-from control_plane.gateway.ports import AuditSink, DoorAccess
+from control_plane.gateway.ports import AuditSink, TooManyAttempts
 
 Resolve = Callable[[str, int], Awaitable[list[IPAddress]]]
 
 _BLOCK_BYTES = 64 * 2**10
+_FULL = b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _log = structlog.get_logger(__name__)
 
 
@@ -50,10 +52,45 @@ class Egress:
     ) -> None:
         self._access, self._audit, self._caps, self._resolve = access, audit, caps, resolver
         self._allowlist = tuple(Allowed.parse(entry) for entry in access.egress)
-        self._attempts = 0
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def listen(self, listener: socket.socket) -> asyncio.Server:
+        """Answer everybody who connects to `listener`."""
+        return await asyncio.start_unix_server(
+            self._enter,
+            sock=listener,
+            limit=self._caps.head_bytes,
+            backlog=self._caps.connections,
+        )
+
+    async def cut(self) -> None:
+        """End every tunnel."""
+        for writer in self._connections.values():
+            writer.transport.abort()
+        tasks = list(self._connections)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= self._caps.connections:
+            writer.write(_FULL)
+            writer.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._one(reader, writer))
+        self._connections[task] = writer
+        task.add_done_callback(self._connections.pop)
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self.serve(reader, writer)
+        except Exception:  # noqa: BLE001 -- one connection's trouble is not the listener's
+            _log.exception("egress.failed", sandbox=str(self._access.sandbox_id))
+        finally:
+            writer.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one connection whose first bytes are `CONNECT `, to its end."""
+        """Answer one connection, to its end."""
         try:
             async with asyncio.timeout(self._caps.head_s):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -102,10 +139,6 @@ class Egress:
         self, destination: str, *, allowed: bool, rule: str, writer: asyncio.StreamWriter
     ) -> bool:
         """Put the attempt on record; what cannot be recorded is not let through."""
-        self._attempts += 1
-        if self._attempts > self._caps.egress_attempts:
-            await _answer(writer, 429, "too many egress attempts in this sandbox")
-            return False
         try:
             await self._audit.egress(
                 self._access.run_id,
@@ -113,7 +146,11 @@ class Egress:
                 destination,
                 allowed=allowed,
                 rule=rule,
+                most=self._caps.egress_attempts,
             )
+        except TooManyAttempts as problem:
+            await _answer(writer, 429, str(problem))
+            return False
         except Exception:  # noqa: BLE001 -- whatever kept the record from being made, the answer is no
             _log.exception("egress.audit_failed", sandbox=str(self._access.sandbox_id))
             await _answer(writer, 503, "the attempt could not be recorded; try again")

@@ -1,9 +1,7 @@
-"""The HTTP verbs of a door (`runners.protocol`): capsule, log chunks, outputs.
+"""The HTTP verbs of a door (`runners.protocol`): an ordinary ASGI application.
 
-One small ASGI application for all doors.
-
-Which sandbox speaks is not in the request: the socket it came through carries the answer
-(`request.state.door`).
+Which sandbox speaks is not in the request: whoever serves the application says it (`of`), by the
+socket that the request came through, or, where a sandbox has a URL, by its token.
 """
 
 import asyncio
@@ -11,116 +9,172 @@ import base64
 import binascii
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any, get_args
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from control_plane.gateway.access import DoorAccess
 from control_plane.gateway.caps import DoorCaps
-from control_plane.gateway.numbering import Gap, StreamFull, fresh
-from control_plane.gateway.ports import Chunk, ChunkSink, DoorAccess, OutputSink, Position
+from control_plane.gateway.grants import Verb
+from control_plane.gateway.numbering import Gap, Positions, StreamFull
+from control_plane.gateway.pace import Pace
+from control_plane.gateway.ports import (
+    AuditSink,
+    Capsules,
+    Chunk,
+    ChunkSink,
+    StreamCaps,
+    StreamsSealed,
+    TooManyAttempts,
+)
 from runners.protocol import MAX_CHUNK_BYTES, Stream
-from sandboxes.errors import TooLarge
+from sandboxes.errors import BlobMissing
 
 _DRAIN_BYTES = 16 * 2**20
 _DRAIN_IDLE_S = 0.3
+_log = structlog.get_logger(__name__)
 
 
 class Verbs:
-    """One sandbox's side of the HTTP verbs: its access, and where its streams stand."""
+    """One sandbox's side of the HTTP verbs. What it keeps is in the database, not here."""
 
     def __init__(
         self,
         access: DoorAccess,
         caps: DoorCaps,
         chunks: ChunkSink,
-        outputs: OutputSink,
-        positions: Mapping[Stream, Position],
+        capsules: Capsules,
+        audit: AuditSink,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.access, self.caps = access, caps
-        self._chunks, self._outputs = chunks, outputs
-        self._positions = {
-            stream: positions.get(stream, Position()) for stream in access.stream_caps
-        }
-        self._appending = asyncio.Lock()  # two requests at once must not both believe to be next
+        self.access, self.caps, self._audit = access, caps, audit
+        self._chunks, self._capsules = chunks, capsules
+        self._pace = Pace(caps.requests_at_once, caps.requests_per_s, clock)
+        self._streams = StreamCaps(access.stream_bytes, caps.stream_rows)
+        self._appending = asyncio.Lock()  # a flood waits here, not for connections of the database
+
+    def admit(self, verb: Verb) -> None:
+        """Raises HTTPException where the stage has no such verb, or it is asked too often."""
+        if verb not in self.access.verbs:
+            raise HTTPException(403, f"this stage has no {verb}")
+        if not self._pace.admits():
+            raise HTTPException(429, "too many requests; send more in one, later")
 
     async def append(self, chunks: list[Chunk]) -> Response:
         """Keep what is new, and say which number each stream expects next."""
-        async with self._appending:
-            try:
-                new, after = fresh(self._positions, chunks, self.access.stream_caps)
-            except Gap as problem:
-                return self._numbers(409, str(problem))
-            except StreamFull as problem:
-                return self._numbers(413, str(problem))
-            if new:
-                await self._chunks.append(self.access.sandbox_id, new)
-            self._positions = after
-        return self._numbers(200)
-
-    async def put(self, name: str, source: AsyncIterator[bytes], limit_bytes: int) -> Response:
-        """Keep one declared output."""
         try:
-            kept = await self._outputs.put(self.access.sandbox_id, name, source, limit_bytes)
-        except TooLarge:
-            return _problem(413, f"{name}: at most {limit_bytes} bytes")
-        return JSONResponse({"sha256": kept.sha256, "size_bytes": kept.size_bytes})
+            async with self._appending:
+                after = await self._chunks.append(self.access.sandbox_id, chunks, self._streams)
+        except Gap as problem:
+            return self._numbers(409, problem.positions, str(problem))
+        except StreamFull as problem:
+            return self._numbers(413, problem.positions, str(problem))
+        except StreamsSealed:
+            return _problem(410, "this sandbox has ended; nothing more is kept of it")
+        return self._numbers(200, after)
 
-    def _numbers(self, status: int, error: str | None = None) -> Response:
-        document: dict[str, Any] = {
-            "next": {stream: at.next for stream, at in self._positions.items()}
+    def capsule(self) -> AsyncIterator[bytes]:
+        """The capsule's bytes."""
+        return self._capsules.stream(self.access.capsule)
+
+    async def refuse_egress(self, destination: str) -> Response:
+        """CONNECT has a socket of its own, where there is one: put the attempt on record."""
+        try:
+            await self._audit.egress(
+                self.access.run_id,
+                self.access.sandbox_id,
+                printable(destination),
+                allowed=False,
+                rule="not at this socket",
+                most=self.caps.egress_attempts,
+            )
+        except TooManyAttempts as problem:
+            return _problem(429, str(problem))
+        return _problem(403, "this stage does not leave its sandbox here")
+
+    def _numbers(self, status: int, positions: Positions, error: str | None = None) -> Response:
+        at = {
+            stream: positions[stream].next if stream in positions else 0
+            for stream in self.access.stream_bytes
         }
-        return JSONResponse(document if error is None else document | {"error": error}, status)
+        return JSONResponse({"next": at} | ({} if error is None else {"error": error}), status)
 
 
-def door_application() -> Starlette:
-    """The application behind every door."""
-    return Starlette(
-        routes=[
-            Route("/capsule", _capsule, methods=["GET"]),
-            Route("/chunks", _append, methods=["POST"]),
-            Route("/outputs/{name}", _put, methods=["PUT"]),
-        ],
-        exception_handlers={HTTPException: _on_http_exception, Exception: _on_failure},
-    )
+class DoorApplication:
+    """The application of one door: every request that comes here is `verbs`' sandbox's."""
+
+    def __init__(self, verbs: Verbs) -> None:
+        self._verbs = verbs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, and end its connection with the answer."""
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        scope["state"] = {**scope.get("state", {}), "door": self._verbs}
+        if scope["method"] == "CONNECT":
+            answer = await _connect(scope, self._verbs)
+            await answer(scope, receive, send_last)
+        else:
+            await _APPLICATION(scope, receive, send_last)
+
+
+async def _connect(scope: Scope, verbs: Verbs) -> Response:
+    try:
+        return await verbs.refuse_egress(str(scope["path"]))
+    except Exception:  # noqa: BLE001 -- whatever kept the record from being made, the answer is no
+        _log.exception("egress.audit_failed", sandbox=str(verbs.access.sandbox_id))
+        return _problem(503, "the attempt could not be recorded; try again")
+
+
+def printable(destination: str) -> str:
+    """Hostile text, short and harmless enough for an audit row."""
+    return destination[:200].encode("unicode_escape").decode("ascii")
 
 
 async def _capsule(request: Request) -> Response:
-    return Response(_of(request).access.capsule, media_type="application/json")
+    verbs = _of(request)
+    verbs.admit(Verb.CAPSULE)
+    blocks = verbs.capsule()
+    try:
+        first = await anext(blocks, b"")
+    except BlobMissing as error:
+        raise HTTPException(404, "the capsule is gone") from error
+    return StreamingResponse(_after(first, blocks), media_type="application/json")
+
+
+async def _after(first: bytes, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for block in blocks:
+        yield block
 
 
 async def _append(request: Request) -> Response:
     verbs = _of(request)
+    try:
+        verbs.admit(Verb.CHUNKS)
+    except HTTPException:
+        await _drain(request)
+        raise
     body = await _whole(request, verbs.caps)
     if body is None:
         return _problem(413, f"at most {verbs.caps.request_bytes} bytes")
     try:
-        chunks = _read_chunks(body)
+        chunks = _read_chunks(body, verbs.caps.request_chunks)
     except (ValueError, RecursionError, TypeError, KeyError) as error:
         return _problem(400, f"not a list of chunks: {error}"[:300])
     return await verbs.append(chunks)
-
-
-async def _put(request: Request) -> Response:
-    verbs, name = _of(request), request.path_params["name"]
-    limit_bytes = verbs.access.outputs.get(name)
-    if limit_bytes is None:
-        return _problem(404, "this stage declares no such output")
-    if _declared_bytes(request) > limit_bytes:
-        await _drain(request)
-        return _problem(413, f"{name}: at most {limit_bytes} bytes")
-    try:
-        async with asyncio.timeout(verbs.caps.body_total_s):
-            answer = await verbs.put(name, request.stream(), limit_bytes)
-            if answer.status_code == 413:
-                await _drain(request)
-            return answer
-    except (ClientDisconnect, TimeoutError):
-        return _problem(408, "the body did not arrive in time")
 
 
 def _of(request: Request) -> Verbs:
@@ -128,10 +182,12 @@ def _of(request: Request) -> Verbs:
     return door
 
 
-def _read_chunks(body: bytes) -> list[Chunk]:
+def _read_chunks(body: bytes, most: int) -> list[Chunk]:
     document = json.loads(body.decode("utf-8"))
     if set(document) != {"chunks"} or not isinstance(document["chunks"], list):
         raise ValueError('the body must be {"chunks": [...]}')
+    if len(document["chunks"]) > most:
+        raise ValueError(f"at most {most} chunks in a request; a chunk has {MAX_CHUNK_BYTES} bytes")
     return [_read_chunk(item) for item in document["chunks"]]
 
 
@@ -160,7 +216,7 @@ async def _whole(request: Request, caps: DoorCaps) -> bytes | None:
     try:
         async with asyncio.timeout(caps.body_total_s):
             if _declared_bytes(request) <= caps.request_bytes:
-                async for block in request.stream():
+                async for block in _blocks(request, caps.body_idle_s):
                     body += block
                     if len(body) > caps.request_bytes:
                         break
@@ -170,6 +226,17 @@ async def _whole(request: Request, caps: DoorCaps) -> bytes | None:
     except (ClientDisconnect, TimeoutError) as error:
         raise HTTPException(408, "the body did not arrive in time") from error
     return None
+
+
+async def _blocks(request: Request, idle_s: float) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises TimeoutError when nothing comes for `idle_s`."""
+    blocks = aiter(request.stream())
+    while True:
+        async with asyncio.timeout(idle_s):
+            block = await anext(blocks, None)
+        if block is None:
+            return
+        yield block
 
 
 async def _drain(request: Request) -> None:
@@ -197,5 +264,13 @@ async def _on_failure(_: Request, __: Exception) -> Response:
 
 
 def _problem(status: int, error: str) -> Response:
-    """A refusal ends the connection: the rest of a body that nobody reads must not be taken for a request."""
-    return JSONResponse({"error": error}, status, headers={"connection": "close"})
+    return JSONResponse({"error": error}, status)
+
+
+_APPLICATION: ASGIApp = Starlette(
+    routes=[
+        Route("/capsule", _capsule, methods=["GET"]),
+        Route("/chunks", _append, methods=["POST"]),
+    ],
+    exception_handlers={HTTPException: _on_http_exception, Exception: _on_failure},
+)

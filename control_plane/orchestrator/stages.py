@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
-from control_plane.gateway.door import Doors
-from control_plane.gateway.ports import DoorAccess
+from control_plane.gateway.grants import granted
+from control_plane.gateway.keeper import DoorBell
 from control_plane.orchestrator.lease import Lease
 from control_plane.orchestrator.specs import Draft, place
 from control_plane.orchestrator.streams import SealedStream, forget_chunks, seal_streams
@@ -63,20 +62,14 @@ class Stages:
         sessions: async_sessionmaker[AsyncSession],
         provider: SandboxProvider,
         blobs: Blobs,
-        doors: Doors,
-        door_directory: Callable[[str], Path],
+        doors: DoorBell,
         install: str,
         image: str,
         runner: Callable[[str], Awaitable[str]],
         concurrency: int,
     ) -> None:
         self._sessions, self._provider, self._blobs, self._doors = sessions, provider, blobs, doors
-        self._door_directory, self._install, self.image, self._runner = (
-            door_directory,
-            install,
-            image,
-            runner,
-        )
+        self._install, self.image, self._runner = install, image, runner
         self._slots = asyncio.Semaphore(concurrency)
 
     async def run(self, lease: Lease, draft: Draft, *, attempt: int = 0) -> StageEnd:
@@ -119,6 +112,7 @@ class Stages:
             )
         if known is not None:
             return known
+        granted(draft.stage, draft.egress)
         name = SandboxName(self._install, lease.run_id, draft.stage, n)
         blobs = await self._stored(draft)
         blobs[protocol.RUNNER] = await self._runner(self.image)
@@ -159,22 +153,12 @@ class Stages:
         return stage_end(row)
 
     async def _live(self, lease: Lease, row: Sandbox) -> Sandbox:
-        """Open the door, launch or adopt, wait, and record the end. The door closes in any case."""
+        """Have its door served, launch or adopt, wait, and record the end, which closes the door."""
         spec = spec_from_json(row.spec)
-        access = DoorAccess(
-            run_id=lease.run_id,
-            sandbox_id=row.id,
-            stage=row.stage,
-            capsule=await self._blobs.read(capsule_of(spec), INPUT_BYTES),
-            outputs={output.name: output.max_bytes for output in spec.outputs},
-            egress=spec.egress,
-        )
-        await self._doors.open(spec.name, self._door_directory(spec.name), access)
-        try:
-            sandbox = await self._launched(lease, row, spec)
-            outcome = await self._provider.wait(sandbox)
-        finally:
-            await self._doors.close(spec.name)
+        if spec.door:
+            await self._doors.answered(row.id, self._provider.door(spec.name))
+        sandbox = await self._launched(lease, row, spec)
+        outcome = await self._provider.wait(sandbox)
         streams = await seal_streams(self._sessions, self._blobs, row.id)
         ended_at = outcome.finished_at or datetime.now(UTC)
         changes: dict[str, Any] = {
@@ -267,11 +251,6 @@ class Stages:
         await asyncio.gather(
             *(self._provider.terminate(SandboxId(one), grace_s) for one in live if one is not None)
         )
-
-
-def capsule_of(spec: SandboxSpec) -> str:
-    """The blob that holds the capsule of a sandbox."""
-    return next(one.sha256 for one in spec.inputs if one.path == protocol.CAPSULE)
 
 
 def stage_end(row: Sandbox) -> StageEnd:

@@ -5,14 +5,16 @@ While it lives they are rows (DESIGN section 5).
 
 import tempfile
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast, get_args
 from uuid import UUID
 
 from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.blobs.ports import Blobs
-from control_plane.runs.models import LogChunk
+from control_plane.runs.models import LogChunk, LogStream
+from runners import protocol
 
 STREAM_BYTES = 256 * 2**20
 
@@ -21,7 +23,7 @@ STREAM_BYTES = 256 * 2**20
 class SealedStream:
     """All bytes of a stream as a blob.
 
-    `complete` is False where a number is missing: what follows the gap is left out.
+    `complete` is False where rows are missing.
     """
 
     sha256: str
@@ -38,37 +40,54 @@ async def seal_streams(
 ) -> dict[str, SealedStream]:
     """Write each stream's chunks to a blob.
 
-    The rows stay until `forget_chunks`, so that doing this twice is harmless.
+    First nothing more is taken: what a door acknowledges is in the blob. The rows stay until
+    `forget_chunks`, so that doing this twice is harmless.
     """
-    async with sessions() as session:
-        names = (
-            await session.scalars(
-                select(LogChunk.stream).where(LogChunk.sandbox_id == sandbox_id).distinct()
-            )
-        ).all()
-    return {str(name): await _seal(sessions, blobs, sandbox_id, str(name)) for name in names}
+    async with sessions.begin() as session:
+        came = await _no_more(session, sandbox_id)
+    return {
+        stream: await _seal(sessions, blobs, sandbox_id, stream, size_bytes)
+        for stream, size_bytes in came.items()
+    }
+
+
+async def _no_more(session: AsyncSession, sandbox_id: UUID) -> dict[str, int]:
+    """Close every stream, also those that never began; the bytes of those that did."""
+    rows = [
+        {"sandbox_id": sandbox_id, "stream": stream, "sealed": True}
+        for stream in sorted(get_args(protocol.Stream))
+    ]
+    sealing = insert(LogStream).values(rows)
+    closed = sealing.on_conflict_do_update(
+        index_elements=["sandbox_id", "stream"], set_={"sealed": True}
+    ).returning(LogStream.stream, LogStream.size_bytes, LogStream.next_seq)
+    found = (await session.execute(closed)).all()
+    return {stream: size_bytes for stream, size_bytes, next_seq in found if next_seq}
 
 
 async def _seal(
-    sessions: async_sessionmaker[AsyncSession], blobs: Blobs, sandbox_id: UUID, stream: str
+    sessions: async_sessionmaker[AsyncSession],
+    blobs: Blobs,
+    sandbox_id: UUID,
+    stream: str,
+    size_bytes: int,
 ) -> SealedStream:
-    wanted = select(LogChunk.seq, LogChunk.data).where(
-        LogChunk.sandbox_id == sandbox_id, LogChunk.stream == stream
+    wanted = (
+        select(LogChunk.data)
+        .where(LogChunk.sandbox_id == sandbox_id, LogChunk.stream == stream)
+        .order_by(LogChunk.seq)
     )
-    complete, expected = True, 0
     with tempfile.TemporaryFile() as whole:
         async with sessions() as session:
-            async for seq, data in await session.stream(wanted.order_by(LogChunk.seq)):
-                if seq != expected:
-                    complete = False
-                    break
+            async for data in await session.stream_scalars(wanted):
                 whole.write(data)
-                expected += 1
         whole.seek(0)
         artifact = await blobs.put(cast("BinaryIO", whole), STREAM_BYTES)
+    complete = artifact.size_bytes == size_bytes
     return SealedStream(artifact.sha256, artifact.size_bytes, complete)
 
 
 async def forget_chunks(session: AsyncSession, sandbox_id: UUID) -> None:
-    """Delete the rows of a sandbox whose streams are sealed."""
-    await session.execute(delete(LogChunk).where(LogChunk.sandbox_id == sandbox_id))
+    """Delete the rows of a sandbox whose streams are sealed and whose end is recorded."""
+    for table in (LogChunk, LogStream):
+        await session.execute(delete(table).where(table.sandbox_id == sandbox_id))

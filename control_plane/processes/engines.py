@@ -29,8 +29,6 @@ class Engine:
     """Where the sandboxes of this process run."""
 
     provider: SandboxProvider
-    door: Callable[[str], Path]
-    """The directory that the sandbox of that name has at `/run/vsc`."""
     install: str
     """What the names of its sandboxes begin with."""
     image: str
@@ -63,7 +61,7 @@ async def docker_engine(ground: Ground) -> AsyncIterator[Engine]:
         return f"image {await asyncio.to_thread(local.image, 'python')}"
 
     try:
-        yield Engine(provider, provider.door, install, image, probe)
+        yield Engine(provider, install, image, probe)
     finally:
         await asyncio.to_thread(provider.close)
 

@@ -1,19 +1,35 @@
 """The gateway's root: the doors of the sandboxes."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from control_plane.gateway.door import Doors
-from control_plane.gateway.sinks import AuditLog, BlobOutputs, PostgresChunks
+from control_plane.gateway.keeper import DoorKeeper
+from control_plane.gateway.sinks import AuditLog, PostgresChunks
 from control_plane.processes.ground import Ground
+from control_plane.processes.listening import listen
+from sandboxes.doors import DoorDirectory
+
+Where = Callable[[str], DoorDirectory]
+"""A sandbox's name -> its door: `SandboxProvider.door`, or its like without an engine."""
 
 
 @asynccontextmanager
-async def open_gateway(ground: Ground) -> AsyncIterator[Doors]:
-    """Doors that close when the body ends. Sandboxes that live on find new ones later."""
-    outputs = BlobOutputs(ground.blobs)
-    doors = Doors(PostgresChunks(ground.sessions), outputs, AuditLog(ground.sessions))
-    try:
-        yield doors
-    finally:
-        await doors.close_all()
+async def open_gateway(ground: Ground, install: str, where: Where) -> AsyncIterator[DoorKeeper]:
+    """Doors that follow the rows until the body ends.
+
+    Sandboxes that live on find new ones later.
+    """
+    doors = Doors(PostgresChunks(ground.sessions), ground.blobs, AuditLog(ground.sessions))
+    keeper = DoorKeeper(sessions=ground.sessions, doors=doors, where=where, install=install)
+    async with asyncio.TaskGroup() as group:
+        loops = [
+            group.create_task(keeper.serve(), name="doors"),
+            group.create_task(listen(ground.url, keeper.poke), name="door listener"),
+        ]
+        try:
+            yield keeper
+        finally:
+            for loop in loops:
+                loop.cancel()

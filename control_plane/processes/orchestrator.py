@@ -1,7 +1,6 @@
 """The orchestrator's root: the worker that drives runs, the reconciler, and what wakes them."""
 
 import asyncio
-import contextlib
 import os
 import secrets
 import socket
@@ -9,10 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import psycopg
-from sqlalchemy.engine import make_url
-
-from control_plane.gateway.door import Doors
+from control_plane.gateway.keeper import DoorBell
 from control_plane.orchestrator.base_runs import BaseRuns
 from control_plane.orchestrator.compiled_runner import CompiledRunners
 from control_plane.orchestrator.environment_runs import EnvironmentRuns
@@ -28,15 +24,13 @@ from control_plane.orchestrator.verification import Verification
 from control_plane.orchestrator.worker import Worker
 from control_plane.processes.engines import Engine
 from control_plane.processes.ground import Ground
+from control_plane.processes.listening import listen
 from control_plane.repos import snapshots
 from control_plane.repos.changes import Changes
 from control_plane.repos.environments import archive
-from control_plane.runs.leases import CHANNEL
 from control_plane.runs.rules import RunKind
 from quality_gates.paths import CONFIGURATION
 from runners.pack import runner_pyz
-
-_LISTEN_RETRY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +43,7 @@ class Orchestrator:
 
 @asynccontextmanager
 async def open_orchestrator(
-    ground: Ground, engine: Engine, doors: Doors
+    ground: Ground, engine: Engine, doors: DoorBell
 ) -> AsyncIterator[Orchestrator]:
     """Drive runs until the body ends; runs under way are left to their next holder."""
     worker, reconciler = _worker(ground, engine, doors), _reconciler(ground, engine)
@@ -57,7 +51,7 @@ async def open_orchestrator(
         loops = [
             group.create_task(worker.serve(), name="worker"),
             group.create_task(reconciler.serve(), name="reconciler"),
-            group.create_task(_listen(ground.url, worker), name="listener"),
+            group.create_task(listen(ground.url, worker.poke), name="listener"),
         ]
         try:
             yield Orchestrator(worker, reconciler)
@@ -66,7 +60,7 @@ async def open_orchestrator(
                 loop.cancel()
 
 
-def _worker(ground: Ground, engine: Engine, doors: Doors) -> Worker:
+def _worker(ground: Ground, engine: Engine, doors: DoorBell) -> Worker:
     settings = ground.settings
     return Worker(
         sessions=ground.sessions,
@@ -82,7 +76,7 @@ def _reconciler(ground: Ground, engine: Engine) -> Reconciler:
     return Reconciler(sessions=ground.sessions, provider=engine.provider, install=engine.install)
 
 
-def _stages(ground: Ground, engine: Engine, doors: Doors) -> Stages:
+def _stages(ground: Ground, engine: Engine, doors: DoorBell) -> Stages:
     runners = CompiledRunners(
         engine.provider, ground.blobs, ground.home / "runners", engine.install, runner_pyz()
     )
@@ -91,7 +85,6 @@ def _stages(ground: Ground, engine: Engine, doors: Doors) -> Stages:
         provider=engine.provider,
         blobs=ground.blobs,
         doors=doors,
-        door_directory=engine.door,
         install=engine.install,
         image=engine.image,
         runner=runners.of,
@@ -99,7 +92,7 @@ def _stages(ground: Ground, engine: Engine, doors: Doors) -> Stages:
     )
 
 
-def _supervisor(ground: Ground, engine: Engine, doors: Doors) -> Supervisor:
+def _supervisor(ground: Ground, engine: Engine, doors: DoorBell) -> Supervisor:
     """The steps of every kind of run."""
     sessions, blobs, mirrors = ground.sessions, ground.blobs, ground.mirrors
     trees = snapshots.Snapshots(ground.home / "snapshots", mirrors, ground.settings.sandbox_uid)
@@ -143,20 +136,3 @@ def _supervisor(ground: Ground, engine: Engine, doors: Doors) -> Supervisor:
     )
     tasks = TaskRuns(moves, execution, verification)
     return Supervisor({RunKind.TASK: tasks, RunKind.PREPARE: environments, RunKind.BASE: bases})
-
-
-async def _listen(url: str, worker: Worker) -> None:
-    """One connection that is told when a run wants to be looked at.
-
-    It may fail: polling makes it right.
-    """
-    conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    while True:
-        with contextlib.suppress(psycopg.Error):
-            async with await psycopg.AsyncConnection.connect(
-                conninfo, autocommit=True
-            ) as connection:
-                await connection.execute(f"LISTEN {CHANNEL}")
-                async for _ in connection.notifies():
-                    worker.poke()
-        await asyncio.sleep(_LISTEN_RETRY_S)

@@ -119,6 +119,7 @@ class Sandbox(Base):
     __table_args__ = (
         UniqueConstraint("run_id", "stage", "n"),
         CheckConstraint("n >= 0", name="n_not_negative"),
+        CheckConstraint("egress_attempts >= 0", name="egress_attempts_not_negative"),
         Index(
             "ix_sandboxes_not_destroyed",
             "created_at",
@@ -138,16 +139,40 @@ class Sandbox(Base):
         enum_of(SandboxState, "state"), default=SandboxState.PLANNED
     )
     outcome: Mapped[dict[str, Any] | None]
+    egress_attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How often it tried to leave, over every gateway that served its door."""
     created_at: Mapped[CreatedAt]
     launched_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     destroyed_at: Mapped[datetime | None]
 
 
-class LogChunk(Base):
-    """A numbered piece of one stream of one sandbox, kept while the run is live.
+class LogStream(Base):
+    """How far one stream of one sandbox has come; its row's lock puts the gateways in line."""
 
-    Afterwards the log is a blob.
+    __tablename__ = "log_streams"
+    __table_args__ = (
+        CheckConstraint(
+            "next_seq >= 0 AND size_bytes >= 0 AND rows >= 0", name="counters_not_negative"
+        ),
+    )
+
+    sandbox_id: Mapped[UUID] = mapped_column(
+        ForeignKey("sandboxes.id", ondelete="CASCADE"), primary_key=True
+    )
+    stream: Mapped[str] = mapped_column(primary_key=True)
+    next_seq: Mapped[int] = mapped_column(default=0, server_default="0")
+    """The number that the next chunk must have."""
+    size_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    rows: Mapped[int] = mapped_column(default=0, server_default="0")
+    sealed: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    """The sandbox is dead and its log is being made a blob: nothing more is kept."""
+
+
+class LogChunk(Base):
+    """What one request brought of one stream, kept while the run is live; then the log is a blob.
+
+    `seq` is the number of its first chunk.
     """
 
     __tablename__ = "log_chunks"

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from sandboxes.docker.records import Place
 from sandboxes.docker.render import DOOR, ENVIRONMENT, INPUTS, OUT
 from sandboxes.docker.workspaces import Disk, Workspaces
+from sandboxes.doors import closed
 from sandboxes.errors import BlobMissing, ProviderUnavailable, SandboxStartFailed
 from sandboxes.ports import ApplyDelta, Collect, Depot
 from sandboxes.remains import COLLECT, Remains, collect_tree, take_outputs
@@ -49,12 +50,12 @@ class Disks:
             ProviderUnavailable: the host refuses (a full disk, no loop device).
         """
         try:
-            place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            closed(place.root)
             place.write_spec(spec)
             made = self._workspaces.prepare(place.disk, self._base(spec), self._owner, spec.limits)
             self._apply_delta(spec, made)
             self._write_inputs(place, spec)
-            place.door.mkdir(exist_ok=True, mode=0o755)
+            place.door_for(self._owner).make()
             binds = self._binds(place, spec, made)
             place.mark_prepared()
         except OSError as error:
@@ -167,5 +168,5 @@ class Disks:
         if spec.environment:
             paths[ENVIRONMENT] = self._depot.tree(spec.environment)
         if spec.door:
-            paths[DOOR] = place.door
+            paths[DOOR] = place.door_for(self._owner).path
         return Binds(paths, frozenset(writable))

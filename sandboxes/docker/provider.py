@@ -23,6 +23,7 @@ from sandboxes.docker.meter import Meter
 from sandboxes.docker.records import Place, Records
 from sandboxes.docker.render import check, container_config
 from sandboxes.docker.workspaces import Workspaces
+from sandboxes.doors import DoorDirectory
 from sandboxes.errors import NameTaken, ProviderUnavailable, SandboxStartFailed
 from sandboxes.names import SandboxName
 from sandboxes.ports import ApplyDelta, Collect, Depot
@@ -93,14 +94,9 @@ class DockerProvider:
         for summary in await self._in_pool(self._owned):
             yield summary
 
-    def door(self, name: str) -> Path:
-        """The directory that the sandbox of that name sees at `/run/vsc`, made if need be.
-
-        Its socket is bound here.
-        """
-        door = self._records.place(name).door
-        door.mkdir(parents=True, exist_ok=True, mode=0o755)
-        return door
+    def door(self, name: str) -> DoorDirectory:
+        """A directory beside the sandbox's disk (`SandboxProvider.door`)."""
+        return self._records.place(name).door_for(self._uid)
 
     def close(self) -> None:
         """Give back threads and what was made ahead. Sandboxes go on."""

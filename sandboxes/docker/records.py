@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import structlog
 
 from sandboxes.documents import outcome_from_json, outcome_to_json, spec_from_json, spec_to_json
+from sandboxes.doors import DoorDirectory
 from sandboxes.files import write_durably
 from sandboxes.spec import Ended, SandboxId, SandboxOutcome, SandboxSpec
 
@@ -67,10 +68,9 @@ class Place:
         """What is mounted at `/vsc`."""
         return self.root / "inputs"
 
-    @property
-    def door(self) -> Path:
-        """What is mounted at `/run/vsc`."""
-        return self.root / "door"
+    def door_for(self, guest: int) -> DoorDirectory:
+        """What is mounted at `/run/vsc`, for a sandbox that runs as `guest`."""
+        return DoorDirectory(self.root / "door", guest)
 
     @property
     def collected(self) -> Path:
@@ -154,6 +154,11 @@ def _container(document: Any) -> SandboxId:  # noqa: ANN401 - JSON
 def _ending(document: Any) -> Ending:  # noqa: ANN401 - JSON
     ended, at, detail = document
     return Ending(Ended(ended), datetime.fromisoformat(at), detail)
+
+
+def door_of(home: Path, name: str, guest: int) -> DoorDirectory:
+    """Where the sandbox of that name has its door, for a gateway that has no engine."""
+    return Records(home.resolve()).place(name).door_for(guest)
 
 
 class Records:

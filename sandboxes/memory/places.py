@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from sandboxes.doors import DoorDirectory
+
 HOME_CHARACTERS = 30
 """A socket's path has at most 107 characters, and a door's place has 77 below the home."""
 
@@ -53,9 +55,9 @@ class Place:
         return self.root / "tmp"
 
     @property
-    def door(self) -> Path:
-        """`/run/vsc`."""
-        return self.root / "door"
+    def door(self) -> DoorDirectory:
+        """`/run/vsc`; the code inside runs as we do."""
+        return DoorDirectory(self.root / "door")
 
     @property
     def collected(self) -> Path:
@@ -83,7 +85,7 @@ class Names:
             "vsc": place.inputs,
             "env": place.environment,
             "tmp": place.tmp,
-            "run/vsc": place.door,
+            "run/vsc": place.door.path,
             "opt/vsc": image,
         }
 

@@ -24,6 +24,7 @@ from sandboxes.documents import (
     spec_from_json,
     spec_to_json,
 )
+from sandboxes.doors import DoorDirectory
 from sandboxes.errors import (
     BlobMissing,
     ProviderUnavailable,
@@ -121,11 +122,9 @@ class MemoryProvider:
                 running = one["state"] in ("starting", "running")
                 yield SandboxSummary(SandboxId(one["id"]), one["name"], one["fingerprint"], running)
 
-    def door(self, name: str) -> Path:
-        """The directory that the sandbox of that name has for `/run/vsc`, made if need be."""
-        door = place(self._home, name).door
-        door.mkdir(parents=True, exist_ok=True)
-        return door
+    def door(self, name: str) -> DoorDirectory:
+        """A directory of the sandbox's own (`SandboxProvider.door`)."""
+        return place(self._home, name).door
 
     def close(self) -> None:
         """Give back threads. Sandboxes go on."""
@@ -159,7 +158,7 @@ class MemoryProvider:
         if spec.environment:
             where.environment.symlink_to(self._depot.tree(spec.environment))
         if spec.door:
-            where.door.mkdir(exist_ok=True)
+            where.door.make()
         for one in spec.inputs:
             path = PurePosixPath(one.path)
             if ".." in path.parts or PurePosixPath("/vsc") not in path.parents:

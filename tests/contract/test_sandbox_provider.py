@@ -464,9 +464,10 @@ async def test_a_socket_in_the_door_can_be_reached_from_inside(world, monkeypatc
         await writer.drain()
         writer.close()
 
-    monkeypatch.chdir(door)  # a socket's path is short
+    door.make()
+    monkeypatch.chdir(door.path)  # a socket's path is short
     server = await asyncio.start_unix_server(answer, "door.sock")
-    (door / "door.sock").chmod(0o666)
+    door.admit(door.http)
     async with server:
         outcome = await run(world, spec)
 

@@ -11,13 +11,14 @@ import tarfile
 from uuid import uuid4
 
 import pytest
-from door_kit import MemoryAudit, MemoryChunks, MemoryOutputs
+from door_kit import MemoryAudit, MemoryCapsules, MemoryChunks
 from package_index import package_index
 from sandbox_fixtures import docker_provider
 from sandbox_kit import UID
 
+from control_plane.gateway.access import DoorAccess
 from control_plane.gateway.door import Doors
-from control_plane.gateway.ports import DoorAccess
+from control_plane.gateway.grants import granted
 from control_plane.repos.environments.archive import Environments
 from control_plane.repos.environments.detect import detect
 from control_plane.repos.environments.facts import environment
@@ -81,7 +82,7 @@ def prepare(kit, tmp_path, docker_client, slots):
         plan = preparation(recipe, access)
         provider = docker_provider(docker_client, kit, tmp_path / "home", OverlayWorkspaces(slots))
         run_id, sandbox_id, audit, chunks = uuid4(), uuid4(), MemoryAudit(), MemoryChunks()
-        doors = Doors(chunks, MemoryOutputs(), audit)
+        doors = Doors(chunks, MemoryCapsules(), audit)
         capsule = Capsule(
             run=str(run_id), stage="prepare", driver=plan.driver, deadline_s=240, relay=plan.relay
         )
@@ -97,11 +98,16 @@ def prepare(kit, tmp_path, docker_client, slots):
             outputs=(Output(RESULT, 1 << 20), *(Output(output, limit) for output, limit in plan.outputs.items())), door=True,
         )  # fmt: skip
         try:
+            provider.door(name).make()
             await doors.open(
                 name,
                 provider.door(name),
                 DoorAccess(
-                    run_id, sandbox_id, "prepare", inputs[CAPSULE], plan.outputs, plan.allow
+                    run_id,
+                    sandbox_id,
+                    granted("prepare", plan.allow),
+                    kit.blob(inputs[CAPSULE]),
+                    egress=plan.allow,
                 ),
             )
             outcome = await provider.wait(await provider.launch(spec))

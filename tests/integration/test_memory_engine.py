@@ -210,7 +210,7 @@ async def test_another_installations_sandboxes_are_neither_seen_nor_touched(engi
 
 async def test_a_door_without_a_sandbox_is_seen_and_can_be_removed(engine, kit, provider):
     name = kit.spec("pass").name
-    provider.door(name)
+    provider.door(name).make()
 
     (stray,) = [one async for one in provider.owned()]
     await provider.destroy(stray.id)

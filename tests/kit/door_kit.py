@@ -1,15 +1,19 @@
-"""A door's sinks in memory, for tests that need no database."""
+"""A door's sinks in memory, and a door to try, for tests that need no database."""
 
-import hashlib
-from collections import defaultdict
+import asyncio
+import tempfile
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
+from pathlib import Path
+from uuid import UUID, uuid4
 
-from control_plane.gateway.ports import Chunk, Position
+from control_plane.gateway.access import DoorAccess
+from control_plane.gateway.grants import GRANTS
+from control_plane.gateway.numbering import fresh
+from control_plane.gateway.ports import Chunk, Position, StreamCaps, TooManyAttempts
 from runners.protocol import Stream
-from sandboxes.errors import TooLarge
-from sandboxes.spec import Artifact
+from sandboxes.doors import DoorDirectory
 
 
 class MemoryChunks:
@@ -17,41 +21,39 @@ class MemoryChunks:
 
     def __init__(self) -> None:
         self.kept: dict[UUID, list[Chunk]] = defaultdict(list)
+        self.positions: dict[UUID, Mapping[Stream, Position]] = defaultdict(dict)
+        self.asked = 0
+        self._lock = asyncio.Lock()
 
-    async def positions(self, sandbox_id: UUID) -> Mapping[Stream, Position]:
-        """Counted from what is kept."""
-        found: dict[Stream, Position] = {}
-        for chunk in self.kept[sandbox_id]:
-            at = found.get(chunk.stream, Position())
-            found[chunk.stream] = Position(chunk.seq + 1, at.size_bytes + len(chunk.data))
-        return found
+    async def append(
+        self, sandbox_id: UUID, chunks: Sequence[Chunk], caps: StreamCaps
+    ) -> Mapping[Stream, Position]:
+        """Keep what is new."""
+        self.asked += 1
+        async with self._lock:
+            rows, after = fresh(self.positions[sandbox_id], chunks, caps)
+            await self.keep(sandbox_id, rows)
+            self.positions[sandbox_id] = after
+        return after
 
-    async def append(self, sandbox_id: UUID, chunks: Sequence[Chunk]) -> None:
-        """Keep them."""
-        self.kept[sandbox_id].extend(chunks)
+    async def keep(self, sandbox_id: UUID, rows: Sequence[Chunk]) -> None:
+        """The moment of truth."""
+        self.kept[sandbox_id].extend(rows)
 
     def text(self, sandbox_id: UUID, stream: Stream) -> bytes:
         """A stream as it reads."""
         return b"".join(chunk.data for chunk in self.kept[sandbox_id] if chunk.stream == stream)
 
 
-class MemoryOutputs:
-    """Outputs by sandbox and name."""
+class MemoryCapsules:
+    """Capsules by name."""
 
-    def __init__(self) -> None:
-        self.kept: dict[tuple[UUID, str], bytes] = {}
+    def __init__(self, **kept: bytes) -> None:
+        self.kept = kept
 
-    async def put(
-        self, sandbox_id: UUID, name: str, source: AsyncIterator[bytes], max_bytes: int
-    ) -> Artifact:
-        """Whole or not at all."""
-        data = bytearray()
-        async for block in source:
-            data += block
-            if len(data) > max_bytes:
-                raise TooLarge(f"{name}: more than {max_bytes} bytes")
-        self.kept[sandbox_id, name] = bytes(data)
-        return Artifact(hashlib.sha256(data).hexdigest(), len(data))
+    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        """In one block."""
+        yield self.kept[sha256]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,33 @@ class MemoryAudit:
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
+        self._of: Counter[UUID] = Counter()
 
     async def egress(
-        self, run_id: UUID, sandbox_id: UUID, destination: str, *, allowed: bool, rule: str
+        self,
+        run_id: UUID,
+        sandbox_id: UUID,
+        destination: str,
+        *,
+        allowed: bool,
+        rule: str,
+        most: int,
     ) -> None:
         """Note it."""
+        if self._of[sandbox_id] >= most:
+            raise TooManyAttempts("too many egress attempts in this sandbox")
+        self._of[sandbox_id] += 1
         self.attempts.append(Attempt(run_id, sandbox_id, destination, allowed, rule))
+
+
+def access(stage: str = "head", **fields: object) -> DoorAccess:
+    """The access of some sandbox in that stage; its capsule is `capsule`."""
+    given = {"run_id": uuid4(), "sandbox_id": uuid4(), "verbs": GRANTS[stage], "capsule": "capsule"}
+    return DoorAccess(**given | fields)  # type: ignore[arg-type]  # a test's own words
+
+
+def directory(guest: int | None = None) -> DoorDirectory:
+    """A door's directory as a provider makes it."""
+    made = DoorDirectory(Path(tempfile.mkdtemp(prefix="vsc-door-")) / "door", guest)
+    made.make()
+    return made

@@ -2,17 +2,14 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import ipaddress
-import tempfile
-from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from door_kit import MemoryAudit, MemoryChunks, MemoryOutputs
+from door_kit import MemoryAudit, MemoryCapsules, MemoryChunks, access, directory
 
 from control_plane.gateway.caps import DoorCaps
-from control_plane.gateway.door import SOCKET_NAME, Doors
-from control_plane.gateway.ports import DoorAccess
+from control_plane.gateway.door import Doors
 
 CAPS = DoorCaps(
     head_s=0.5,
@@ -62,19 +59,20 @@ async def upstream():
 class Sandbox:
     """A prepare sandbox at its door. `names` is what the resolver knows."""
 
-    def __init__(self, port):
+    def __init__(self, port, caps=CAPS):
         self.audit, self.asked = MemoryAudit(), []
         self.names = {
             "index.test": ["127.0.0.1"],
             "inner.test": ["127.0.0.1"],
             "evil.test": ["127.0.0.1"],
         }
-        self.doors = Doors(MemoryChunks(), MemoryOutputs(), self.audit, CAPS, self._resolve)
-        self.access = DoorAccess(
-            uuid4(), uuid4(), "prepare", b"{}",
+        capsules = MemoryCapsules(capsule=b"{}")
+        self.doors = Doors(MemoryChunks(), capsules, self.audit, caps, self._resolve)
+        self.access = access(
+            "prepare",
             egress=(f"index.test:{port},private", f"127.0.0.1:{port},private", f"inner.test:{port}", f"[::1]:{port}"),
         )  # fmt: skip
-        self.port, self.directory = port, Path(tempfile.mkdtemp(prefix="vsc-door-"))
+        self.port, self.place = port, directory()
 
     async def _resolve(self, host, port):
         self.asked.append(host)
@@ -84,7 +82,7 @@ class Sandbox:
         ]
 
     async def dial(self, head):
-        reader, writer = await asyncio.open_unix_connection(str(self.directory / SOCKET_NAME))
+        reader, writer = await asyncio.open_unix_connection(str(self.place.egress))
         writer.write(head)
         async with asyncio.timeout(5):
             answer = await reader.readline()
@@ -107,7 +105,7 @@ class Sandbox:
 @pytest.fixture
 async def sandbox(upstream):
     sandbox = Sandbox(upstream.port)
-    await sandbox.doors.open("vsc-1", sandbox.directory, sandbox.access)
+    await sandbox.doors.open("vsc-1", sandbox.place, sandbox.access)
     yield sandbox
     await sandbox.doors.close_all()
 
@@ -140,7 +138,7 @@ async def test_what_follows_the_head_in_the_same_packet_is_not_lost(sandbox, ups
 
 
 async def test_a_head_in_single_bytes_is_the_same_head(sandbox, upstream):
-    reader, writer = await asyncio.open_unix_connection(str(sandbox.directory / SOCKET_NAME))
+    reader, writer = await asyncio.open_unix_connection(str(sandbox.place.egress))
     for byte in f"CONNECT index.test:{upstream.port} HTTP/1.1\r\n\r\n".encode():
         writer.write(bytes([byte]))
         await writer.drain()
@@ -256,7 +254,7 @@ async def test_a_head_that_does_not_end_is_refused(sandbox):
 
 
 async def test_connect_on_a_connection_that_spoke_http_before_leads_nowhere(sandbox, upstream):
-    reader, writer = await asyncio.open_unix_connection(str(sandbox.directory / SOCKET_NAME))
+    reader, writer = await asyncio.open_unix_connection(str(sandbox.place.http))
     connect = (
         f"CONNECT index.test:{upstream.port} HTTP/1.1\r\nHost: index.test:{upstream.port}\r\n\r\n"
     )
@@ -265,8 +263,8 @@ async def test_connect_on_a_connection_that_spoke_http_before_leads_nowhere(sand
     answer = await reader.read()
     writer.close()
 
-    assert answer.count(b"HTTP/1.1 200 ") == 1
-    assert b"HTTP/1.1 404 " in answer or b"HTTP/1.1 405 " in answer or b"HTTP/1.1 400 " in answer
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1 ") == 1  # the connection ended with its one answer
     assert upstream.connections == 0
 
 
@@ -312,11 +310,31 @@ async def test_a_closing_door_cuts_its_tunnels(sandbox):
     _writer.close()
 
 
-async def test_a_stage_without_egress_reaches_nothing(sandbox, upstream):
-    access = DoorAccess(uuid4(), uuid4(), "head", b"{}")
-    await sandbox.doors.open("vsc-1", sandbox.directory, access)
+async def test_connections_past_the_cap_are_turned_away_and_the_place_is_free_again(upstream):
+    sandbox = Sandbox(upstream.port, dataclasses.replace(CAPS, connections=2, head_s=30))
+    await sandbox.doors.open("vsc-1", sandbox.place, sandbox.access)
+    held = [await asyncio.open_unix_connection(str(sandbox.place.egress)) for _ in range(2)]
+    connect = f"CONNECT index.test:{upstream.port} HTTP/1.1\r\n\r\n".encode()
 
-    assert (
-        await sandbox.status(f"CONNECT index.test:{upstream.port} HTTP/1.1\r\n\r\n".encode()) == 403
-    )
-    assert sandbox.audit.attempts[-1].sandbox_id == access.sandbox_id
+    assert await sandbox.status(connect) == 503
+    for _, writer in held:
+        writer.close()
+    while await sandbox.status(connect) != 200:  # noqa: ASYNC110 -- the door tells nobody
+        await asyncio.sleep(0.01)
+    await sandbox.doors.close_all()
+
+
+async def test_only_connect_is_answered_where_sandboxes_leave(sandbox, upstream):
+    assert await sandbox.status(b"GET /capsule HTTP/1.1\r\nHost: d\r\n\r\n") == 400
+    assert upstream.connections == 0
+
+
+async def test_the_http_socket_of_a_stage_that_may_leave_lets_nobody_out(sandbox, upstream):
+    reader, writer = await asyncio.open_unix_connection(str(sandbox.place.http))
+    target = f"index.test:{upstream.port}"
+    writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+
+    assert (await reader.readline()).startswith(b"HTTP/1.1 403 ")
+    writer.close()
+    assert [attempt.allowed for attempt in sandbox.audit.attempts] == [False]
+    assert upstream.connections == 0

@@ -4,40 +4,33 @@ import asyncio
 import base64
 import contextlib
 import os
-import stat
-import tempfile
-from pathlib import Path
-from uuid import uuid4
+import socket
 
 import httpx
 import pytest
-from door_kit import MemoryAudit, MemoryChunks, MemoryOutputs
+from door_kit import MemoryAudit, MemoryCapsules, MemoryChunks, access, directory
 
 from control_plane.gateway.caps import DoorCaps
-from control_plane.gateway.door import SOCKET_NAME, Doors
-from control_plane.gateway.ports import DoorAccess
+from control_plane.gateway.door import Doors
+from control_plane.gateway.egress import Malformed
+from control_plane.gateway.sockets import NoDirectory, Served
+from sandboxes.doors import HTTP_SOCKET, DoorDirectory
 
-CAPS = DoorCaps(connections=4, first_byte_s=1.0, head_s=0.3, body_idle_s=0.8, close_s=0.5)
+CAPS = DoorCaps(connections=4, first_byte_s=1.0, head_s=0.3, body_idle_s=0.8, close_s=1)
+GET = b"GET /capsule HTTP/1.1\r\nHost: d\r\n\r\n"
 
 
 class House:
     """Doors over sinks in memory, and one access to open them with."""
 
-    def __init__(self):
-        self.chunks, self.outputs, self.audit = MemoryChunks(), MemoryOutputs(), MemoryAudit()
-        self.doors = Doors(self.chunks, self.outputs, self.audit, CAPS)
-        self.access = DoorAccess(
-            uuid4(),
-            uuid4(),
-            "head",
-            b'{"run": "r"}',
-            {"cov.json": 100},
-            stream_caps={"stdout": 200_000, "tests": 10},
-        )
-        self.directory = Path(tempfile.mkdtemp(prefix="vsc-door-"))
+    def __init__(self, chunks=None, place=None):
+        self.chunks, self.audit = chunks or MemoryChunks(), MemoryAudit()
+        self.doors = Doors(self.chunks, MemoryCapsules(capsule=b'{"run": "r"}'), self.audit, CAPS)
+        self.access = access(stream_bytes={"stdout": 200_000, "tests": 10})
+        self.place = place or directory()
 
-    async def open(self, directory=None):
-        await self.doors.open("vsc-1", directory or self.directory, self.access)
+    async def open(self, place=None):
+        await self.doors.open("vsc-1", place or self.place, self.access)
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ async def house():
 
 @pytest.fixture
 async def client(house):
-    transport = httpx.AsyncHTTPTransport(uds=str(house.directory / SOCKET_NAME))
+    transport = httpx.AsyncHTTPTransport(uds=str(house.place.http))
     async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
         yield client
 
@@ -61,7 +54,7 @@ def chunk(seq, data=b"x", stream="stdout"):
 
 async def talk(house, data, *, finish=False):
     """Send raw bytes, and read until the door hangs up."""
-    reader, writer = await asyncio.open_unix_connection(str(house.directory / SOCKET_NAME))
+    reader, writer = await asyncio.open_unix_connection(str(house.place.http))
     try:
         writer.write(data)
         if finish:
@@ -156,32 +149,13 @@ async def test_a_body_past_the_limit_is_refused_whether_it_says_so_or_not(house,
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
-async def test_an_output_is_kept_whole_or_not_at_all(house, client):
-    kept = await client.put("/outputs/cov.json", content=b"y" * 100)
-    too_large = await client.put("/outputs/cov.json", content=b"y" * 101)
+async def test_nothing_is_kept_of_a_body_but_chunks(client):
+    """D7: outputs are the provider's to take; as a verb nobody used it, and each body was a blob."""
+    answers = [
+        await client.put(path, content=b"y" * 100) for path in ("/outputs/cov.json", "/blobs")
+    ]
 
-    assert kept.json()["size_bytes"] == 100
-    assert too_large.status_code == 413
-    assert house.outputs.kept == {(house.access.sandbox_id, "cov.json"): b"y" * 100}
-
-
-async def test_an_output_past_its_limit_is_refused_while_it_streams(house, client):
-    async def endless():
-        for _ in range(100):
-            yield b"y" * 50
-
-    assert (await client.put("/outputs/cov.json", content=endless())).status_code == 413
-    assert house.outputs.kept == {}
-
-
-@pytest.mark.parametrize("name", ["other.json", "..%2Fcov.json", "cov.json%00", ".", "cov.json%2F"])
-async def test_an_undeclared_output_is_not_found(house, name):
-    answer = await talk(
-        house, f"PUT /outputs/{name} HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n".encode()
-    )
-
-    assert answer.startswith((b"HTTP/1.1 404 ", b"HTTP/1.1 307 "))
-    assert house.outputs.kept == {}
+    assert [answer.status_code for answer in answers] == [404, 404]
 
 
 async def test_other_paths_and_methods_lead_nowhere(client):
@@ -219,7 +193,7 @@ async def test_patience_ends(house, data):
 
 
 async def test_a_head_that_drips_is_cut_at_its_deadline_however_steadily_it_drips(house):
-    reader, writer = await asyncio.open_unix_connection(str(house.directory / SOCKET_NAME))
+    reader, writer = await asyncio.open_unix_connection(str(house.place.http))
     began = asyncio.get_running_loop().time()
     with contextlib.suppress(OSError):  # broken pipe or reset, as the kernel has it
         for byte in b"GET /" + b"a" * 200:
@@ -232,7 +206,7 @@ async def test_a_head_that_drips_is_cut_at_its_deadline_however_steadily_it_drip
 
 
 async def test_connections_past_the_cap_are_turned_away_and_the_place_is_free_again(house):
-    path = str(house.directory / SOCKET_NAME)
+    path = str(house.place.http)
     held = [await asyncio.open_unix_connection(path) for _ in range(CAPS.connections)]
     await asyncio.sleep(0.05)
     turned_away = await talk(house, b"")
@@ -241,13 +215,12 @@ async def test_connections_past_the_cap_are_turned_away_and_the_place_is_free_ag
     await asyncio.sleep(0.05)
 
     assert turned_away.startswith(b"HTTP/1.1 503 ")
-    assert b'{"run": "r"}' in await talk(
-        house, b"GET /capsule HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n"
-    )
+    assert b'{"run": "r"}' in await talk(house, GET)
 
 
-async def test_an_open_door_that_is_opened_again_goes_on_where_the_log_stands(house, client):
+async def test_a_door_that_is_opened_again_goes_on_where_the_log_stands(house, client):
     await client.post("/chunks", json={"chunks": [chunk(0, b"a")]})
+    await house.doors.close("vsc-1")
     await house.open()
 
     answer = await client.post("/chunks", json={"chunks": [chunk(0, b"a"), chunk(1, b"b")]})
@@ -256,34 +229,63 @@ async def test_an_open_door_that_is_opened_again_goes_on_where_the_log_stands(ho
     assert house.chunks.text(house.access.sandbox_id, "stdout") == b"ab"
 
 
-async def test_a_socket_that_a_dead_control_plane_left_is_replaced(house):
-    left_behind = House()
-    left_behind.directory = house.directory
-    await left_behind.open()  # as after a crash: the file is there and nobody took it away
+async def test_opening_an_open_door_disturbs_nobody(house, client):
+    """D11: the holder of a run may change; the door is its sandbox's."""
+    inode = house.place.http.stat().st_ino
+    await house.open()
 
-    assert b'{"run": "r"}' in await talk(
-        left_behind, b"GET /capsule HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n"
-    )
-    await house.doors.close_all()  # and the old owner, should it live, removes its own socket only
-    assert (house.directory / SOCKET_NAME).is_socket()
-    await left_behind.doors.close_all()
+    assert house.place.http.stat().st_ino == inode
+    assert (await client.get("/capsule")).status_code == 200
+
+
+async def test_a_second_gateway_leaves_an_open_door_alone_and_has_it_when_the_first_is_gone(house):
+    second = House(house.chunks, house.place)
+    with pytest.raises(Served):
+        await second.open()
+    assert b'{"run": "r"}' in await talk(house, GET)
+
+    await house.doors.close_all()
+    await second.open()
+
+    assert b'{"run": "r"}' in await talk(second, GET)
+    await second.doors.close_all()
+
+
+async def test_a_socket_that_a_dead_gateway_left_is_replaced():
+    here = House()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(here.place.http))
+    await here.open()
+
+    assert b'{"run": "r"}' in await talk(here, GET)
+    await here.doors.close_all()
+    assert list(here.place.path.iterdir()) == []
+
+
+async def test_what_another_has_put_in_our_sockets_place_is_not_ours_to_remove(house):
+    house.place.http.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(house.place.http))
+    await house.doors.close_all()
+
+    assert house.place.http.is_socket()
 
 
 async def test_a_closed_door_is_gone_and_closing_twice_is_harmless(house):
     await house.doors.close("vsc-1")
     await house.doors.close("vsc-1")
 
-    assert not (house.directory / SOCKET_NAME).exists()
+    assert list(house.place.path.iterdir()) == []
 
 
 async def test_an_answer_under_way_is_given_before_the_door_closes(house, client):
     release = asyncio.Event()
 
-    async def slow(sandbox_id, chunks, keep=house.chunks.append):
+    async def slow(sandbox_id, rows, keep=house.chunks.keep):
         await release.wait()
-        await keep(sandbox_id, chunks)
+        await keep(sandbox_id, rows)
 
-    house.chunks.append = slow
+    house.chunks.keep = slow
     answer = asyncio.create_task(client.post("/chunks", json={"chunks": [chunk(0)]}))
     await asyncio.sleep(0.05)
     closing = asyncio.create_task(house.doors.close("vsc-1"))
@@ -295,12 +297,12 @@ async def test_an_answer_under_way_is_given_before_the_door_closes(house, client
 
 
 async def test_chunks_that_could_not_be_kept_are_not_acknowledged(house, client, caplog):
-    async def broken(sandbox_id, chunks):
+    async def broken(sandbox_id, rows):
         raise OSError("disk full")
 
-    kept, house.chunks.append = house.chunks.append, broken
+    kept, house.chunks.keep = house.chunks.keep, broken
     refused = await client.post("/chunks", json={"chunks": [chunk(0)]})
-    house.chunks.append = kept
+    house.chunks.keep = kept
 
     assert refused.status_code == 503
     assert (await client.post("/chunks", json={"chunks": [chunk(0)]})).json() == {
@@ -308,33 +310,73 @@ async def test_chunks_that_could_not_be_kept_are_not_acknowledged(house, client,
     }
 
 
-async def test_the_socket_is_open_to_the_sandbox_and_its_directory_is_not(house):
-    assert stat.S_IMODE((house.directory / SOCKET_NAME).stat().st_mode) == 0o666
-    assert stat.S_IMODE(house.directory.stat().st_mode) == 0o755
-
-
 async def test_a_path_longer_than_a_socket_address_works(house, tmp_path):
-    long = tmp_path / ("d" * 200)
-    long.mkdir()
-    await house.open(long)
+    long = DoorDirectory(tmp_path / ("d" * 200) / "door")
+    long.make()
+    await house.doors.open("vsc-2", long, house.access)
 
-    assert (long / SOCKET_NAME).is_socket()
+    assert long.http.is_socket()
+
+
+async def test_a_directory_that_is_not_there_is_not_made(house, tmp_path):
+    for path in (tmp_path / "door", tmp_path / "gone" / "door"):
+        with pytest.raises(NoDirectory):
+            await house.doors.open("vsc-2", DoorDirectory(path), house.access)
+
+    assert list(tmp_path.iterdir()) == []
+    assert house.doors.names() == {"vsc-1"}
 
 
 async def test_a_directory_that_is_not_ours_alone_is_refused(house, tmp_path):
-    (tmp_path / "link").symlink_to(house.directory)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "link").symlink_to(house.place.path)
     with pytest.raises(OSError, match="link"):
-        await house.open(tmp_path / "link")
-    (tmp_path / SOCKET_NAME).write_text("a file")
+        await house.doors.open("vsc-2", DoorDirectory(tmp_path / "a" / "link"), house.access)
+    (tmp_path / "a" / "full").mkdir()
+    (tmp_path / "a" / "full" / HTTP_SOCKET).write_text("a file")
     with pytest.raises(ValueError, match="not a socket"):
-        await house.open(tmp_path)
+        await house.doors.open("vsc-2", DoorDirectory(tmp_path / "a" / "full"), house.access)
     if os.geteuid() == 0:
-        (tmp_path / "theirs").mkdir()
-        os.chown(tmp_path / "theirs", 65534, 65534)
+        (tmp_path / "a" / "theirs").mkdir()
+        os.chown(tmp_path / "a" / "theirs", 65534, 65534)
         with pytest.raises(ValueError, match="uid 65534"):
-            await house.open(tmp_path / "theirs")
+            await house.doors.open("vsc-2", DoorDirectory(tmp_path / "a" / "theirs"), house.access)
 
 
-def test_only_prepare_has_egress():
-    with pytest.raises(ValueError, match="only prepare"):
-        DoorAccess(uuid4(), uuid4(), "execute", b"", egress=("pypi.org:443",))
+async def test_a_bad_entry_of_an_allowlist_opens_nothing(house):
+    place = directory()
+    with pytest.raises(Malformed):
+        await house.doors.open("vsc-2", place, access("prepare", egress=("anywhere",)))
+
+    assert list(place.path.iterdir()) == []
+
+
+async def test_the_socket_for_leaving_is_there_only_where_the_stage_may_leave(house):
+    place = directory()
+    await house.doors.open("vsc-2", place, access("prepare"))
+
+    assert sorted(path.name for path in place.path.iterdir()) == ["door.sock", "egress.sock"]
+    assert [path.name for path in house.place.path.iterdir()] == ["door.sock"]
+    await house.doors.close_all()
+    assert list(place.path.iterdir()) == []
+
+
+async def test_a_connect_where_nobody_may_leave_is_refused_and_on_record(house):
+    answer = await talk(house, b"CONNECT pypi.org:443 HTTP/1.1\r\nHost: pypi.org:443\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    [attempt] = house.audit.attempts
+    assert (attempt.destination, attempt.allowed) == ("pypi.org:443", False)
+
+
+async def test_a_stage_that_nobody_named_is_refused_everything(house):
+    place = directory()
+    await house.doors.open("vsc-2", place, access(verbs=frozenset()))
+    transport = httpx.AsyncHTTPTransport(uds=str(place.http))
+    async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        assert (await client.get("/capsule")).status_code == 403
+        assert (await client.post("/chunks", json={"chunks": [chunk(0)]})).status_code == 403
+
+
+async def test_each_answer_ends_its_connection(house):
+    assert (await talk(house, GET + GET)).count(b"HTTP/1.1 ") == 1

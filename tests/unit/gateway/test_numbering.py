@@ -1,9 +1,9 @@
 import pytest
 
 from control_plane.gateway.numbering import Gap, StreamFull, fresh
-from control_plane.gateway.ports import Chunk, Position
+from control_plane.gateway.ports import Chunk, Position, StreamCaps
 
-CAPS = {"stdout": 10, "tests": 10}
+CAPS = StreamCaps({"stdout": 10, "tests": 10}, rows=3)
 
 
 def test_chunks_go_on_where_their_stream_stands():
@@ -12,7 +12,7 @@ def test_chunks_go_on_where_their_stream_stands():
     )
 
     assert [chunk.seq for chunk in new] == [2, 0]
-    assert after == {"stdout": Position(3, 7), "tests": Position(1, 1)}
+    assert after == {"stdout": Position(3, 7, 1), "tests": Position(1, 1, 1)}
 
 
 def test_a_chunk_that_is_known_is_dropped_whatever_it_says_now():
@@ -21,7 +21,7 @@ def test_a_chunk_that_is_known_is_dropped_whatever_it_says_now():
     )
 
     assert [chunk.data for chunk in new] == [b"n"]
-    assert after["stdout"] == Position(3, 6)
+    assert after["stdout"] == Position(3, 6, 1)
 
 
 def test_a_gap_refuses_the_request_and_a_doubled_number_counts_once():
@@ -39,3 +39,21 @@ def test_the_cap_is_the_last_byte_that_is_kept_and_a_stream_without_one_is_refus
         fresh({"stdout": Position(1, 9)}, [Chunk("stdout", 1, b"ab")], CAPS)
     with pytest.raises(StreamFull):
         fresh({}, [Chunk("stderr", 0, b"a")], CAPS)
+
+
+def test_what_one_request_brings_of_a_stream_is_one_row_under_its_first_number():
+    chunks = [Chunk("stdout", n, b"x") for n in range(5)]
+    chunks.insert(2, Chunk("tests", 0, b"t"))
+
+    rows, after = fresh({"stdout": Position(2, 2, 1)}, chunks, CAPS)
+
+    assert rows == [Chunk("tests", 0, b"t"), Chunk("stdout", 2, b"xxx")]
+    assert after == {"stdout": Position(5, 5, 2), "tests": Position(1, 1, 1)}
+
+
+def test_rows_have_a_cap_and_a_refusal_says_where_the_streams_stand():
+    before = {"stdout": Position(3, 3, 3)}
+    with pytest.raises(StreamFull) as refused:
+        fresh(before, [Chunk("stdout", 3, b"x")], CAPS)
+
+    assert refused.value.positions == before

@@ -155,6 +155,7 @@ def test_a_door_that_is_away_is_an_end_and_comes_back(tmp_path):
     here = Relay(0, tmp_path / "door")
     here.start()
     with call(here) as caller:
+        caller.sendall(b"GET")
         assert read_all(caller) == b""
 
     server = UnixServer(tmp_path / "door", echo)
@@ -162,3 +163,35 @@ def test_a_door_that_is_away_is_an_end_and_comes_back(tmp_path):
         caller.sendall(b"back")
         assert caller.recv(10) == b"back"
     server.listener.close()
+
+
+def test_connect_and_only_that_goes_to_the_socket_for_leaving_where_there_is_one(relay, tmp_path):
+    here = relay(lambda connection: connection.sendall(b"door " + connection.recv(99)))
+
+    def answer(*pieces):
+        with call(here) as caller:
+            caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for piece in pieces:
+                caller.sendall(piece)
+                time.sleep(0.02)
+            return read_all(caller)
+
+    assert answer(b"CONNECT a:1") == b"door CONNECT a:1"
+    leaving = UnixServer(
+        tmp_path / "egress.sock",
+        lambda connection: connection.sendall(b"egress " + connection.recv(99)),
+    )
+    assert answer(b"CONNECT a:1") == b"egress CONNECT a:1"
+    assert answer(b"CON", b"NECT", b" ") == b"egress CONNECT "
+    assert answer(b"CONNECTED") == b"door CONNECTED"
+    assert answer(b"C", b"OPY") == b"door COPY"
+    leaving.listener.close()
+
+
+def test_a_caller_that_says_nothing_leaves_its_place_when_it_goes(relay):
+    here = relay(echo, max_connections=1)
+    call(here).close()
+
+    with call(here) as caller:
+        caller.sendall(b"x")
+        assert caller.recv(10) == b"x"

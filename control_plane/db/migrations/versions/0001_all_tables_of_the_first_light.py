@@ -760,7 +760,11 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("launched_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("destroyed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("egress_attempts", sa.Integer(), server_default="0", nullable=False),
         sa.CheckConstraint("n >= 0", name=op.f("ck_sandboxes_n_not_negative")),
+        sa.CheckConstraint(
+            "egress_attempts >= 0", name=op.f("ck_sandboxes_egress_attempts_not_negative")
+        ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_sandboxes_run_id_runs")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sandboxes")),
         sa.UniqueConstraint("name", name=op.f("uq_sandboxes_name")),
@@ -910,6 +914,26 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
     )
     op.create_index(
         op.f("ix_findings_gate_report_id"), "findings", ["gate_report_id"], unique=False
+    )
+    op.create_table(
+        "log_streams",
+        sa.Column("sandbox_id", sa.Uuid(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("next_seq", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("rows", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("sealed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.CheckConstraint(
+            "next_seq >= 0 AND size_bytes >= 0 AND rows >= 0",
+            name=op.f("ck_log_streams_counters_not_negative"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["sandbox_id"],
+            ["sandboxes.id"],
+            name=op.f("fk_log_streams_sandbox_id_sandboxes"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("sandbox_id", "stream", name=op.f("pk_log_streams")),
     )
     op.create_table(
         "log_chunks",

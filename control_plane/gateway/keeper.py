@@ -1,0 +1,172 @@
+"""Which doors are open follows from the rows: those of living sandboxes, whoever drives their runs.
+
+A door belongs to its row, so nobody closes it but the row's end: a worker that lost its lease
+changes nothing here. Any gateway of the site may serve it; the one that does holds a lock that
+dies with it, and the others look again at every poll.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.db.engine import Sessions
+from control_plane.gateway.access import access_of
+from control_plane.gateway.door import Doors
+from control_plane.gateway.egress import Malformed
+from control_plane.gateway.sockets import NoDirectory, Served
+from control_plane.runs.leases import notify
+from control_plane.runs.models import Run, Sandbox
+from control_plane.runs.rules import TERMINAL, SandboxState
+from sandboxes.doors import DoorDirectory
+from sandboxes.errors import ProviderUnavailable
+
+log = structlog.get_logger()
+
+_LIVING = (SandboxState.PLANNED, SandboxState.LAUNCHED)
+_LOOK_S = 0.02
+_AGAIN_S = 0.05
+"""Between two looks at the rows, however often we are poked."""
+OPEN_WITHIN_S = 60.0
+
+
+class DoorBell(Protocol):
+    """How an orchestrator has a door served before it starts who will stand behind it."""
+
+    async def answered(self, sandbox_id: UUID, directory: DoorDirectory) -> None:
+        """Make the directory, and return when a gateway listens there.
+
+        Raises ProviderUnavailable: no gateway can, or none came within a minute; try again later.
+        """
+
+
+class DoorKeeper:
+    """The loop of a gateway, and the bell of an orchestrator in the same process.
+
+    `where` says where a sandbox has its door (`SandboxProvider.door`, or its like without an
+    engine); `install` is the mark of the sandboxes that are ours.
+    """
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        doors: Doors,
+        where: Callable[[str], DoorDirectory],
+        install: str,
+        poll_s: float = 1.0,
+    ) -> None:
+        self._sessions, self._doors, self._where = sessions, doors, where
+        self._install, self._poll_s = install, poll_s
+        self._poked = asyncio.Event()
+
+    def poke(self) -> None:
+        """Rows may have changed."""
+        self._poked.set()
+
+    async def serve(self) -> None:
+        """Follow the rows until cancelled, then close what is open here."""
+        try:
+            while True:
+                await self._looked()
+                await asyncio.sleep(_AGAIN_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._poked.wait(), self._poll_s)
+                self._poked.clear()
+        finally:
+            await self._doors.close_all()
+
+    async def _looked(self) -> None:
+        try:
+            await self.look()
+        except SQLAlchemyError as error:
+            log.warning("doors.database_away", error=str(error))
+        except Exception:  # one door must not end the process that serves the others
+            log.exception("doors.look_failed")
+
+    async def look(self) -> None:
+        """Open what the rows want, close what they do not."""
+        known = self._doors.names()  # before the query: later ones may not be in its answer
+        async with self._sessions() as session:
+            wanted = await self._wanted(session)
+            missing = [wanted[name] for name in wanted.keys() - self._doors.names()]
+            rows = await session.scalars(select(Sandbox).where(Sandbox.id.in_(missing)))
+            new = list(rows) if missing else []
+        for row in new:
+            try:
+                await self._open(row)
+            except Exception:  # one row that makes no sense must not keep the others closed
+                log.exception("doors.not_opened", sandbox=row.name)
+        await asyncio.gather(*(self._doors.close(name) for name in known - wanted.keys()))
+
+    async def answered(self, sandbox_id: UUID, directory: DoorDirectory) -> None:
+        """Open it here and now, if no other gateway has it (`DoorBell.answered`)."""
+        await made(directory)
+        async with self._sessions() as session:
+            row = await session.get_one(Sandbox, sandbox_id)
+        if row.state in _LIVING:
+            try:
+                await self._open(row)
+            except (Malformed, ValueError, OSError) as error:
+                raise ProviderUnavailable(
+                    f"the door of {row.name} stays closed: {error}"
+                ) from error
+        await listened(directory)
+
+    async def _open(self, row: Sandbox) -> None:
+        with contextlib.suppress(NoDirectory, Served):
+            await self._doors.open(row.name, self._where(row.name), access_of(row))
+
+    async def _wanted(self, session: AsyncSession) -> dict[str, UUID]:
+        living = (
+            select(Sandbox.name, Sandbox.id)
+            .join(Run, Run.id == Sandbox.run_id)
+            .where(
+                Sandbox.state.in_(_LIVING),
+                Sandbox.state != SandboxState.DESTROYED,  # the index's own condition
+                Sandbox.name.startswith(f"vsc-{self._install}-"),
+                Run.state.not_in(TERMINAL),
+            )
+        )
+        return {row.name: row.id for row in await session.execute(living)}
+
+
+class DistantGateway:
+    """The bell of an orchestrator whose gateway is another process of the site: wakes it and waits."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def answered(self, sandbox_id: UUID, directory: DoorDirectory) -> None:
+        """Make the directory, tell the gateways, wait for a socket (`DoorBell.answered`)."""
+        await made(directory)
+        async with self._sessions.begin() as session:
+            row = await session.get_one(Sandbox, sandbox_id)
+            await notify(session, row.run_id)
+        await listened(directory)
+
+
+async def made(directory: DoorDirectory) -> None:
+    """Have the directory there. Raises ProviderUnavailable."""
+    try:
+        await asyncio.to_thread(directory.make)
+    except OSError as error:
+        raise ProviderUnavailable(f"this host cannot make a door: {error}") from error
+
+
+async def listened(directory: DoorDirectory, within_s: float = OPEN_WITHIN_S) -> None:
+    """Wait until a gateway has bound the door. Raises ProviderUnavailable."""
+    try:
+        async with asyncio.timeout(within_s):
+            while not directory.http.is_socket():  # noqa: ASYNC110 -- another process binds it
+                await asyncio.sleep(_LOOK_S)
+    except TimeoutError:
+        raise ProviderUnavailable(
+            f"no gateway opened {directory.path} within {within_s:g} s; start one: vsc up"
+        ) from None
