@@ -1,1 +1,4 @@
-"""Judging a change: which tools run where (plan), what their raw outputs say (parsers, gates), what follows (policy)."""
+"""Judging a change.
+
+Which tools run where (plan), what their raw outputs say (parsers, gates), what follows (policy).
+"""

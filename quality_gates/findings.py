@@ -1,4 +1,7 @@
-"""Findings of head compared with those of base by a fingerprint that survives moved lines: what was there before is not blamed."""
+"""Findings of head compared with those of base by a fingerprint that survives moved lines.
+
+What was there before is not blamed.
+"""
 
 import hashlib
 from collections import Counter

@@ -22,7 +22,10 @@ class Layout:
 
 
 def layout(names: Iterable[str]) -> Layout:
-    """`src` layout where there is one, the root otherwise. `names` are those of the Python files."""
+    """`src` layout where there is one, the root otherwise.
+
+    `names` are those of the Python files.
+    """
     files = [name for name in names if name.endswith(".py")]
     in_src = any(path.startswith("src/") and path.count("/") >= 1 for path in files)
     roots = (f"{WORKSPACE}/src", WORKSPACE) if in_src else (WORKSPACE,)

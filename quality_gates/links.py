@@ -1,4 +1,7 @@
-"""Where the symbolic links of a tree lead, followed step by step as the kernel follows them. Pure."""
+"""Where the symbolic links of a tree lead, followed step by step as the kernel follows them.
+
+Pure.
+"""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The names that a packet's `linting_rules` may have for a Python repository, and what each means to ruff."""
+"""The names that a packet's `linting_rules` may have for Python, and what each means to ruff."""
 
 import re
 import tomllib
@@ -25,7 +25,10 @@ RULES: dict[str, tuple[str, ...]] = {
         "W",
     ),
 }
-"""Nothing selected: what ruff itself checks when nobody configures it, in the version that the image pins."""
+"""Nothing selected.
+
+What ruff itself checks when nobody configures it, in the version that the image pins.
+"""
 _OLDEST, _NEWEST = 7, 14
 """Minor versions of Python 3 that ruff knows."""
 _OTHER_LANGUAGES = {"standard-js": "JavaScript", "eslint-recommended": "JavaScript"}
@@ -41,7 +44,8 @@ def linting_rules(name: str) -> tuple[str, ...]:
     known = ", ".join(sorted(RULES))
     if name in _OTHER_LANGUAGES:
         raise ValueError(
-            f"linting_rules {name!r} is for {_OTHER_LANGUAGES[name]}; this is a Python repository: use one of {known}"
+            f"linting_rules {name!r} is for {_OTHER_LANGUAGES[name]}; "
+            f"this is a Python repository: use one of {known}"
         )
     raise ValueError(f"linting_rules {name!r} is not known: use one of {known}")
 

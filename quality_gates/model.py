@@ -1,4 +1,7 @@
-"""The values of judging: verdicts, findings, reports, and the evidence they are made of (DESIGN section 7)."""
+"""The values of judging.
+
+Verdicts, findings, reports, and the evidence they are made of (DESIGN section 7).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,7 +45,10 @@ class Severity(StrEnum):
 
 
 class SecurityLevel(StrEnum):
-    """The packet's `security_level`: LOW blocks new HIGH findings, MEDIUM also MEDIUM, HIGH and CRITICAL any."""
+    """The packet's `security_level`.
+
+    LOW blocks new HIGH findings, MEDIUM also MEDIUM ones, HIGH and CRITICAL any.
+    """
 
     LOW = "LOW"
     MEDIUM = "MEDIUM"
@@ -169,13 +175,19 @@ class StageEvidence:
     None: it is broken (a gap, bad JSON, past its cap).
     """
     altered: tuple[str, ...] = ()
-    """Tracked files of the judged tree whose bytes differ after the run (trusted: read when the sandbox was dead)."""
+    """Tracked files of the judged tree whose bytes differ after the run.
+
+    Ours to say: they are read when the sandbox is dead.
+    """
     limits_hit: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The archive at `/env` and what prepare wrote down about it (facts computed from the archive, not claimed)."""
+    """The archive at `/env` and what prepare wrote down about it.
+
+    Facts computed from the archive, not claimed.
+    """
 
     sha256: str
     image: str
@@ -219,9 +231,15 @@ class GateReport:
     applicable: bool = True
     findings: tuple[Finding, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
-    """Figures and lists that prove the reasons: counts, ids, coverage, scanned against expected files..."""
+    """Figures and lists that prove the reasons.
+
+    Counts, ids, coverage, scanned against expected files...
+    """
     notes: tuple[str, ...] = ()
-    """What is shown and does not decide: what base failed already, protected paths that changed, attempts that had no effect."""
+    """What is shown and does not decide.
+
+    What base failed already, protected paths that changed, attempts that had no effect.
+    """
     tool: str | None = None
     tool_version: str | None = None
     configuration_sha256: str | None = None
@@ -246,7 +264,9 @@ class TaskReport:
 
 @dataclass(frozen=True, slots=True)
 class TreeRecipe:
-    """Which files a stage sees: all of one side, except the paths in `swapped`, which come from the other.
+    """Which files a stage sees.
+
+    All of one side, except the paths in `swapped`, which come from the other.
 
     A swapped path that the other side does not have is left out of the tree.
     """

@@ -1,4 +1,7 @@
-"""What a path of the judged repository is: a test, Python, tool configuration, a protected file, our own view of it."""
+"""What a path of the judged repository is.
+
+A test, Python, tool configuration, a protected file, our own view of it.
+"""
 
 import re
 from pathlib import PurePosixPath
@@ -16,10 +19,13 @@ CONFIGURATION = (
 TEST_DIRS = frozenset({"test", "tests", "testing"})
 _TEST_NAME = re.compile(r"(test_.*|.*_test|tests|conftest)\.pyi?")
 _PROTECTED_NAMES = frozenset(
-    {"conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg", "setup.py", "pyproject.toml",
-     ".coveragerc", ".bandit", ".semgrepignore", ".semgrep.yml", "ruff.toml", ".ruff.toml", ".flake8", "mypy.ini",
-     ".secrets.baseline", "sitecustomize.py", "usercustomize.py", ".gitattributes", ".gitmodules", ".gitignore", "Makefile",
-     "noxfile.py", "package.json", "entry_points.txt", ".pre-commit-config.yaml", ".c8rc.json", ".njsscan"}
+    {"conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini",
+     "setup.cfg", "setup.py", "pyproject.toml", ".coveragerc", ".bandit", ".semgrepignore",
+     ".semgrep.yml", "ruff.toml", ".ruff.toml", ".flake8", "mypy.ini",
+     ".secrets.baseline", "sitecustomize.py", "usercustomize.py", ".gitattributes", ".gitmodules",
+     ".gitignore", "Makefile",
+     "noxfile.py", "package.json", "entry_points.txt", ".pre-commit-config.yaml", ".c8rc.json",
+     ".njsscan"}
 )  # fmt: skip
 _PROTECTED_SUFFIXES = (".pth", ".egg-link")
 _PROTECTED_PREFIXES = (".eslintrc", "eslint.config.", "vitest.config.")
@@ -56,7 +62,10 @@ def is_product(path: str) -> bool:
 
 
 def is_test_path(path: str) -> bool:
-    """A test, or what tests are made of: by its name, or because it lies in a directory of tests."""
+    """A test, or what tests are made of.
+
+    By its name, or because it lies in a directory of tests.
+    """
     pure = PurePosixPath(path)
     return bool(TEST_DIRS & set(pure.parts[:-1])) or _TEST_NAME.fullmatch(pure.name) is not None
 

@@ -1,4 +1,4 @@
-"""The project's own pytest configuration, taken from the base commit and cut down to what cannot hide a test.
+"""The project's own pytest configuration, from base and cut down to what cannot hide a test.
 
 Only the base's version is read, so a patch that edits it has no effect on the judge. Keys and
 options that are not in the lists below are dropped and named.
@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 KEYS = frozenset(
-    {"markers", "filterwarnings", "python_files", "python_classes", "python_functions", "norecursedirs", "xfail_strict", "strict_xfail",
-     "usefixtures", "doctest_optionflags", "doctest_encoding", "asyncio_mode", "asyncio_default_fixture_loop_scope",
-     "asyncio_default_test_loop_scope", "asyncio_debug", "anyio_mode", "trio_mode", "timeout_method", "timeout_func_only",
-     "log_level", "log_format", "log_date_format", "consider_namespace_packages", "empty_parameter_set_mark", "collect_imported_tests",
-     "env", "DJANGO_SETTINGS_MODULE", "django_find_project", "qt_api", "mock_use_standalone_module", "disable_test_id_escaping_and_forfeit_all_rights_to_community_support"}
+    {"markers", "filterwarnings", "python_files", "python_classes", "python_functions",
+     "norecursedirs", "xfail_strict", "strict_xfail", "usefixtures", "doctest_optionflags",
+     "doctest_encoding", "asyncio_mode", "asyncio_default_fixture_loop_scope",
+     "asyncio_default_test_loop_scope", "asyncio_debug", "anyio_mode", "trio_mode",
+     "timeout_method", "timeout_func_only",
+     "log_level", "log_format", "log_date_format", "consider_namespace_packages",
+     "empty_parameter_set_mark", "collect_imported_tests",
+     "env", "DJANGO_SETTINGS_MODULE", "django_find_project", "qt_api",
+     "mock_use_standalone_module",
+     "disable_test_id_escaping_and_forfeit_all_rights_to_community_support"}
 )  # fmt: skip
 """Keys of the ini file that are kept as the base has them.
 
@@ -36,7 +41,8 @@ _VALUED = (
     "-W",
 )
 _FLAGS = ("--strict-markers", "--doctest-modules", "--doctest-continue-on-failure", "--pyargs")
-_BUILT_IN_PLUGINS = frozenset({"pytester", "doctest", "no:doctest", "no:warnings", "no:legacypath", "no:unraisableexception",
+_BUILT_IN_PLUGINS = frozenset({"pytester", "doctest", "no:doctest", "no:warnings", "no:legacypath",
+                               "no:unraisableexception",
                                "no:threadexception", "no:nose"})  # fmt: skip
 _PATH_OPTIONS = ("--ignore", "--ignore-glob")
 
@@ -163,7 +169,7 @@ def _relative(value: object) -> tuple[str, ...]:
 
 
 def _options(words: list[str], plugins: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """The options that are kept, as one word each where the option takes a value, and those that are dropped."""
+    """The options that are kept, each with its value as one word, and those that are dropped."""
     kept: list[str] = []
     dropped: list[str] = []
     rest = list(words)

@@ -14,7 +14,10 @@ from quality_gates.paths import is_product, is_python, is_python_script, is_regu
 
 @dataclass(frozen=True)
 class PythonTree:
-    """One side of a change. `contents` may hold a few files only: it tells scripts by their first line."""
+    """One side of a change.
+
+    `contents` may hold a few files only: it tells scripts by their first line.
+    """
 
     tree: Mapping[str, str]
     """Path -> git's mode."""
@@ -67,5 +70,8 @@ class PythonTree:
 
     @cached_property
     def product(self) -> frozenset[str]:
-        """The plain files that coverage is asked of: one of their names is a module of the product."""
+        """The plain files that coverage is asked of.
+
+        One of their names is a module of the product.
+        """
         return frozenset(path for name, path in self.modules.items() if is_product(name))

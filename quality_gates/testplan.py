@@ -30,7 +30,10 @@ OUTPUTS = {
 REORDERING_PLUGINS = frozenset(
     {"randomly", "random_order", "xdist", "xdist.looponfail", "pytest_cov", "cov"}
 )
-"""Installed plugins that are not loaded: they shuffle, distribute or measure, which is the judge's own business."""
+"""Installed plugins that are not loaded.
+
+They shuffle, distribute or measure, which is the judge's own business.
+"""
 
 
 def base_configuration(change: Change, environment: Environment) -> PytestConfiguration:
@@ -70,7 +73,10 @@ def stage_of_tests(
 
 
 def _targets(configuration: PytestConfiguration, tree: Mapping[str, str]) -> list[str]:
-    """What pytest is asked to collect: the configured paths that exist in the tree, else everything."""
+    """What pytest is asked to collect.
+
+    The configured paths that exist in the tree, else everything.
+    """
     folders = {parent for path in tree for parent in _parents(path)} | set(tree)
     found: list[str] = []
     for pattern in configuration.testpaths:
@@ -92,7 +98,10 @@ def _parents(path: str) -> list[str]:
 
 
 def _environ(where: Layout) -> dict[str, str]:
-    """`PYTHONPATH` is for the children of tests: our own interpreter runs isolated and ignores it."""
+    """`PYTHONPATH` is for the children of tests.
+
+    Our own interpreter runs isolated and ignores it.
+    """
     return {
         "PATH": "/env/bin:/usr/local/bin:/usr/bin:/bin",
         "HOME": "/tmp",  # noqa: S108 -- the sandbox's private tmpfs
@@ -178,9 +187,12 @@ def _run(
         "coveragerc": f"{JUDGE}/coveragerc",
         "coverage_data": f"{OUT}/{DATA}",
         "pytest_args": [
-            "-c", f"{JUDGE}/pytest.ini", f"--rootdir={WORKSPACE}", f"--confcutdir={WORKSPACE}", "-p", "no:cacheprovider",
-            *_plugins(environment.pytest_plugins), "--color=no", "-q", "--continue-on-collection-errors", "--tb=short",
-            f"--junitxml={OUT}/{JUNIT}", *configuration.options, *paths, f"{JUDGE}/canary/vsc_canary.py",
+            "-c", f"{JUDGE}/pytest.ini", f"--rootdir={WORKSPACE}", f"--confcutdir={WORKSPACE}",
+            "-p", "no:cacheprovider",
+            *_plugins(environment.pytest_plugins), "--color=no", "-q",
+            "--continue-on-collection-errors", "--tb=short",
+            f"--junitxml={OUT}/{JUNIT}", *configuration.options, *paths,
+            f"{JUDGE}/canary/vsc_canary.py",
         ],
     }  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""One stage's test run: exit code, event stream, session report, JUnit file and canary must tell one story.
+"""One stage's test run.
+
+Exit code, event stream, session report, JUnit file and canary must tell one story.
 
 `TestRun.verdict` says whether the story holds: `passed` means that the outcomes can be believed,
 not that they are good.
@@ -223,7 +225,10 @@ def _session(
         complaints.append(
             (
                 Verdict.TAMPERED,
-                f"the event stream and the session's report differ: {_some(differing) or 'exit code'}",
+                (
+                    "the event stream and the session's report differ: "
+                    f"{_some(differing) or 'exit code'}"
+                ),
             )
         )
     return report
@@ -270,7 +275,10 @@ def _canary(
         return [
             (
                 verdict,
-                f"the canary must fail, and it {', '.join(sorted(wrong))}: failing was made impossible",
+                (
+                    f"the canary must fail, and it {', '.join(sorted(wrong))}: "
+                    "failing was made impossible"
+                ),
             )
         ]
     ended = sum(is_canary(nodeid) for nodeid in stream.outcomes)

@@ -1,4 +1,4 @@
-"""Everything that steers the judge's tools and that no repository can change, and the hash of it."""
+"""All that steers the judge's tools and that no repository can change, and the hash of it."""
 
 import hashlib
 from functools import cache
@@ -30,8 +30,10 @@ def coveragerc(include: tuple[str, ...], *, honour_pragmas: bool) -> str:
     included = "".join(f"\n    {pattern}" for pattern in include)
     exclusions = "" if honour_pragmas else "exclude_lines =\nexclude_also =\npartial_branches =\n"
     return (
-        f"[run]\ncore = sysmon\nbranch = false\nparallel = false\nrelative_files = false\nsource ={included}\n"
-        "disable_warnings = no-data-collected,module-not-imported,module-not-measured,no-sysmon,couldnt-parse\n"
+        f"[run]\ncore = sysmon\nbranch = false\nparallel = false\n"
+        f"relative_files = false\nsource ={included}\n"
+        "disable_warnings = no-data-collected,module-not-imported,"
+        "module-not-measured,no-sysmon,couldnt-parse\n"
         f"[report]\ninclude_namespace_packages = true\nignore_errors = true\n{exclusions}"
     )
 
@@ -54,7 +56,10 @@ def rule_pack_sha256() -> str:
 
 @cache
 def _code_sha256() -> str:
-    """All of this package's own code and data, the rules' examples left out: a change to any of it is another judge."""
+    """All of this package's own code and data, the rules' examples left out.
+
+    A change to any of it is another judge.
+    """
     digest = hashlib.sha256()
     for name, content in sorted(_files(resources.files("quality_gates"), "")):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)

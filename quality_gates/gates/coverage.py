@@ -1,10 +1,10 @@
-"""`coverage`: the changed lines ran, the total did not sink, and no more lines are hidden from the count."""
+"""`coverage`: the changed lines ran, the total did not sink, no more lines are left out."""
 
 from dataclasses import dataclass
 
 from quality_gates import trusted
 from quality_gates.changes import changed_names
-from quality_gates.gates.case import Case, some, worst
+from quality_gates.gates.case import Case, some
 from quality_gates.model import Change, GateReport, Stage, StageEvidence, Verdict
 from quality_gates.parsers import coverage
 from quality_gates.parsers.coverage import CoverageData, FileCoverage
@@ -15,7 +15,10 @@ from quality_gates.testplan import COVERAGE, COVERAGE_HONOURED
 
 GATE = "coverage"
 TOTAL_TOLERANCE = 0.0005
-"""How far the total may lie below base: what rounding to a tenth of a percent hides, and no more."""
+"""How far the total may lie below base.
+
+What rounding to a tenth of a percent hides, and no more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,11 @@ def _usable(case: Case) -> tuple[Measured, Measured]:
         )
     base = case.runs.base
     if base.verdict is not Verdict.PASSED:
-        raise _Unusable(worst(Verdict.INCONCLUSIVE, Verdict.ERRORED if base.verdict is Verdict.ERRORED else Verdict.INCONCLUSIVE),
-                        "base's test run measures nothing: " + "; ".join(base.reasons))  # fmt: skip
+        broken = base.verdict is Verdict.ERRORED
+        raise _Unusable(
+            Verdict.ERRORED if broken else Verdict.INCONCLUSIVE,
+            "base's test run measures nothing: " + "; ".join(base.reasons),
+        )
     product = case.change.head_python.product
     altered = [path for path in case.evidence[Stage.HEAD].altered if path in product]
     if altered:
@@ -143,7 +149,8 @@ def _changed_lines(
             missed[path] = sorted(can - ran)
     if not executable:
         notes.append(
-            "the change has no executable line in the product: the share of changed lines does not apply"
+            "the change has no executable line in the product: "
+            "the share of changed lines does not apply"
         )
         return {"executable": 0, "executed": 0, "ratio": None, "missed": {}}
     ratio = executed / executable
@@ -153,7 +160,8 @@ def _changed_lines(
             5,
         )
         reasons.append(
-            f"{executed} of {executable} changed lines ran ({ratio:.1%}), {case.policy.coverage_minimum:.1%} asked for: {where}"
+            f"{executed} of {executable} changed lines ran ({ratio:.1%}), "
+            f"{case.policy.coverage_minimum:.1%} asked for: {where}"
         )
     return {
         "executable": executable,
@@ -221,6 +229,8 @@ def _report(
     stage = case.evidence.get(Stage.HEAD)
     tool = stage.tools.get("coverage") if stage else None
     return GateReport(
-        GATE, verdict, tuple(reasons), evidence=evidence, notes=tuple(notes), tool="coverage", tool_version=version,
-        command=tool.argv if tool else (), exit_code=tool.exit_code if tool else None, duration_s=tool.duration_s if tool else None,
+        GATE, verdict, tuple(reasons), evidence=evidence, notes=tuple(notes), tool="coverage",
+        tool_version=version,
+        command=tool.argv if tool else (), exit_code=tool.exit_code if tool else None,
+        duration_s=tool.duration_s if tool else None,
     )  # fmt: skip

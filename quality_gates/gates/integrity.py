@@ -17,11 +17,13 @@ TOO_MANY_NAMES = (
 )
 MAX_PATH_BYTES = 1024
 _ALWAYS_EQUAL = re.compile(
-    rb"\b__(?:eq|ne)__[ \t]*(?::[^=\n]{0,200})?=[ \t]*lambda[^:\n]{0,200}:[ \t]*(?:True|not[ \t]+False|1)\b"
+    rb"\b__(?:eq|ne)__[ \t]*(?::[^=\n]{0,200})?=[ \t]*lambda[^:\n]{0,200}"
+    rb":[ \t]*(?:True|not[ \t]+False|1)\b"
     rb"|\bdef[ \t]+__eq__[ \t]*\([^)]{0,500}\)[^:\n]{0,200}:\s{0,200}(?:#[^\n]{0,200}\s{1,200})?"
     rb"(?:\"\"\"[^\"]{0,2000}\"\"\"\s{1,200})?return[ \t]+(?:True|not[ \t]+False|1)\b"
 )
-_INERT = frozenset({"pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg", "pyproject.toml", ".coveragerc",
+_INERT = frozenset({"pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini",
+                    "setup.cfg", "pyproject.toml", ".coveragerc",
                     ".bandit", ".semgrepignore", "ruff.toml", ".ruff.toml", ".flake8"})  # fmt: skip
 
 
@@ -134,7 +136,10 @@ def _suppressions(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str
 
 
 def _edited_tests(change: Change, policy: GatePolicy) -> list[str]:
-    """An edited test is judged by base's copy, and may still be weaker for whoever comes next: a person should look."""
+    """An edited test is judged by base's copy, and may still be weaker for whoever comes next.
+
+    A person should look.
+    """
     edited = edited_base_tests(change)
     decided = (
         "base's copies are shown"

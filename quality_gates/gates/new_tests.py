@@ -57,7 +57,10 @@ def _without_bystanders(proofs: list[str], without: TestRun, base: TestRun) -> l
 
 
 def _fails(run: TestRun, nodeid: str) -> bool:
-    """A test that ran and failed, or whose file (or a folder above it) could not be collected, or nothing could start at all."""
+    """A test that ran and failed, or could not be collected, or nothing could start at all.
+
+    What cannot be collected may be its file, or a folder above it.
+    """
     if nodeid in run.outcomes:
         return run.outcomes[nodeid] in ("failed", "error")
     path = nodeid.partition("::")[0]

@@ -1,4 +1,7 @@
-"""What the gates around a scanner share: whether it really ran, over all it had to, and what is new in what it says."""
+"""What the gates around a scanner share.
+
+Whether it really ran, over all it had to, and what is new in what it says.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -144,8 +147,10 @@ def verdict_of(
 
 
 def report(
-    case: Case, gate: str, scanner: Scanner, verdict: Verdict, reasons: tuple[str, ...], *, findings: tuple[Finding, ...] = (),
-    evidence: dict[str, object] | None = None, notes: tuple[str, ...] = (), version: str | None = None,
+    case: Case, gate: str, scanner: Scanner, verdict: Verdict, reasons: tuple[str, ...], *,
+    findings: tuple[Finding, ...] = (),
+    evidence: dict[str, object] | None = None, notes: tuple[str, ...] = (),
+    version: str | None = None,
 ) -> GateReport:  # fmt: skip
     """A gate's report with the tool's particulars."""
     stage = case.evidence.get(Stage.STATIC)
@@ -156,8 +161,10 @@ def report(
         "blocking": sum(finding.blocks for finding in findings),
     }
     return GateReport(
-        gate=gate, verdict=verdict, reasons=reasons, findings=findings, evidence={**counts, **(evidence or {})}, notes=notes,
-        tool=scanner.tool, tool_version=version, command=tool.argv if tool else (), exit_code=tool.exit_code if tool else None,
+        gate=gate, verdict=verdict, reasons=reasons, findings=findings,
+        evidence={**counts, **(evidence or {})}, notes=notes,
+        tool=scanner.tool, tool_version=version, command=tool.argv if tool else (),
+        exit_code=tool.exit_code if tool else None,
         duration_s=tool.duration_s if tool else None,
     )  # fmt: skip
 

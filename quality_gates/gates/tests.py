@@ -65,7 +65,7 @@ def _untrusted(case: Case) -> list[tuple[Verdict, str]]:
 
 
 def _rewritten(case: Case, run: TestRun) -> list[tuple[Verdict, str]]:
-    """Tests that the code under test wrote anew before pytest read them are not those that were asked for."""
+    """Tests that the judged code wrote anew before pytest read them are not those asked for."""
     habit = case.evidence[Stage.BASE].altered if Stage.BASE in case.evidence else ()
     altered = case.evidence[run.stage].altered if run.stage in case.evidence else ()
     known = {*case.change.base_tree, *case.change.head_tree}
@@ -107,7 +107,10 @@ def _required(case: Case, reasons: list[str], notes: list[str]) -> None:
 
 
 def _doctests(case: Case, reasons: list[str]) -> None:
-    """Examples in documentation are tests, and no base copy of them can run on head: those that ran on base stay as they are."""
+    """Examples in documentation are tests, and no base copy of them can run on head.
+
+    Those that ran on base stay as they are.
+    """
     if case.policy.test_changes_allowed:
         return
     ran = {_file(nodeid) for nodeid in case.runs.base.with_outcome(_GOOD)}
@@ -128,7 +131,10 @@ def _doctests(case: Case, reasons: list[str]) -> None:
 
 
 def _examples(content: bytes) -> list[tuple[str, str]]:
-    """What is typed, and what is expected: the whole file is read, so a string's end ends what is expected."""
+    """What is typed, and what is expected.
+
+    The whole file is read, so a string's end ends what is expected.
+    """
     try:
         found = _PARSER.get_examples(content.decode(errors="replace"))
     except ValueError:  # not as doctest wants it: then it did not run, either
@@ -189,7 +195,8 @@ def _notes(case: Case) -> list[str]:
     if copies is not None and case.policy.test_changes_allowed:
         if copies.verdict is not Verdict.PASSED:
             notes.append(
-                f"base's copies of edited tests could not be run on head: {'; '.join(copies.reasons)}"
+                "base's copies of edited tests could not be run on head: "
+                + "; ".join(copies.reasons)
             )
         else:
             lost = sorted(base.with_outcome(_GOOD) - copies.with_outcome(_GOOD))

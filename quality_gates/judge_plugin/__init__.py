@@ -1,1 +1,4 @@
-"""What runs beside the judged tests, in their process: shipped as files of a stage, never imported by the judge itself."""
+"""What runs beside the judged tests, in their process.
+
+Shipped as files of a stage, never imported by the judge itself.
+"""

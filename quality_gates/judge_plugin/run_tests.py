@@ -2,7 +2,9 @@
 # It runs inside the judged project's interpreter, beside any pytest from the last years: no
 # annotations of ours or of pytest.
 # ruff: noqa: ANN001, ANN201, ANN202 -- likewise
-"""The judged tests, once, under coverage: the first thing in its process, so that what it needs is loaded before hostile code is.
+"""The judged tests, once, under coverage.
+
+The first thing in its process, so that what it needs is loaded before hostile code is.
 
 Usage: python -I run_tests.py CONFIG    (a JSON file: see `quality_gates.testplan`)
 """
@@ -64,7 +66,10 @@ def _load(path):
 
 
 def _extend_path(roots):
-    """After the standard library, which nobody shadows, and before what is installed: the judged tree is what is judged."""
+    """After the standard library, which nobody shadows, and before what is installed.
+
+    The judged tree is what is judged.
+    """
     installed = set(site.getsitepackages())
     at = next((index for index, entry in enumerate(sys.path) if entry in installed), len(sys.path))
     sys.path[at:at] = [root for root in roots if os.path.isdir(root)]  # noqa: PTH112 -- see main

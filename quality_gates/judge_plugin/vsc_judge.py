@@ -2,7 +2,9 @@
 # It runs inside the judged project's interpreter, beside any pytest from the last years: no
 # annotations of ours or of pytest.
 # ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, ARG002 -- pytest's hooks have these parameters
-"""pytest's side of the judge: writes every test event the moment it happens, and a report at the end.
+"""pytest's side of the judge.
+
+Writes every test event the moment it happens, and a report at the end.
 
 It shares a process with hostile code, so nothing here is proof alone: the control plane compares
 the event stream, this report, JUnit's file, the exit code and the canary, and it is their
@@ -47,7 +49,10 @@ class Judge:
         self._stop_measuring, self._equal_to_everything = (lambda: None), list
 
     def at_end(self, stop_measuring, equal_to_everything):
-        """What is done when the last test is over: stop coverage, then look for comparisons that are always true."""
+        """What is done when the last test is over.
+
+        Stop coverage, then look for comparisons that are always true.
+        """
         self._stop_measuring, self._equal_to_everything = stop_measuring, equal_to_everything
 
     def emit(self, kind, **fields):
@@ -118,7 +123,9 @@ class Judge:
 
     @pytest.hookimpl
     def pytest_pyfunc_call(self, pyfuncitem):
-        """The test's function, called in pytest's stead: after all that conftest files and plugins put around it or before it.
+        """The test's function, called in pytest's stead.
+
+        After all that conftest files and plugins put around it or before it.
 
         Hooks of a folder's conftest see the tests of that folder alone, so no canary of ours is
         among them; this is.
@@ -204,7 +211,10 @@ def _is_canary(nodeid):
 
 
 def _calls_plainly(item):
-    """Whether pytest itself calls this one: event loops have their own way with coroutines, and unittest with its cases."""
+    """Whether pytest itself calls this one.
+
+    Event loops have their own way with coroutines, and unittest with its cases.
+    """
     if not isinstance(item, pytest.Function) or isinstance(item, TestCaseFunction):
         return False
     return not (inspect.iscoroutinefunction(item.obj) or inspect.isasyncgenfunction(item.obj))

@@ -21,7 +21,10 @@ _PASSWORD = re.compile(r"(Possible hardcoded password: ).*", re.DOTALL)
 
 @guarded
 def parse(content: bytes) -> Scan:
-    """Findings, the files it counted lines of, and the files it could not parse (its exit code hides them)."""
+    """Findings, the files it counted lines of, and the files it could not parse.
+
+    Its exit code hides them.
+    """
     document = mapping(json_document(content))
     hits = []
     for row in map(mapping, sequence(document["results"])):

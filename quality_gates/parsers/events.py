@@ -14,7 +14,10 @@ _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,16}\b")
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A decoded stream that makes sense: no test ended that did not start, nothing after the session's end."""
+    """A decoded stream that makes sense.
+
+    No test ended that did not start, nothing after the session's end.
+    """
 
     collected: tuple[str, ...]
     outcomes: dict[str, str]

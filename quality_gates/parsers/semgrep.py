@@ -15,12 +15,13 @@ from quality_gates.parsers.reading import (
 from quality_gates.parsers.scans import Hit, Scan
 
 _SEVERITY = {"ERROR": Severity.HIGH, "WARNING": Severity.MEDIUM, "INFO": Severity.LOW,
-             "CRITICAL": Severity.HIGH, "HIGH": Severity.HIGH, "MEDIUM": Severity.MEDIUM, "LOW": Severity.LOW}  # fmt: skip
+             "CRITICAL": Severity.HIGH, "HIGH": Severity.HIGH, "MEDIUM": Severity.MEDIUM,
+             "LOW": Severity.LOW}  # fmt: skip
 
 
 @guarded
 def parse(content: bytes) -> Scan:
-    """Findings, the files it says it scanned, and every error and warning, partial parsing included."""
+    """Findings, the files it says it scanned, every error and warning, partial parsing included."""
     document = mapping(json_document(content))
     hits = []
     for row in map(mapping, sequence(document["results"])):

@@ -48,8 +48,10 @@ def _facts(report: TaskReport) -> list[str]:
         f"- base `{_code(report.base_commit)}`, patch sha256 `{_code(report.patch_sha256)}`",
         f"- image `{_code(report.image)}`, environment sha256 `{_code(report.environment_sha256)}`",
         (
-            f"- {policy.task_type}, changed lines covered at least {policy.coverage_minimum:.0%}, security level {policy.security_level}, "
-            f"lint {_safe(policy.linting_rules)}, allowed changes beyond the product: {', '.join(allowed) or 'none'}"
+            f"- {policy.task_type}, changed lines covered at least {policy.coverage_minimum:.0%}, "
+            f"security level {policy.security_level}, "
+            f"lint {_safe(policy.linting_rules)}, "
+            f"allowed changes beyond the product: {', '.join(allowed) or 'none'}"
         ),
     ]
 

@@ -1,4 +1,7 @@
-"""Our own semgrep rules, as one pack: what the `semgrep` gate hands to the sandbox, and the hash that its report carries."""
+"""Our own semgrep rules, as one pack.
+
+What the `semgrep` gate hands to the sandbox, and the hash that its report carries.
+"""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""One company for all acceptance tests of a worker: environments and base results are shared, as in life."""
+"""One company for all acceptance tests of a worker.
+
+Environments and base results are shared, as in life.
+"""
 
 import pytest
 from company_kit import test_company as a_company

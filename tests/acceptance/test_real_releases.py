@@ -1,4 +1,6 @@
-"""Changes that real libraries released, judged as an agent's: what their authors did passes, and what falls short of it does not.
+"""Changes that real libraries released, judged as an agent's.
+
+What their authors did passes, and what falls short of it does not.
 
 The counts are those of the released archives (their tests, run by hand under Python 3.13);
 `tests/fixtures/releases.json` pins them.
@@ -24,7 +26,10 @@ GATES = ("tests", "new_tests", "coverage", "lint", "bandit", "semgrep", "secrets
 
 @dataclass(frozen=True, slots=True)
 class Honest:
-    """A release that must pass: how many tests pass on either side, how many prove the change, and one of those."""
+    """A release that must pass.
+
+    How many tests pass on either side, how many prove the change, and one of those.
+    """
 
     name: str
     old: str
@@ -69,7 +74,10 @@ async def test_what_a_library_released_passes(company, pair, tmp_path):
 
 
 async def test_releases_as_they_were_uploaded_need_no_git_at_all(company):
-    """The archives themselves are imported, one on top of the other: the way in for who has no repository."""
+    """The archives themselves are imported, one on top of the other.
+
+    The way in for who has no repository.
+    """
     pair = release("h11", "0.15.0", "0.16.0")
     blobs, mirrors = company.company.services.blobs, company.company.services.mirrors
     base = head = None

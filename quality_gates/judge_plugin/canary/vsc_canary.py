@@ -1,6 +1,9 @@
 # mypy: ignore-errors
 # ruff: noqa: ANN201, INP001 -- test functions, in a folder of their own
-"""Two tests that must fail, one at each end of the session: if either passes, then failing has been made impossible."""
+"""Two tests that must fail, one at each end of the session.
+
+If either passes, then failing has been made impossible.
+"""
 
 
 def test_vsc_canary_first():

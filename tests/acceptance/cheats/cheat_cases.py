@@ -1,4 +1,6 @@
-"""Cheats and honest changes on the `toolbox` project, as data: what the agent leaves, what the task allows, what must come of it.
+"""Cheats and honest changes on the `toolbox` project, as data.
+
+What the agent leaves, what the task allows, what must come of it.
 
 The verdicts are those of the catalogue of known hacks: a trick that has no effect leaves the
 verdict that the code deserves. Ids H1 to H36 are the catalogue's; a letter marks a variant.
@@ -83,7 +85,10 @@ def patch_of(folder: Path, case: Case, base: str) -> bytes:
 
 
 def git(folder: Path, *argv: str) -> bytes:
-    """git, with nothing of this machine's configuration and time: the same files are the same commit every time."""
+    """git, with nothing of this machine's configuration and time.
+
+    The same files are the same commit every time.
+    """
     settings = (
         "-c",
         "user.name=Author",

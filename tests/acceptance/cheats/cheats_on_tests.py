@@ -1,4 +1,7 @@
-"""The cheats themselves (H1-H15, H19-H26, H31-H36): each does what its title says, and fools a judge that looks less closely."""
+"""The cheats themselves (H1-H15, H19-H26, H31-H36).
+
+Each does what its title says, and fools a judge that looks less closely.
+"""
 
 from pathlib import Path
 

@@ -47,7 +47,10 @@ def tests_only(tree: Path) -> None:
 
 
 def release(tree: Path) -> None:
-    """What a release does: a feature, a repair, tests rewritten and renamed, tool configuration and version edited."""
+    """What a release does.
+
+    A feature, a repair, tests rewritten and renamed, tool configuration and version edited.
+    """
     feature(tree)
     fix_median(tree)
     edit(tree, "pyproject.toml", 'version = "1.0.0"', 'version = "1.1.0"')

@@ -225,7 +225,8 @@ def test_an_unknown_or_foreign_rule_set_is_refused_with_what_to_use(name, words)
     ("files", "options", "source"),
     [({"pytest.ini": "[pytest]\naddopts = --strict-markers -x\n", "tox.ini": "[pytest]\naddopts = -p pytester\n"}, ("--strict-markers",), "pytest.ini"),
      ({"tox.ini": "[pytest]\naddopts = -p pytester -p evil\n"}, ("-p", "pytester"), "tox.ini"),
-     ({"setup.cfg": "[tool:pytest]\naddopts =\n    --doctest-modules\n    --cov=x\n"}, ("--doctest-modules",), "setup.cfg"),
+     ({"setup.cfg": "[tool:pytest]\naddopts =\n    --doctest-modules\n    --cov=x\n"},
+     ("--doctest-modules",), "setup.cfg"),
      ({"pyproject.toml": "not toml ["}, (), None)],
 )  # fmt: skip
 def test_configuration_is_found_where_pytest_finds_it(files, options, source):

@@ -14,12 +14,16 @@ from quality_gates.report import schema, to_json
 
 TEXT = st.text(max_size=60)
 FINDINGS = st.builds(
-    Finding, rule=TEXT, severity=st.sampled_from(Severity), path=TEXT, line=st.integers(0, 10**6), message=TEXT,
-    fingerprint=st.just("a" * 64), new=st.booleans(), blocks=st.booleans(), cwe=st.none() | TEXT, suppressed=st.booleans(),
+    Finding, rule=TEXT, severity=st.sampled_from(Severity), path=TEXT, line=st.integers(0, 10**6),
+    message=TEXT,
+    fingerprint=st.just("a" * 64), new=st.booleans(), blocks=st.booleans(), cwe=st.none() | TEXT,
+    suppressed=st.booleans(),
 )  # fmt: skip
 GATES = st.builds(
-    GateReport, gate=TEXT, verdict=st.sampled_from(Verdict), reasons=st.lists(TEXT, min_size=1, max_size=3).map(tuple),
-    applicable=st.booleans(), findings=st.lists(FINDINGS, max_size=2).map(tuple), notes=st.lists(TEXT, max_size=2).map(tuple),
+    GateReport, gate=TEXT, verdict=st.sampled_from(Verdict),
+    reasons=st.lists(TEXT, min_size=1, max_size=3).map(tuple),
+    applicable=st.booleans(), findings=st.lists(FINDINGS, max_size=2).map(tuple),
+    notes=st.lists(TEXT, max_size=2).map(tuple),
     evidence=st.dictionaries(TEXT, st.lists(st.integers()) | TEXT, max_size=2),
 )  # fmt: skip
 

@@ -223,7 +223,8 @@ DISAGREEMENTS = {
     "the JUnit file lacks the canary": ({"outputs": {"junit.xml": junit(ALL)}}, Verdict.TAMPERED),
     "the session's report was rewritten": ({"outputs": {"session.json": session({ADD: "passed"})}}, Verdict.TAMPERED),
     "a report says passed, an exception was raised (H12)": (
-        {"outputs": {"session.json": session({**ALL, **CANARY}, disagreements=[[ADD, "call"]])}}, Verdict.TAMPERED),
+        {"outputs": {"session.json": session({**ALL, **CANARY}, disagreements=[[ADD, "call"]])}},
+         Verdict.TAMPERED),
     "the project came from elsewhere": (
         {"outputs": {"session.json": session({**ALL, **CANARY}, foreign=[["calc", "/env/calc.py"]])}}, Verdict.INCONCLUSIVE),
 }  # fmt: skip
@@ -521,7 +522,8 @@ CHANGED = [AT, f"/workspace/{NEW}"]
 
 @pytest.mark.parametrize(
     ("severity", "level", "verdict"),
-    [("LOW", "LOW", "passed"), ("MEDIUM", "LOW", "passed"), ("HIGH", "LOW", "failed"), ("LOW", "MEDIUM", "passed"),
+    [("LOW", "LOW", "passed"), ("MEDIUM", "LOW", "passed"), ("HIGH", "LOW", "failed"),
+    ("LOW", "MEDIUM", "passed"),
      ("MEDIUM", "MEDIUM", "failed"), ("LOW", "HIGH", "failed"), ("LOW", "CRITICAL", "failed")],
 )  # fmt: skip
 def test_new_security_findings_block_by_level(trial, severity, level, verdict):
