@@ -32,6 +32,20 @@ class Settings(BaseSettings):
 
     None: the embedded one under `home`.
     """
+    blobs: str | None = Field(
+        default=None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$"
+    )
+    """Where large bytes lie: `s3://bucket/prefix`. None: the directory `blobs` under `home`."""
+    blobs_endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    """The S3 server, if it is not Amazon's. `http://` only where nobody can listen."""
+    blobs_region: str = "us-east-1"
+    """The bucket's region; most servers of one's own take any."""
+    blobs_access_key_id: SecretStr | None = None
+    """With `blobs_secret_access_key`. None: what AWS's own variables or the machine's role say."""
+    blobs_secret_access_key: SecretStr | None = None
+    """The secret of that key."""
+    blobs_silence_s: float = Field(default=30.0, ge=1, le=600)
+    """Seconds after which a blob store that says nothing does not answer."""
     engine: str = Field(default="docker", pattern=r"^docker$")
     """Where sandboxes run: `docker`, the engine of this machine."""
     image_python: str | None = None

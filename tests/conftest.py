@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import structlog
+from s3_fixtures import s3_program, s3_server, s3_victim  # noqa: F401 - fixtures
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession

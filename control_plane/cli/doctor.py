@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from control_plane.audit.service import broken_chains
+from control_plane.blobs.opening import open_store
 from control_plane.db.embedded import embedded
 from control_plane.db.engine import new_engine, session_factory
 from control_plane.db.errors import DatabaseUnavailable, MigrationFailed
 from control_plane.db.migrate import migrate
 from control_plane.settings import Settings
 from sandboxes.docker import local
-from sandboxes.errors import SandboxError
+from sandboxes.errors import DepotUnavailable, SandboxError
 
 _FREE_BYTES = 10 * 2**30
 _AUDIT_LINES = 2000
@@ -182,6 +183,16 @@ async def database_finding(url: str, place: str) -> Finding:
     )
 
 
+async def _blobs(settings: Settings) -> Finding:
+    def check() -> str:
+        return open_store(settings).check()
+
+    try:
+        return Finding("blobs", "ok", f"{await asyncio.to_thread(check)}; can be written")
+    except (DepotUnavailable, OSError) as error:
+        return Finding("blobs", "fail", "cannot be written", str(error))
+
+
 async def _space(settings: Settings) -> Finding:
     place = next(
         parent
@@ -214,4 +225,14 @@ async def _said(*command: str) -> str:
     return (await process.communicate())[0].decode(errors="replace")
 
 
-CHECKS: tuple[Check, ...] = (_docker, _runc, _images, _disks, _overlay, _database, _space, _git)
+CHECKS: tuple[Check, ...] = (
+    _docker,
+    _runc,
+    _images,
+    _disks,
+    _overlay,
+    _database,
+    _blobs,
+    _space,
+    _git,
+)

@@ -42,7 +42,7 @@ async def open_ground(settings: Settings) -> AsyncIterator[Ground]:
     home.mkdir(mode=0o711, parents=True, exist_ok=True)
     async with _database(settings, home) as url:
         await migrate(url)
-        store = await asyncio.to_thread(open_store, home)
+        store = await asyncio.to_thread(open_store, settings)
         blobs = ThreadedBlobs(store)
         engine = new_engine(url, pool_size=settings.workers + settings.sandboxes)
         try:

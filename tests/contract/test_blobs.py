@@ -13,6 +13,7 @@ import pytest
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.files import temporary_file
 from control_plane.blobs.ports import BlobDamaged, BlobStore
+from control_plane.blobs.s3 import S3Blobs
 from control_plane.blobs.threads import ThreadedBlobs
 from sandboxes.errors import BlobMissing, TooLarge
 
@@ -28,11 +29,31 @@ class World:
     damage: Any
 
 
-@pytest.fixture(params=["directory"])
+@pytest.fixture(params=["directory", "s3"])
 def world(request, tmp_path):
+    made = in_directory(tmp_path) if request.param == "directory" else in_bucket(request)
+    with closing(made.blobs):
+        yield made
+
+
+def in_directory(tmp_path):
     store = DirectoryBlobs(tmp_path / "blobs")
-    with closing(ThreadedBlobs(store)) as blobs:
-        yield World(store, blobs, lambda sha256, content: store.path(sha256).write_bytes(content))
+    return World(
+        store,
+        ThreadedBlobs(store),
+        lambda sha256, content: store.path(sha256).write_bytes(content),
+    )
+
+
+def in_bucket(request):
+    server = request.getfixturevalue("s3_server")
+    bucket = server.bucket()
+    store = S3Blobs(bucket)
+    return World(
+        store,
+        ThreadedBlobs(store),
+        lambda sha256, content: server.overwrite(bucket, f"{sha256[:2]}/{sha256[2:]}", content),
+    )
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from control_plane import settings as module
+from control_plane.blobs.opening import bucket_of
 from control_plane.settings import Settings
 
 
@@ -18,10 +19,10 @@ def clean(monkeypatch):
 def test_a_setting_is_an_environment_variable(monkeypatch):
     monkeypatch.setenv("VSC_HOME", "/srv/vsc")
     monkeypatch.setenv("VSC_LEASE_S", "12.5")
-    monkeypatch.setenv("VSC_DATABASE_URL", "postgresql+psycopg://u:secret@h/d")
+    monkeypatch.setenv("VSC_DATABASE_URL", "postgresql+psycopg://u:hunter2@h/d")
     settings = Settings()
     assert (settings.home, settings.lease_s) == (Path("/srv/vsc"), 12.5)
-    assert "secret" not in repr(settings)
+    assert "hunter2" not in repr(settings)
     assert settings.database_url.get_secret_value().endswith("@h/d")
 
 
@@ -43,3 +44,25 @@ def test_home_is_the_systems_for_root_and_the_users_own_otherwise(monkeypatch):
     assert Settings().home == Path("/home/me/data/vsc")
     monkeypatch.delenv("XDG_DATA_HOME")
     assert Settings().home == Path.home() / ".local/share/vsc"
+
+
+def test_a_blob_store_is_named_by_its_address_and_its_keys_are_not_shown(monkeypatch):
+    assert Settings().blobs is None
+    monkeypatch.setenv("VSC_BLOBS", "s3://a-bucket/some/prefix/")
+    monkeypatch.setenv("VSC_BLOBS_ENDPOINT", "http://127.0.0.1:9000")
+    monkeypatch.setenv("VSC_BLOBS_ACCESS_KEY_ID", "hunter1")
+    monkeypatch.setenv("VSC_BLOBS_SECRET_ACCESS_KEY", "hunter2")
+    settings = Settings()
+
+    bucket = bucket_of(settings, settings.blobs)
+
+    assert str(bucket) == "s3://a-bucket/some/prefix at http://127.0.0.1:9000"
+    assert bucket.secret_access_key.get_secret_value() == "hunter2"
+    assert "hunter" not in repr(settings) + repr(bucket)
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3:///x", "gs://bucket/x", "/var/blobs", "s3://A"])
+def test_what_is_no_address_of_a_blob_store_is_refused(monkeypatch, address):
+    monkeypatch.setenv("VSC_BLOBS", address)
+    with pytest.raises(ValidationError):
+        Settings()
