@@ -46,8 +46,11 @@ class Settings(BaseSettings):
     """The secret of that key."""
     blobs_silence_s: float = Field(default=30.0, ge=1, le=600)
     """Seconds after which a blob store that says nothing does not answer."""
-    engine: str = Field(default="docker", pattern=r"^docker$")
-    """Where sandboxes run: `docker`, the engine of this machine."""
+    engine: str = Field(default="docker", pattern=r"^(docker|memory:/.+)$")
+    """Where sandboxes run: `docker`, the engine of this machine.
+
+    For tests and demos, `memory:HOME`: the in-memory engine of that home, without isolation.
+    """
     image_python: str | None = None
     """The runner image for Python, as an image id.
 

@@ -11,9 +11,11 @@ def main(arguments: Sequence[str]) -> int:
 
     Each verb's code is imported when it is asked for: every sandbox pays for a start.
     """
-    if list(arguments) == ["supervise"]:
+    if list(arguments[:1]) == ["supervise"]:
         from runners.supervisor import Places, supervise  # noqa: PLC0415 -- see the docstring
 
+        if arguments[1:2] == ["--root"]:  # an engine without mounts says where `/` is
+            return supervise(Places.below(Path(arguments[2])))
         return supervise(Places())
     import argparse  # noqa: PLC0415 -- see the docstring
 

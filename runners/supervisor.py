@@ -51,6 +51,13 @@ class Places:
     door: Path = Path(protocol.DOOR)
     gateway_port: int = protocol.GATEWAY_PORT
 
+    @classmethod
+    def below(cls, root: Path) -> "Places":
+        """The same places under another root, and any free port: no network is the sandbox's own."""
+        patch, door = root / protocol.GIVEN_PATCH[1:], root / protocol.DOOR[1:]
+        capsule, workspace = root / protocol.CAPSULE[1:], root / protocol.WORKSPACE[1:]
+        return cls(capsule, workspace, patch, root / protocol.OUT[1:], door, gateway_port=0)
+
 
 @dataclass(frozen=True, slots=True)
 class _Ending:

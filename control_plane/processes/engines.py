@@ -19,6 +19,8 @@ from runners.hydrate import apply_delta
 from runners.tree_rules import PatchLimits
 from sandboxes.docker import local
 from sandboxes.docker.provider import DockerProvider
+from sandboxes.memory import server as memory
+from sandboxes.memory.provider import MemoryProvider
 from sandboxes.ports import SandboxProvider
 
 _INSTALL_LETTERS = string.ascii_lowercase + string.digits
@@ -66,7 +68,30 @@ async def docker_engine(ground: Ground) -> AsyncIterator[Engine]:
         await asyncio.to_thread(provider.close)
 
 
-ENGINES: Mapping[str, OpenEngine] = {"docker": docker_engine}
+@asynccontextmanager
+async def memory_engine(ground: Ground) -> AsyncIterator[Engine]:
+    """The in-memory engine of the home that the settings name: no isolation."""
+    home = Path(ground.settings.engine.partition(":")[2])
+    image = await asyncio.to_thread(memory.image, home, "python")
+    install = await asyncio.to_thread(install_id, ground.home)
+    provider = MemoryProvider(
+        install=install,
+        home=home,
+        depot=depot_of(ground),
+        collect=collector_of(ground),
+        apply_delta=apply_delta,
+    )
+
+    async def probe() -> str:
+        return f"in memory, image {await asyncio.to_thread(memory.image, home, 'python')}"
+
+    try:
+        yield Engine(provider, provider.door, install, image, probe)
+    finally:
+        await asyncio.to_thread(provider.close)
+
+
+ENGINES: Mapping[str, OpenEngine] = {"docker": docker_engine, "memory": memory_engine}
 """The word before the colon of `VSC_ENGINE` -> how such an engine is opened."""
 
 

@@ -1,8 +1,8 @@
 """Where a sandbox of the in-memory engine lies on this machine, and what its paths are called inside.
 
 `<home>/s/<name>/` holds everything that carries the name. Inside, `/workspace` means
-`<home>/s/<name>/workspace`: there are no mounts, so the names are replaced in arguments,
-environment and inputs, and put back in outputs.
+`<home>/s/<name>/workspace`, and so on: there are no mounts, so the names are replaced in arguments,
+environment and inputs, and put back in outputs. An image is a folder that `/opt/vsc` means.
 """
 
 import re
@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 
 from sandboxes.doors import DoorDirectory
 
-HOME_CHARACTERS = 30
-"""A socket's path has at most 107 characters, and a door's place has 77 below the home."""
+HOME_CHARACTERS = 24
+"""A socket's path has at most 107 characters, and one in a door's place has 83 below the home."""
 
 _ARCHIVE = b"PK\x03\x04"
-_INSIDE = re.compile(r"(?<![\w./-])/(workspace|out|vsc|env|tmp|run/vsc|opt/vsc)(?![\w.-])")
+_IMAGE = "opt/vsc"
+_INSIDE = re.compile(rf"(?<![\w./-])/(workspace|out|vsc|env|tmp|run/vsc|{_IMAGE})(?![\w.-])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Place:
     @property
     def door(self) -> DoorDirectory:
         """`/run/vsc`; the code inside runs as we do."""
-        return DoorDirectory(self.root / "door")
+        return DoorDirectory(self.root / "run" / "vsc")
 
     @property
     def collected(self) -> Path:
@@ -79,19 +80,11 @@ class Names:
     """The paths of one sandbox, from inside to outside and back."""
 
     def __init__(self, place: Place, image: Path) -> None:
-        self._outside = {
-            "workspace": place.workspace,
-            "out": place.out,
-            "vsc": place.inputs,
-            "env": place.environment,
-            "tmp": place.tmp,
-            "run/vsc": place.door.path,
-            "opt/vsc": image,
-        }
+        self._root, self._image = str(place.root), str(image)
 
     def outward(self, text: str) -> str:
         """The text with every path of the sandbox as this machine knows it."""
-        return _INSIDE.sub(lambda found: str(self._outside[found[1]]), text)
+        return _INSIDE.sub(self._place_of, text)
 
     def in_input(self, path: PurePosixPath, content: bytes) -> bytes:
         """An input as it is written: texts name places of this machine; archives and patches do not."""
@@ -103,7 +96,11 @@ class Names:
             return content
 
     def inward(self, content: bytes) -> bytes:
-        """The bytes with every place of this sandbox under its name inside."""
-        for name, path in self._outside.items():
-            content = content.replace(bytes(path), f"/{name}".encode())
-        return content
+        """The output with every place under its name inside; what is no text stays as it is."""
+        if b"\0" in content:
+            return content
+        content = content.replace(self._image.encode(), f"/{_IMAGE}".encode())
+        return content.replace(self._root.encode(), b"")
+
+    def _place_of(self, found: re.Match[str]) -> str:
+        return self._image if found[1] == _IMAGE else f"{self._root}/{found[1]}"

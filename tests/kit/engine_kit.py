@@ -60,7 +60,7 @@ class EngineProcess:
 @contextlib.contextmanager
 def memory_engine(images: Mapping[str, Path]) -> Iterator[EngineProcess]:
     """A running engine; its home is short, as the paths of sockets are."""
-    home = Path(tempfile.mkdtemp(prefix="vsc-m-", dir="/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="vsc-", dir="/tmp"))
     home.chmod(0o711)
     engine = EngineProcess(home, images)
     engine.start()
