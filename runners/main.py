@@ -11,12 +11,11 @@ def main(arguments: Sequence[str]) -> int:
 
     Each verb's code is imported when it is asked for: every sandbox pays for a start.
     """
-    if list(arguments[:1]) == ["supervise"]:
+    if list(arguments) == ["supervise"] or list(arguments[:2]) == ["supervise", "--root"]:
         from runners.supervisor import Places, supervise  # noqa: PLC0415 -- see the docstring
 
-        if arguments[1:2] == ["--root"]:  # an engine without mounts says where `/` is
-            return supervise(Places.below(Path(arguments[2])))
-        return supervise(Places())
+        # an engine without mounts says where `/` is
+        return supervise(Places.below(Path(arguments[2])) if len(arguments) > 1 else Places())
     import argparse  # noqa: PLC0415 -- see the docstring
 
     parser = argparse.ArgumentParser(prog="runner.pyz", description="The runner of a sandbox.")

@@ -1,7 +1,7 @@
 """Plays the tools that this machine's Python does not have, in their own words: they find nothing.
 
 Called as `bin/python` of the image is called: options, then a module or a program. A file that is
-not Python is an error, as it is for the real ones; so a scan says no more than it has looked at.
+not Python is an error where it is one for the real ones (`tests/docker/test_played_image.py`).
 """
 
 import ast
@@ -39,15 +39,10 @@ def bandit(argv: list[str]) -> int:
 
 
 def semgrep(argv: list[str]) -> int:
-    """Every file is scanned."""
+    """Every file is scanned; half a file of Python is no error, nor is it to the real one."""
     files = argv[argv.index("--") + 1 :]
-    errors = [
-        {"code": 3, "level": "warn", "type": "Syntax error", "message": "not Python", "path": name}
-        for name in files
-        if not parses(name)
-    ]
     paths = {"scanned": files}
-    report = {"version": VERSION, "results": [], "errors": errors, "paths": paths}
+    report = {"version": VERSION, "results": [], "errors": [], "paths": paths}
     print(json.dumps(report | {"skipped_rules": []}))
     return 0
 

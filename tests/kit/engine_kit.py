@@ -14,6 +14,8 @@ from typing import Any
 
 from sandboxes.memory.wire import line
 
+PLAYED = Path(__file__).parents[2] / "runner_images" / "played"
+
 
 @dataclass
 class EngineProcess:
@@ -70,6 +72,12 @@ def memory_engine(images: Mapping[str, Path]) -> Iterator[EngineProcess]:
         engine.go_on()
         engine.stop()
         shutil.rmtree(home)
+
+
+def played_image(folder: Path) -> Path:
+    """The image that plays the runner's world on this interpreter (`runner_images/played`)."""
+    subprocess.run([sys.executable, str(PLAYED / "build.py"), str(folder)], check=True)
+    return folder
 
 
 def plain_image(folder: Path) -> Path:
