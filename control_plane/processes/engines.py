@@ -86,7 +86,7 @@ async def memory_engine(ground: Ground) -> AsyncIterator[Engine]:
         return f"in memory, image {await asyncio.to_thread(memory.image, home, 'python')}"
 
     try:
-        yield Engine(provider, provider.door, install, image, probe)
+        yield Engine(provider, install, image, probe)
     finally:
         await asyncio.to_thread(provider.close)
 
