@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=30.0, ge=3, le=3600)
     """Seconds after which the run of a dead process is taken over; renewed at a third of it."""
 
+    site_lease_s: float = Field(default=60.0, ge=3, le=3600)
+    """Seconds that an engine's site is taken for present; renewed at a third of it."""
+    site_grace_s: float = Field(default=600.0, ge=0, le=86_400)
+    """Seconds after its lease that a silent site is given up, and what it had begun with it."""
+
     judge_again: int = Field(default=2, ge=0, le=2)
     """How often a patch that could not be decided is judged again before a person looks at it."""
 

@@ -7,13 +7,15 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from control_plane.db.errors import DatabaseUnavailable, MigrationFailed
 
 _ADVISORY_LOCK = 0x7673635F6D696772  # "vsc_migr"
 _LOCK_WAIT_S = 60
+_OF_0_1_0 = "0001"
+"""The only revision of 0.1.0. Its schema was made anew under another name."""
 
 
 def migrations() -> Config:
@@ -48,6 +50,7 @@ def _migrate(url: str, lock_wait_s: int) -> None:
     try:
         with engine.connect() as connection:
             _lock(connection, lock_wait_s)
+            _refuse_0_1_0(connection)
             config = migrations()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -68,6 +71,27 @@ def _migrate(url: str, lock_wait_s: int) -> None:
         raise MigrationFailed(f"{error}; nothing was changed") from error
     finally:
         engine.dispose()
+
+
+def refuse_home_of_0_1_0(home: Path) -> None:
+    """Raises MigrationFailed if the files under `home` are of 0.1.0. Blocking."""
+    if (home / "install").exists():
+        raise MigrationFailed(
+            f"{home} was made by vsc 0.1.0, whose data this version cannot take over: keep its"
+            " `reports/` (and `blobs/`, if you want patches and logs), remove the rest of it and"
+            " the containers labelled `vsc.install`, or name another directory with VSC_HOME"
+        )
+
+
+def _refuse_0_1_0(connection: Connection) -> None:
+    if not inspect(connection).has_table("alembic_version"):
+        return
+    if connection.scalar(text("SELECT version_num FROM alembic_version")) == _OF_0_1_0:
+        raise MigrationFailed(
+            "this database was made by vsc 0.1.0, whose data this version cannot take over: keep"
+            " the reports (`VSC_HOME/reports`), then give this version an empty database and"
+            " an empty VSC_HOME"
+        )
 
 
 def _lock(connection: Connection, wait_s: int) -> None:

@@ -10,6 +10,7 @@ from control_plane.packets import models as packets
 from control_plane.projects import models as projects
 from control_plane.repos import models as repos
 from control_plane.runs import models as runs
+from control_plane.sites import models as sites
 from control_plane.tasks import models as tasks
 from control_plane.traces import models as traces
 
@@ -23,6 +24,7 @@ ROOMS = (
     projects,
     repos,
     runs,
+    sites,
     tasks,
     traces,
 )

@@ -17,7 +17,7 @@ async def lose(
     session: AsyncSession,
     run: Run,
     *,
-    epoch: int,
+    epoch: int | None,
     cause: str,
     changes: Mapping[str, Any] | None = None,
 ) -> Run:

@@ -90,7 +90,10 @@ class Reconciler:
         """Rows of ended runs whose sandbox is no longer there say so."""
         ended = exists().where(Run.id == Sandbox.run_id, Run.state.in_(TERMINAL))
         stale = update(Sandbox).where(
-            Sandbox.state != SandboxState.DESTROYED, ended, Sandbox.name.not_in(present)
+            Sandbox.state != SandboxState.DESTROYED,
+            Sandbox.name.startswith(f"vsc-{self._install}-"),
+            Sandbox.name.not_in(present),
+            ended,
         )
         async with self._sessions.begin() as session:
             await session.execute(

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import structlog
 from sqlalchemy import func, select
@@ -22,6 +23,7 @@ from control_plane.gateway.keeper import DoorBell
 from control_plane.orchestrator.lease import Lease
 from control_plane.orchestrator.specs import Draft, place
 from control_plane.orchestrator.streams import SealedStream, forget_chunks, seal_streams
+from control_plane.runs.errors import LeaseLost
 from control_plane.runs.models import Sandbox
 from control_plane.runs.moves import append_event
 from control_plane.runs.rules import SandboxState
@@ -64,12 +66,14 @@ class Stages:
         blobs: Blobs,
         doors: DoorBell,
         install: str,
+        site: UUID,
         image: str,
         runner: Callable[[str], Awaitable[str]],
         concurrency: int,
     ) -> None:
         self._sessions, self._provider, self._blobs, self._doors = sessions, provider, blobs, doors
         self._install, self.image, self._runner = install, image, runner
+        self._site = site
         self._slots = asyncio.Semaphore(concurrency)
 
     async def run(self, lease: Lease, draft: Draft, *, attempt: int = 0) -> StageEnd:
@@ -128,7 +132,10 @@ class Stages:
             state=SandboxState.PLANNED,
         )
         async with self._sessions.begin() as session:
-            await lease.check(session)
+            run = await lease.check(session)
+            if run.site_id not in (None, self._site):
+                raise LeaseLost(run.id)
+            run.site_id = self._site
             session.add(row)
             await append_event(
                 session, lease.run_id, "stage.planned", {"stage": draft.stage, "n": n}

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import structlog
 from sqlalchemy import select
@@ -53,12 +54,14 @@ class Worker:
         sessions: async_sessionmaker[AsyncSession],
         drive: Drive,
         owner: str,
+        site: UUID | None = None,
         concurrency: int,
         lease_s: float,
         poll_s: float = 1.0,
         retry_s: float = RETRY_S,
     ) -> None:
         self._sessions, self._drive, self._owner = sessions, drive, owner
+        self._site = site
         self._lease_s, self._poll_s, self._retry_s = lease_s, poll_s, retry_s
         self._free = asyncio.Semaphore(concurrency)
         self._poked = asyncio.Event()
@@ -98,7 +101,7 @@ class Worker:
         """The next run; None also while the database is away, which is asked again."""
         try:
             async with self._sessions.begin() as session:
-                run = await leases.claim_next(session, self._owner, self._lease_s)
+                run = await leases.claim_next(session, self._owner, self._lease_s, self._site)
                 if run is not None:
                     await session.flush()
                     session.expunge(run)

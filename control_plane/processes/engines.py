@@ -1,9 +1,6 @@
 """The engine that `VSC_ENGINE` names, as the orchestrator uses it."""
 
 import asyncio
-import fcntl
-import secrets
-import string
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +11,8 @@ from control_plane.processes.ground import Ground
 from control_plane.repos import snapshots
 from control_plane.repos.environments import archive
 from control_plane.services import Probe
+from control_plane.sites import service as sites
+from control_plane.sites.models import Site
 from runners import dehydrate
 from runners.hydrate import apply_delta
 from runners.tree_rules import PatchLimits
@@ -23,16 +22,14 @@ from sandboxes.memory import server as memory
 from sandboxes.memory.provider import MemoryProvider
 from sandboxes.ports import SandboxProvider
 
-_INSTALL_LETTERS = string.ascii_lowercase + string.digits
-
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """Where the sandboxes of this process run."""
 
     provider: SandboxProvider
-    install: str
-    """What the names of its sandboxes begin with."""
+    site: Site
+    """This engine and this home; its name is in the names of its sandboxes."""
     image: str
     """The identity of the runner image for Python."""
     probe: Probe
@@ -56,14 +53,14 @@ def open_engine(ground: Ground) -> AbstractAsyncContextManager[Engine]:
 async def docker_engine(ground: Ground) -> AsyncIterator[Engine]:
     """The Docker engine of this machine."""
     image = await asyncio.to_thread(lambda: ground.settings.image_python or local.image("python"))
-    install = await asyncio.to_thread(install_id, ground.home)
-    provider = await asyncio.to_thread(_docker_provider, ground, install)
+    site = await joined(ground, f"docker:{await asyncio.to_thread(local.engine_id)}")
+    provider = await asyncio.to_thread(_docker_provider, ground, site.name)
 
     async def probe() -> str:
         return f"image {await asyncio.to_thread(local.image, 'python')}"
 
     try:
-        yield Engine(provider, install, image, probe)
+        yield Engine(provider, site, image, probe)
     finally:
         await asyncio.to_thread(provider.close)
 
@@ -73,9 +70,9 @@ async def memory_engine(ground: Ground) -> AsyncIterator[Engine]:
     """The in-memory engine of the home that the settings name: no isolation."""
     home = Path(ground.settings.engine.partition(":")[2])
     image = await asyncio.to_thread(memory.image, home, "python")
-    install = await asyncio.to_thread(install_id, ground.home)
+    site = await joined(ground, f"memory:{home}")
     provider = MemoryProvider(
-        install=install,
+        install=site.name,
         home=home,
         depot=depot_of(ground),
         collect=collector_of(ground),
@@ -86,13 +83,19 @@ async def memory_engine(ground: Ground) -> AsyncIterator[Engine]:
         return f"in memory, image {await asyncio.to_thread(memory.image, home, 'python')}"
 
     try:
-        yield Engine(provider, install, image, probe)
+        yield Engine(provider, site, image, probe)
     finally:
         await asyncio.to_thread(provider.close)
 
 
 ENGINES: Mapping[str, OpenEngine] = {"docker": docker_engine, "memory": memory_engine}
 """The word before the colon of `VSC_ENGINE` -> how such an engine is opened."""
+
+
+async def joined(ground: Ground, engine: str) -> Site:
+    """The site of this engine and this home, with a lease of its own."""
+    async with ground.sessions.begin() as session:
+        return await sites.join(session, engine, str(ground.home), ground.settings.site_lease_s)
 
 
 def depot_of(ground: Ground) -> LocalDepot:
@@ -132,15 +135,3 @@ def _docker_provider(ground: Ground, install: str) -> DockerProvider:
         apply_delta=apply_delta,
         uid=ground.settings.sandbox_uid,
     )
-
-
-def install_id(home: Path) -> str:
-    """Six characters that mark everything of this installation on engines that others share."""
-    path = home / "install"
-    with (home / "install.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            path.write_text(
-                "".join(secrets.choice(_INSTALL_LETTERS) for _ in range(6)), encoding="ascii"
-            )
-    return path.read_text(encoding="ascii")

@@ -16,13 +16,13 @@ Where = Callable[[str], DoorDirectory]
 
 
 @asynccontextmanager
-async def open_gateway(ground: Ground, install: str, where: Where) -> AsyncIterator[DoorKeeper]:
+async def open_gateway(ground: Ground, site: str, where: Where) -> AsyncIterator[DoorKeeper]:
     """Doors that follow the rows until the body ends.
 
     Sandboxes that live on find new ones later.
     """
     doors = Doors(PostgresChunks(ground.sessions), ground.blobs, AuditLog(ground.sessions))
-    keeper = DoorKeeper(sessions=ground.sessions, doors=doors, where=where, install=install)
+    keeper = DoorKeeper(sessions=ground.sessions, doors=doors, where=where, install=site)
     async with asyncio.TaskGroup() as group:
         loops = [
             group.create_task(keeper.serve(), name="doors"),

@@ -11,7 +11,7 @@ from control_plane.blobs.ports import Blobs, BlobStore
 from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.embedded import embedded
 from control_plane.db.engine import Sessions, new_engine, session_factory
-from control_plane.db.migrate import migrate
+from control_plane.db.migrate import migrate, refuse_home_of_0_1_0
 from control_plane.repos.mirrors import Mirrors
 from control_plane.settings import Settings
 
@@ -36,9 +36,10 @@ async def open_ground(settings: Settings) -> AsyncIterator[Ground]:
     """The ground over `settings.home`, its database migrated.
 
     Raises:
-        DatabaseUnavailable, MigrationFailed: no database.
+        DatabaseUnavailable, MigrationFailed: no database, or one of 0.1.0.
     """
     home = settings.home.absolute()
+    await asyncio.to_thread(refuse_home_of_0_1_0, home)
     home.mkdir(mode=0o711, parents=True, exist_ok=True)
     async with _database(settings, home) as url:
         await migrate(url)

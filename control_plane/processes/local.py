@@ -44,7 +44,7 @@ async def open_company(
     async with (
         open_ground(settings) as ground,
         engine(ground) as opened,
-        open_gateway(ground, opened.install, opened.provider.door) as doors,
+        open_gateway(ground, opened.site.name, opened.provider.door) as doors,
         open_orchestrator(ground, opened, doors) as orchestrator,
     ):
         services = services_of(

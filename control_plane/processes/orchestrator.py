@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from control_plane.gateway.keeper import DoorBell
+from control_plane.loops import for_ever
 from control_plane.orchestrator.base_runs import BaseRuns
 from control_plane.orchestrator.compiled_runner import CompiledRunners
 from control_plane.orchestrator.environment_runs import EnvironmentRuns
 from control_plane.orchestrator.execution import Execution
 from control_plane.orchestrator.judging import Judging
+from control_plane.orchestrator.lost_sites import LostSites
 from control_plane.orchestrator.reconcile import Reconciler
 from control_plane.orchestrator.stages import Stages
 from control_plane.orchestrator.supervise import Supervisor
@@ -29,6 +31,8 @@ from control_plane.repos import snapshots
 from control_plane.repos.changes import Changes
 from control_plane.repos.environments import archive
 from control_plane.runs.rules import RunKind
+from control_plane.sites import service as sites
+from control_plane.sites.models import Site
 from quality_gates.paths import CONFIGURATION
 from runners.pack import runner_pyz
 
@@ -51,6 +55,8 @@ async def open_orchestrator(
         loops = [
             group.create_task(worker.serve(), name="worker"),
             group.create_task(reconciler.serve(), name="reconciler"),
+            group.create_task(_stay(ground, engine.site), name="site"),
+            group.create_task(_look_for_lost_sites(ground), name="lost sites"),
             group.create_task(listen(ground.url, worker.poke), name="listener"),
         ]
         try:
@@ -60,12 +66,29 @@ async def open_orchestrator(
                 loop.cancel()
 
 
+async def _stay(ground: Ground, site: Site) -> None:
+    """Keep the site's lease."""
+    lease_s = ground.settings.site_lease_s
+
+    async def renewed() -> None:
+        async with ground.sessions.begin() as session:
+            await sites.renew(session, site.id, lease_s)
+
+    await for_ever("site", renewed, every_s=lease_s / 3)
+
+
+async def _look_for_lost_sites(ground: Ground) -> None:
+    lost = LostSites(ground.sessions, ground.blobs, ground.settings.site_grace_s)
+    await for_ever("lost sites", lost.once, every_s=ground.settings.site_lease_s / 3)
+
+
 def _worker(ground: Ground, engine: Engine, doors: DoorBell) -> Worker:
     settings = ground.settings
     return Worker(
         sessions=ground.sessions,
         drive=_supervisor(ground, engine, doors).drive,
         owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        site=engine.site.id,
         concurrency=settings.workers,
         lease_s=settings.lease_s,
         poll_s=settings.poll_s,
@@ -73,19 +96,20 @@ def _worker(ground: Ground, engine: Engine, doors: DoorBell) -> Worker:
 
 
 def _reconciler(ground: Ground, engine: Engine) -> Reconciler:
-    return Reconciler(sessions=ground.sessions, provider=engine.provider, install=engine.install)
+    return Reconciler(sessions=ground.sessions, provider=engine.provider, install=engine.site.name)
 
 
 def _stages(ground: Ground, engine: Engine, doors: DoorBell) -> Stages:
     runners = CompiledRunners(
-        engine.provider, ground.blobs, ground.home / "runners", engine.install, runner_pyz()
+        engine.provider, ground.blobs, ground.home / "runners", engine.site.name, runner_pyz()
     )
     return Stages(
         sessions=ground.sessions,
         provider=engine.provider,
         blobs=ground.blobs,
         doors=doors,
-        install=engine.install,
+        install=engine.site.name,
+        site=engine.site.id,
         image=engine.image,
         runner=runners.of,
         concurrency=ground.settings.sandboxes,

@@ -17,10 +17,12 @@ CHANNEL = "vsc_runs"
 """NOTIFY carries a run's id; it only wakes, and polling makes it right."""
 
 
-async def claim_next(session: AsyncSession, owner: str, lease_s: float) -> Run | None:
+async def claim_next(
+    session: AsyncSession, owner: str, lease_s: float, site: UUID | None = None
+) -> Run | None:
     """Take the run that has waited longest for its next action, under a new epoch.
 
-    None: nothing to do.
+    None: nothing to do. A run that a site has begun is for that site alone; `site` is the caller's.
 
     Every write of the epoch before is refused from now on.
     """
@@ -31,6 +33,7 @@ async def claim_next(session: AsyncSession, owner: str, lease_s: float) -> Run |
             text(IS_LIVE),
             Run.next_action_at <= _now(),
             or_(Run.lease_until.is_(None), Run.lease_until < _now()),
+            or_(Run.site_id.is_(None), Run.site_id == site),
         )
         .order_by(Run.next_action_at, Run.id)
         .limit(1)

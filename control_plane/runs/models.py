@@ -85,6 +85,8 @@ class Run(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
+    site_id: Mapped[UUID | None] = mapped_column(ForeignKey("sites.id"), index=True)
+    """Whose engine has begun it, since its first sandbox was planned: only that site drives it."""
     next_action_at: Mapped[datetime] = mapped_column(server_default=func.now())
     lease_epoch: Mapped[int] = mapped_column(default=0, server_default="0")
     lease_owner: Mapped[str | None]

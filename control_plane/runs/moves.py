@@ -21,10 +21,12 @@ from control_plane.tasks.models import Task
 
 STATE_CHANGED = "state"
 """The kind of the event that `move_run` writes."""
+BEGUN_AGAIN = "begun_again"
+"""The kind of the event that `begin_again` writes."""
 PLATFORM_ACTOR = "orchestrator"
 _OURS = frozenset(
     {"id", "kind", "state", "created_at", "event_seq", "claims"}
-    | {"lease_epoch", "lease_owner", "lease_until"}
+    | {"lease_epoch", "lease_owner", "site_id", "lease_until"}
 )
 
 
@@ -73,6 +75,28 @@ async def move_run(
         action="run.move",
         subject=f"run:{run.id}",
         facts=facts,
+    )
+    return await _fresh(session, run)
+
+
+async def begin_again(session: AsyncSession, run_id: UUID, *, cause: str) -> Run:
+    """Give a run that its site has left to any other: whoever held it is fenced off.
+
+    What it has on record stays; a sandbox under way is launched again under the next number.
+    Raises NotFound.
+    """
+    run = await _locked(session, run_id, None)
+    run.site_id, run.lease_epoch = None, run.lease_epoch + 1
+    run.lease_owner = run.lease_until = None
+    run.next_action_at = func.clock_timestamp()
+    await _record(session, run, BEGUN_AGAIN, {"cause": cause})
+    await append_line(
+        session,
+        chain=run.task_id or run.id,
+        actor=PLATFORM_ACTOR,
+        action="run.begin_again",
+        subject=f"run:{run.id}",
+        facts={"cause": cause},
     )
     return await _fresh(session, run)
 

@@ -1,5 +1,6 @@
 """The engine of this machine, put together: what the composition root calls, so that the docker SDK stays in this folder."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,15 @@ def facts() -> Facts:
             option.startswith("name=seccomp") for option in info.get("SecurityOptions") or ()
         ),
     )
+
+
+def engine_id() -> str:
+    """What the engine calls itself; it keeps it over restarts. Raises ProviderUnavailable."""
+    with contextlib.closing(connect()) as client:
+        try:
+            return str(client.info()["ID"])
+        except docker.errors.DockerException as error:
+            raise ProviderUnavailable(f"the Docker engine does not say its id ({error})") from error
 
 
 @dataclass(frozen=True, slots=True)

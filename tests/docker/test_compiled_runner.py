@@ -19,7 +19,7 @@ pytestmark = pytest.mark.docker
 
 def runners_of(ground: Ground, engine: Engine) -> CompiledRunners:
     return CompiledRunners(
-        engine.provider, ground.blobs, ground.home / "runners", engine.install, runner_pyz()
+        engine.provider, ground.blobs, ground.home / "runners", engine.site.name, runner_pyz()
     )
 
 

@@ -26,17 +26,17 @@ from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.embedded import embedded
 from control_plane.db.engine import new_engine, session_factory
 from control_plane.db.migrate import migrate
-from control_plane.processes.engines import install_id
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository
 from control_plane.runs.models import LogChunk, Run, RunEvent, Sandbox
 from control_plane.runs.rules import TERMINAL, RunState, SandboxState
+from control_plane.sites.service import join
 from control_plane.tasks.models import Task
 from control_plane.tasks.rules import TaskStatus
 from control_plane.tasks.service import Submission, latest_runs, submit
 from quality_gates.model import Verdict
-from sandboxes.docker.local import connect
+from sandboxes.docker.local import connect, engine_id
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
@@ -123,12 +123,12 @@ INSTANTS = {
 class Installation:
     """One home with its database; control planes over it come and go."""
 
-    def __init__(self, home: Path, url: str, sessions) -> None:
+    def __init__(self, home: Path, url: str, sessions, install: str) -> None:
         self.home, self.sessions = home, sessions
         self.conninfo = (
             make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         )
-        self.install = install_id(home)
+        self.install = install
 
     def start(self) -> subprocess.Popen[bytes]:
         environ = {
@@ -196,7 +196,10 @@ async def installation():
         async with embedded(home, durable=False) as url:
             await migrate(url)
             engine = new_engine(url)
-            yield Installation(home, url, session_factory(engine))
+            sessions = session_factory(engine)
+            async with sessions.begin() as session:
+                site = await join(session, f"docker:{engine_id()}", str(home), 60.0)
+            yield Installation(home, url, sessions, site.name)
             await engine.dispose()
     finally:
         shutil.rmtree(home)

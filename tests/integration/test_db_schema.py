@@ -13,9 +13,11 @@ from control_plane.agents.rules import Role
 from control_plane.db.errors import DatabaseUnavailable, MigrationFailed
 from control_plane.db.migrate import _ADVISORY_LOCK, migrate, newest
 from control_plane.db.tables import metadata
+from control_plane.processes.ground import open_ground
 from control_plane.projects.models import Project
 from control_plane.repos.models import Repo
 from control_plane.runs.models import IS_LIVE, Run
+from control_plane.settings import Settings
 
 # SPEC section 4, in its own words; a table's own id is `id`, and `key` where SPEC shows a string
 # id.
@@ -157,7 +159,7 @@ async def test_models_and_migrations_agree(database):
 
 async def test_migrating_again_and_at_once_is_harmless(database):
     await asyncio.gather(*(migrate(database) for _ in range(3)))
-    assert newest() == "0001"
+    assert newest() == "0001_ground"
 
 
 async def test_a_migration_waits_for_another_but_not_for_ever(database):
@@ -176,6 +178,23 @@ async def test_a_database_of_a_newer_version_is_left_alone(database):
     engine.dispose()
     with pytest.raises(MigrationFailed, match="newer vsc"):
         await migrate(database)
+
+
+async def test_a_database_of_0_1_0_is_refused_with_what_to_keep_and_what_to_remove(database):
+    engine = create_engine(database)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    engine.dispose()
+    with pytest.raises(MigrationFailed, match=r"0\.1\.0.*keep the reports.*empty VSC_HOME"):
+        await migrate(database)
+
+
+async def test_a_home_of_0_1_0_is_refused_before_anything_is_made_in_it(tmp_path):
+    (tmp_path / "install").write_text("abcdef")
+    with pytest.raises(MigrationFailed, match=r"0\.1\.0.*keep.*reports.*remove"):
+        async with open_ground(Settings(home=tmp_path)):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["install"]
 
 
 async def test_no_server_is_told_as_such():

@@ -1,6 +1,6 @@
 """All tables of SPEC section 4, and those of the run engine
 
-Revision ID: 0001
+Revision ID: 0001_ground
 Revises: nothing
 """
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0001"
+revision = "0001_ground"  # "0001" was another schema, which `migrate` refuses
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -476,6 +476,39 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         unique=False,
     )
     op.create_table(
+        "installation",
+        sa.Column("one", sa.Boolean(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("letters", sa.Text(), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint("letters ~ '^[a-z0-9]{3}$'", name=op.f("ck_installation_letters_form")),
+        sa.CheckConstraint("one", name=op.f("ck_installation_one_row")),
+        sa.PrimaryKeyConstraint("one", name=op.f("pk_installation")),
+    )
+    op.create_table(
+        "sites",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("engine", sa.Text(), nullable=False),
+        sa.Column("home", sa.Text(), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint("name ~ '^[a-z0-9]{6}$'", name=op.f("ck_sites_name_form")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sites")),
+        sa.UniqueConstraint("engine", "home", name=op.f("uq_sites_engine_home")),
+        sa.UniqueConstraint("name", name=op.f("uq_sites_name")),
+    )
+    op.create_table(
         "runs",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column(
@@ -550,6 +583,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         ),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("site_id", sa.Uuid(), nullable=True),
         sa.Column(
             "next_action_at",
             sa.DateTime(timezone=True),
@@ -600,6 +634,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             ["packet_id"], ["packets.id"], name=op.f("fk_runs_packet_id_packets")
         ),
         sa.ForeignKeyConstraint(["repo_id"], ["repos.id"], name=op.f("fk_runs_repo_id_repos")),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_runs_site_id_sites")),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_runs_task_id_tasks")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
     )
@@ -620,6 +655,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
     )
     op.create_index(op.f("ix_runs_packet_id"), "runs", ["packet_id"], unique=False)
     op.create_index(op.f("ix_runs_repo_id"), "runs", ["repo_id"], unique=False)
+    op.create_index(op.f("ix_runs_site_id"), "runs", ["site_id"], unique=False)
     op.create_index(op.f("ix_runs_task_id"), "runs", ["task_id"], unique=False)
     op.create_index(
         "uq_runs_live_cache_key",

@@ -1,0 +1,1 @@
+"""Sites: an engine and the orchestrators beside it."""

@@ -1,0 +1,178 @@
+"""Two homes over one database are one installation with two sites, and none takes the other's."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, update
+
+from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.blobs.threads import ThreadedBlobs
+from control_plane.db.base import new_id
+from control_plane.orchestrator.lost_sites import LostSites
+from control_plane.orchestrator.stages import stage_end
+from control_plane.repos.models import Repo
+from control_plane.runs import leases
+from control_plane.runs.errors import LeaseLost
+from control_plane.runs.models import LogChunk, LogStream, Run, RunEvent, Sandbox
+from control_plane.runs.moves import move_run
+from control_plane.runs.rules import RunKind, RunState, SandboxState
+from control_plane.sites.models import Installation, Site
+from control_plane.sites.service import installation, join
+from control_plane.tasks.models import Task
+from control_plane.tasks.moves import move_task
+from control_plane.tasks.rules import TaskStatus
+from quality_gates.model import TaskType
+from sandboxes.spec import Ended
+
+GRACE_S = 60.0
+
+
+async def a_site(sessions, home):
+    async with sessions.begin() as session:
+        return await join(session, "docker:AAAA", home, 60.0)
+
+
+async def a_run(sessions, site, states, kind=RunKind.TASK):
+    """A run that `site` has begun and holds, with one sandbox that lives."""
+    async with sessions.begin() as session:
+        repo = Repo(key=f"repo-{new_id()}", source="/somewhere")
+        task = Task(key=f"TASK-{new_id()}", task_type=TaskType.FEATURE, created_by="operator")
+        session.add_all([repo, task])
+        await session.flush()
+        run = Run(
+            kind=kind,
+            task_id=task.id if kind is RunKind.TASK else None,
+            cache_key=None if kind is RunKind.TASK else new_id().hex,
+            repo_id=repo.id,
+            base_commit="0" * 40,
+            deadline_s=60.0,
+        )
+        session.add(run)
+        await session.flush()
+        claimed = await leases.claim_next(session, "theirs", 3600.0, site.id)
+        assert claimed.id == run.id
+        for state in states:
+            await move_run(session, run.id, state, epoch=claimed.lease_epoch)
+        if run.task_id is not None:
+            await move_task(session, run.task_id, TaskStatus.IN_PROGRESS)
+        name = f"vsc-{site.name}-{run.id.hex}-execute-0"
+        sandbox = Sandbox(
+            run_id=run.id, stage="execute", n=0, name=name, fingerprint="", spec={},
+            state=SandboxState.LAUNCHED, engine_id="theirs",
+        )  # fmt: skip
+        run.site_id = site.id
+        session.add(sandbox)
+        await session.flush()
+        chunk = {"sandbox_id": sandbox.id, "stream": "stdout"}
+        session.add(LogStream(**chunk, next_seq=1, size_bytes=6, rows=1))
+        session.add(LogChunk(**chunk, seq=0, data=b"so far"))
+    return await seen(sessions, Run, run.id)
+
+
+async def seen(sessions, model, key: UUID):
+    async with sessions() as session:
+        return await session.get_one(model, key)
+
+
+async def silent_for(sessions, site, seconds):
+    async with sessions.begin() as session:
+        until = func.now() - timedelta(seconds=seconds)
+        await session.execute(update(Site).where(Site.id == site.id).values(lease_until=until))
+
+
+@pytest.fixture
+def lost(sessions, tmp_path):
+    return LostSites(sessions, ThreadedBlobs(DirectoryBlobs(tmp_path)), GRACE_S)
+
+
+async def test_all_who_ask_at_once_get_one_installation(sessions):
+    async def ask():
+        async with sessions.begin() as session:
+            return (await installation(session)).id
+
+    assert len(set(await asyncio.gather(*(ask() for _ in range(8))))) == 1
+    async with sessions() as session:
+        assert len((await session.scalars(select(Installation))).all()) == 1
+
+
+async def test_a_home_and_its_engine_are_one_site_and_another_home_is_another(sessions):
+    one, again, other = [await a_site(sessions, home) for home in ("/one", "/one", "/other")]
+
+    assert one.id == again.id
+    assert other.name != one.name
+    assert other.name[:3] == one.name[:3]
+
+
+async def test_what_a_site_has_begun_is_claimed_by_that_site_alone(sessions):
+    ours, theirs = await a_site(sessions, "/ours"), await a_site(sessions, "/theirs")
+    run = await a_run(sessions, theirs, [RunState.HYDRATING, RunState.EXECUTING])
+    async with sessions.begin() as session:
+        await leases.release(session, run.id, run.lease_epoch)
+
+    async with sessions.begin() as session:
+        assert await leases.claim_next(session, "ours", 60.0, ours.id) is None
+        assert await leases.claim_next(session, "nobody's", 60.0) is None
+        assert (await leases.claim_next(session, "theirs", 60.0, theirs.id)).id == run.id
+
+
+async def test_a_session_of_a_site_that_is_gone_is_lost_with_the_reason(sessions, lost):
+    site = await a_site(sessions, "/gone")
+    run = await a_run(sessions, site, [RunState.HYDRATING, RunState.EXECUTING])
+    await silent_for(sessions, site, GRACE_S + 5)
+
+    assert await lost.once() == 1
+    assert await lost.once() == 0
+
+    ended = await seen(sessions, Run, run.id)
+    assert (ended.state, ended.verdict) == (RunState.LOST, None)
+    assert "/gone" in ended.cause
+    task = await seen(sessions, Task, run.task_id)
+    assert (task.status, task.retry_count) == (TaskStatus.QUEUED, 0)
+    async with sessions() as session:
+        sandbox = await session.scalar(select(Sandbox).where(Sandbox.run_id == run.id))
+        assert (await session.scalars(select(LogChunk))).all() == []
+    assert sandbox.state is SandboxState.DESTROYED
+    end = stage_end(sandbox)
+    assert end.outcome.ended is Ended.LOST
+    assert end.streams["stdout"].size_bytes == len(b"so far")
+
+
+@pytest.mark.parametrize(
+    ("kind", "states"),
+    [
+        (RunKind.TASK, [RunState.HYDRATING, RunState.EXECUTING, RunState.DEHYDRATING,
+                        RunState.VERIFYING]),
+        (RunKind.PREPARE, [RunState.HYDRATING, RunState.EXECUTING]),
+        (RunKind.BASE, [RunState.HYDRATING, RunState.VERIFYING]),
+    ],
+)  # fmt: skip
+async def test_what_else_it_had_begun_is_begun_again_elsewhere(sessions, lost, kind, states):
+    site, ours = await a_site(sessions, "/gone"), await a_site(sessions, "/ours")
+    run = await a_run(sessions, site, states, kind)
+    await silent_for(sessions, site, GRACE_S + 5)
+
+    assert await lost.once() == 1
+
+    async with sessions.begin() as session:
+        with pytest.raises(LeaseLost):
+            await leases.renew(session, run.id, run.lease_epoch, 60.0)
+    async with sessions.begin() as session:
+        claimed = await leases.claim_next(session, "ours", 60.0, ours.id)
+        assert (claimed.id, claimed.site_id, claimed.state) == (run.id, None, states[-1])
+        kinds = (
+            await session.scalars(select(RunEvent.kind).where(RunEvent.run_id == run.id))
+        ).all()
+    assert kinds[-1] == "begun_again"
+
+
+@pytest.mark.parametrize("silent_s", [-30.0, GRACE_S - 5])
+async def test_a_site_that_may_come_back_keeps_its_runs(sessions, lost, silent_s):
+    site = await a_site(sessions, "/theirs")
+    run = await a_run(sessions, site, [RunState.HYDRATING, RunState.EXECUTING])
+    await silent_for(sessions, site, silent_s)
+
+    assert await lost.once() == 0
+
+    assert (await seen(sessions, Run, run.id)).site_id == site.id
