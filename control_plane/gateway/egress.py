@@ -1,4 +1,4 @@
-"""May this sandbox reach that place? One canonical value is compared, resolved and dialled (faults.md E04).
+"""May this sandbox reach that place? One canonical value is compared, resolved and dialled.
 
 An allowlist entry is `host:port`, or `host:port,private` for a place inside the operator's own
 network: without the word, a name that resolves to a private, loopback, link-local or otherwise
@@ -10,18 +10,17 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+from control_plane.public_addresses import IPAddress, is_public
 
 _HEAD = re.compile(
-    rb"CONNECT (?P<authority>[!-~]+) HTTP/1\.[01]\r\n(?P<fields>(?:[^\x00-\x08\x0a-\x1f\x7f]*\r\n)*)\r\n"
+    rb"CONNECT (?P<authority>[!-~]+) HTTP/1\.[01]\r\n"
+    rb"(?P<fields>(?:[^\x00-\x08\x0a-\x1f\x7f]*\r\n)*)\r\n"
 )
 _FIELD = re.compile(rb"(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(?P<value>[^\r\n]*?)[ \t]*")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]+):(?P<port>[1-9][0-9]{0,4})")
 _LABEL = re.compile(r"[0-9a-z](?:[0-9a-z-]{0,61}[0-9a-z])?")
-_NUMERIC = re.compile(
-    r"[0-9]+|0x[0-9a-f]*"
-)  # what resolvers read as a number: 2130706433, 127.1, 0x7f.1, 0177.0.0.1
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
+"""What resolvers read as a number: 2130706433, 127.1, 0x7f.1, 0177.0.0.1."""
 
 
 class Malformed(Exception):
@@ -33,7 +32,10 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A destination in its one canonical form: a lower-case name, or an address as `ipaddress` writes it."""
+    """A destination in its one canonical form.
+
+    A lower-case name, or an address as `ipaddress` writes it.
+    """
 
     host: str
     port: int
@@ -109,29 +111,6 @@ def refusal(rule: Allowed, addresses: Sequence[IPAddress]) -> str | None:
         return None
     inner = next((address for address in addresses if not is_public(address)), None)
     return None if inner is None else f"resolves to {inner}, which is not a public address"
-
-
-def is_public(address: IPAddress) -> bool:
-    """Whether the address is on the open internet, also when it is wrapped (mapped, 6to4, Teredo, NAT64)."""
-    if isinstance(address, ipaddress.IPv6Address):
-        wrapped = _wrapped(address)
-        if wrapped:
-            return all(is_public(inner) for inner in wrapped)
-        if address.scope_id is not None or address.is_site_local:
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def _wrapped(address: ipaddress.IPv6Address) -> tuple[ipaddress.IPv4Address, ...]:
-    if address.ipv4_mapped is not None:
-        return (address.ipv4_mapped,)
-    if address.sixtofour is not None:
-        return (address.sixtofour,)
-    if address.teredo is not None:
-        return address.teredo
-    if address in _NAT64:
-        return (ipaddress.IPv4Address(int(address) & 0xFFFFFFFF),)
-    return ()
 
 
 def _canonical_host(host: str) -> str:

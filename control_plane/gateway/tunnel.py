@@ -1,4 +1,7 @@
-"""The egress proxy: a CONNECT request is decided, audited, dialled at the address it was resolved to, and pumped."""
+"""The egress proxy: a CONNECT request is decided, audited, dialled and pumped.
+
+It is dialled at the address that it was resolved to.
+"""
 
 import asyncio
 import contextlib
@@ -12,7 +15,6 @@ from control_plane.gateway.access import DoorAccess
 from control_plane.gateway.caps import DoorCaps
 from control_plane.gateway.egress import (
     Allowed,
-    IPAddress,
     Malformed,
     Target,
     parse_connect,
@@ -20,6 +22,7 @@ from control_plane.gateway.egress import (
     rule_for,
 )
 from control_plane.gateway.ports import AuditSink, TooManyAttempts
+from control_plane.public_addresses import IPAddress
 
 Resolve = Callable[[str, int], Awaitable[list[IPAddress]]]
 
@@ -151,7 +154,7 @@ class Egress:
         except TooManyAttempts as problem:
             await _answer(writer, 429, str(problem))
             return False
-        except Exception:  # noqa: BLE001 -- whatever kept the record from being made, the answer is no
+        except Exception:  # noqa: BLE001 -- whatever kept it from being recorded, the answer is no
             _log.exception("egress.audit_failed", sandbox=str(self._access.sandbox_id))
             await _answer(writer, 503, "the attempt could not be recorded; try again")
             return False
@@ -197,7 +200,7 @@ class Egress:
 
 
 class _Activity:
-    """When either direction last moved: a download is silent upwards for long, and that is no idling."""
+    """When either direction last moved: a download is silent upwards for long without idling."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop, self._at = loop, loop.time()
@@ -251,8 +254,8 @@ async def _answer(writer: asyncio.StreamWriter, status: int, reason: str) -> Non
     }
     body = f"{reason}\n".encode("ascii", "backslashreplace")
     writer.write(
-        f"HTTP/1.1 {status} {phrases[status]}\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\n"
-        "connection: close\r\n\r\n".encode()
+        f"HTTP/1.1 {status} {phrases[status]}\r\ncontent-type: text/plain\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
         + body
     )
     with contextlib.suppress(OSError, TimeoutError):

@@ -1,11 +1,16 @@
-"""Which https addresses may be fetched from: no credentials, no private network, and the checked address is the one dialled."""
+"""Which https addresses may be fetched from: no credentials, no private network.
+
+The checked address is the one that is dialled.
+"""
 
 import asyncio
 import ipaddress
 import os
+import re
 import socket
 from urllib.parse import urlsplit
 
+from control_plane.public_addresses import IPAddress, is_public
 from control_plane.repos.git import RepositoryError
 
 
@@ -18,21 +23,24 @@ async def check_url(url: str, *, allow_private: bool) -> dict[str, str]:
 
     Raises AddressRefused.
 
-    Behind a proxy the machine cannot resolve names: then the proxy decides, and only literal
-    addresses are checked.
+    It also says which proxy git uses (none: the empty text), so that nobody but us reads the
+    proxy variables. Behind a proxy the machine cannot resolve names: then the proxy decides, and
+    only literal addresses are checked.
     """
     host, port = parse_url(url)
-    literal = _literal(host)
-    if allow_private or (literal is None and _proxied(host)):
-        return {}
+    literal, proxy = _literal(host), proxy_for(host)
+    way = {"http.proxy": proxy}
+    if allow_private or (literal is None and proxy):
+        return way
     addresses = [literal] if literal else await _resolved(host, port)
     for address in addresses:
-        if not address.is_global or address.is_multicast:
+        if not is_public(address):
             raise AddressRefused(
-                f"{host} leads to {address}, which is not a public address; import from a path or an archive"
+                f"{host} leads to {address}, which is not a public address;"
+                " import from a path or an archive"
             )
     pins = ",".join(f"[{a}]" if a.version == 6 else str(a) for a in addresses)
-    return {} if literal else {"http.curloptResolve": f"{host}:{port}:{pins}"}
+    return way if literal else {**way, "http.curloptResolve": f"{host}:{port}:{pins}"}
 
 
 def parse_url(url: str) -> tuple[str, int]:
@@ -63,30 +71,41 @@ def parse_url(url: str) -> tuple[str, int]:
 
 def _numeric(host: str) -> bool:
     last = host.rstrip(".").rpartition(".")[2]
-    return last.isdigit() or last.lower().startswith(
-        "0x"
-    )  # decimal, octal, hexadecimal and short forms of IPv4
+    # decimal, octal, hexadecimal and short forms of IPv4
+    return last.isdigit() or last.lower().startswith("0x")
 
 
-def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _literal(host: str) -> IPAddress | None:
     try:
-        address = ipaddress.ip_address(host)
+        return ipaddress.ip_address(host)
     except ValueError:
         return None
-    return (
-        (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
-    )
 
 
-def _proxied(host: str) -> bool:
-    bypass = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-    return bool(proxy) and not any(
-        host == name.strip().lstrip(".") for name in bypass.split(",") if name.strip()
-    )
+def proxy_for(host: str) -> str:
+    """The proxy of an https address of `host`; empty: there is none, or NO_PROXY names the host.
+
+    As curl reads them: the lower-case variable first, suffixes of names, `*`, and networks.
+    """
+    proxy = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY") or ""
+    bypass = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    return "" if any(_bypassed(host, name) for name in re.split(r"[,\s]+", bypass)) else proxy
 
 
-async def _resolved(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+def _bypassed(host: str, name: str) -> bool:
+    name = name.lower().strip(".").strip("[]")
+    if not name or name == "*":
+        return name == "*"
+    literal = _literal(host)
+    if literal is None:
+        return host == name or host.endswith(f".{name}")
+    try:
+        return literal in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return False
+
+
+async def _resolved(host: str, port: int) -> list[IPAddress]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:

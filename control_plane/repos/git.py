@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CONFIG = Path(__file__).with_name("git.ini")
-ATTRIBUTES = "* -text !crlf !eol -ident -filter -working-tree-encoding -export-subst -export-ignore !diff !merge !whitespace\n"
-"""For `$GIT_DIR/info/attributes`, which wins over every file of a repository: bytes stay as they are."""
+ATTRIBUTES = (
+    "* -text !crlf !eol -ident -filter -working-tree-encoding -export-subst -export-ignore"
+    " !diff !merge !whitespace\n"
+)
+"""For `$GIT_DIR/info/attributes`, which wins over every file of a repository.
 
+Bytes stay as they are.
+"""
+
+# No proxy variables: `repos.addresses` reads those, and says in the configuration what it read.
 _FETCH_ENVIRON = (
-    "HTTPS_PROXY",
-    "https_proxy",
-    "NO_PROXY",
-    "no_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "GIT_SSL_CAINFO",
 )
+_NO_MEMORY = re.compile(rb"[Oo]ut of memory|Cannot allocate memory|unable to create thread")
 OBJECT_ID = re.compile(r"[0-9a-f]{40}")
 
 
@@ -51,6 +55,8 @@ class GitLimits:
     output_bytes: int = 256 * 2**20
     file_bytes: int = 8 * 2**30
     """The largest file git may write (RLIMIT_FSIZE): a pack larger than this ends the command."""
+    memory_bytes: int = 6 * 2**30
+    """Address space (RLIMIT_AS), the parts of packs that are mapped included (`git.ini`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +91,25 @@ class Git:
         limits: GitLimits | None = None,
         check: bool = True,
     ) -> Completed:
-        """Run one git command. Raises GitFailed (unless `check` is off) and GitLimit."""
+        """Run one git command. Raises GitFailed (unless `check` is off) and GitLimit.
+
+        `config` goes by the environment: a proxy's address may hold a password, and `ps` shows
+        arguments.
+        """
         environ = git_environ(network=network) | {"GIT_DIR": str(self.git_dir)}
+        environ |= _configured(config or {})
         if index is not None:
             environ["GIT_INDEX_FILE"] = str(index)
         if work_tree is not None:
             environ["GIT_WORK_TREE"] = str(work_tree)
-        options = [
-            part for key, value in (config or {}).items() for part in ("-c", f"{key}={value}")
-        ]
+        limits = limits or self._limits
         process = await asyncio.create_subprocess_exec(
-            "prlimit", f"--fsize={(limits or self._limits).file_bytes}", "--core=0",
-            "git", "--no-pager", "--literal-pathspecs", "--no-optional-locks", *options, *arguments,
+            "prlimit", f"--fsize={limits.file_bytes}", f"--as={limits.memory_bytes}", "--core=0",
+            "git", "--no-pager", "--literal-pathspecs", "--no-optional-locks", *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env=environ, cwd=work_tree or self.git_dir, start_new_session=True,
         )  # fmt: skip
-        done = await _drive(process, arguments[0], stdin, limits or self._limits)
+        done = await _drive(process, arguments[0], stdin, limits)
         if check and done.exit_code != 0:
             raise GitFailed(arguments[0], done.exit_code, done.stderr)
         return done
@@ -114,6 +123,16 @@ class Git:
         self.git_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self.run("init", "--quiet", "--bare", "--template=", "--initial-branch=main")
         write_attributes(self.git_dir)
+
+
+def _configured(config: Mapping[str, str]) -> dict[str, str]:
+    """Configuration of one command, as git takes it from its environment."""
+    pairs = [
+        pair
+        for n, (key, value) in enumerate(config.items())
+        for pair in ((f"GIT_CONFIG_KEY_{n}", key), (f"GIT_CONFIG_VALUE_{n}", value))
+    ]
+    return {"GIT_CONFIG_COUNT": str(len(config)), **dict(pairs)} if config else {}
 
 
 def write_attributes(git_dir: Path) -> None:
@@ -163,6 +182,8 @@ async def _drive(
         await _end(process)
     if exit_code == -signal.SIGXFSZ:
         raise GitLimit(f"git {verb} wrote a file larger than {limits.file_bytes} bytes")
+    if exit_code != 0 and _NO_MEMORY.search(stderr):
+        raise GitLimit(f"git {verb} needed more than {limits.memory_bytes} bytes of memory")
     return Completed(exit_code, stdout, stderr.decode(errors="replace"))
 
 
@@ -183,9 +204,8 @@ class _TooMuch(Exception):
 
 async def _feed(process: asyncio.subprocess.Process, stdin: bytes) -> None:
     assert process.stdin is not None  # noqa: S101 -- we asked for a pipe; for the type checker
-    with contextlib.suppress(
-        BrokenPipeError, ConnectionResetError
-    ):  # git may fail before it has read everything
+    # git may fail before it has read everything
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(stdin)
         await process.stdin.drain()
         process.stdin.close()

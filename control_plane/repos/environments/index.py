@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from control_plane.gateway.egress import is_public
+from control_plane.public_addresses import is_public
 
 _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
 _MAX_ANSWER_BYTES = 64 * 2**20

@@ -6,11 +6,11 @@ from control_plane.gateway.egress import (
     Allowed,
     Malformed,
     Target,
-    is_public,
     parse_connect,
     refusal,
     rule_for,
 )
+from control_plane.public_addresses import is_public
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,8 @@ def test_a_rule_is_found_by_exact_comparison_only():
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.1.2.3", "224.0.0.1",
         "255.255.255.255", "192.0.2.1", "::1", "::", "fe80::1", "fc00::1", "fec0::1", "ff02::1", "2001:db8::1",
         "::ffff:127.0.0.1", "::ffff:169.254.169.254", "2002:7f00:1::", "2002:a9fe:a9fe::", "64:ff9b::7f00:1",
-        "2001:0:4136:e378:8000:63bf:f5ff:fffe",
+        "2001:0:4136:e378:8000:63bf:f5ff:fffe", "::127.0.0.1", "::151.101.0.223", "64:ff9b:1::7f00:1",
+        "64:ff9b:1::9765:df", "64:ff9b:1:7f00:0:100::", "64:ff9b::a9fe:a9fe", "fe80::1%eth0",
     ],
 )  # fmt: skip
 def test_special_addresses_are_not_public_however_they_are_wrapped(address):
