@@ -13,7 +13,7 @@ from runners.hydrate import apply_delta
 from sandboxes.docker.disk import Disks
 from sandboxes.docker.records import Place
 from sandboxes.names import SandboxName
-from sandboxes.spec import Input, Output, SandboxSpec, Workspace
+from sandboxes.spec import Against, Input, Output, SandboxSpec, Workspace
 
 _RUNNER_BYTES = 120_000
 _GOAL_MS = 10.0
@@ -21,7 +21,7 @@ _GOAL_MS = 10.0
 
 async def measure(trees: Trees, rounds: int) -> list[Entry]:
     """All that a provider makes on the host before it asks the engine for a container."""
-    disks = Disks(trees.depot, trees.collector(), apply_delta, trees.workspaces, UID)
+    disks = Disks(trees.depot, trees.collector(), apply_delta, trees.workspaces, trees.cache, UID)
     files = {
         "/vsc/runner.pyz": b"r" * _RUNNER_BYTES,
         "/vsc/capsule.json": b"{}",
@@ -42,7 +42,7 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
             command=("true",),
             limits=LIMITS,
             inputs=inputs,
-            workspace=Workspace(trees.held[which].key, against=which),
+            workspace=Workspace(trees.held[which].key, against=Against.BASE),
             outputs=(Output("result.json", 1000),),
         )
         with Stopwatch() as watch:

@@ -7,10 +7,11 @@ from benchmarks.paired import Entry, Stopwatch, paired, ratio
 from benchmarks.raw_engine import RawEngine
 from benchmarks.trees import LIMITS, UID, Trees
 from runners.hydrate import apply_delta
+from runners.unpack import unpack
 from sandboxes.docker import local
 from sandboxes.docker.render import container_config
 from sandboxes.names import SandboxName
-from sandboxes.spec import Ended, SandboxSpec, Workspace
+from sandboxes.spec import Against, Ended, SandboxSpec, Workspace
 
 COMMAND = ("/opt/vsc/bin/python", "-I", "-c", "print(1)")
 _INSTALL = "bench0"
@@ -29,6 +30,8 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
             depot=trees.depot,
             collect=trees.collector(),
             apply_delta=apply_delta,
+            unpack=unpack,
+            cache_bytes=2**32,
             uid=UID,
         )
     )
@@ -66,7 +69,7 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
             {
                 "bare": lambda: asyncio.to_thread(bare),
                 "workspace": lambda: ours(Workspace(key)),
-                "workspace and patch": lambda: ours(Workspace(key, against="small")),
+                "workspace and patch": lambda: ours(Workspace(key, against=Against.BASE)),
             },
             rounds,
         )

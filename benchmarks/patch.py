@@ -7,6 +7,8 @@ import uuid
 from benchmarks.material import LARGE_FILES, SMALL_FILES
 from benchmarks.paired import Entry, Stopwatch, paired, ratio
 from benchmarks.trees import LIMITS, UID, Trees, edit
+from sandboxes.ports import Start
+from sandboxes.spec import Against
 
 
 async def measure(trees: Trees, rounds: int) -> list[Entry]:
@@ -28,7 +30,7 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
             edit(disk.tree, held.files)
             with Stopwatch() as watch:
                 changed = None if everything else trees.workspaces.changed(place, held.base)
-                collect(which, disk.tree, changed, into)
+                collect(Start(held.base, None, Against.BASE), disk.tree, changed, into)
             if b"added.bin" not in (into / "change.patch").read_bytes():
                 raise RuntimeError("the patch lacks what was added")
         finally:

@@ -1,21 +1,23 @@
 """A made repository as the platform holds it: a mirror, a base snapshot, and disks on slots over it."""
 
 import os
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from benchmarks.material import LARGE_FILES, SMALL_FILES, file_name, made_repository
 from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.processes.engines import Collector
 from control_plane.repos.mirrors import Mirrors
-from control_plane.repos.snapshots import KIND, Snapshots
-from runners import dehydrate
+from control_plane.repos.snapshot_archive import write_snapshot
 from runners.tree_rules import PatchLimits
+from runners.unpack import unpack
 from sandboxes.docker.slots import Size, Slots
 from sandboxes.docker.workspaces import OverlayWorkspaces
 from sandboxes.ports import Collect
 from sandboxes.spec import Limits
+from sandboxes.trees import TreeCache
 
 UID = 10001
 LIMITS = Limits(deadline_s=60.0)
@@ -24,11 +26,9 @@ SIZES = {"small": SMALL_FILES, "large": LARGE_FILES}
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One made repository: where it came from, its mirror, the tree of its head, and its snapshot."""
+    """One made repository: where it came from, and the blob and the unpacked tree of its head."""
 
     source: Path
-    mirror: Path
-    tree: str
     key: str
     base: Path
     files: int
@@ -41,20 +41,14 @@ class Trees:
     home: Path
     blobs: DirectoryBlobs
     depot: LocalDepot
+    cache: TreeCache
     held: dict[str, Held]
     slots: Slots
     workspaces: OverlayWorkspaces
 
     def collector(self) -> Collect:
-        """The trusted patch as the provider calls it; `against` is `small` or `large`."""
-
-        def collect(
-            against: str, tree: Path, changed: Collection[bytes] | None, into: Path
-        ) -> None:
-            held = self.held[against]
-            dehydrate.collect(held.mirror, held.tree, tree, changed, into, PatchLimits())
-
-        return collect
+        """The trusted patch as the provider calls it."""
+        return Collector(PatchLimits())
 
     def close(self) -> None:
         """Give back the slots."""
@@ -63,32 +57,24 @@ class Trees:
 
 async def open_trees(home: Path) -> Trees:
     """Make both. Takes a few seconds."""
-    mirrors = Mirrors(home / "mirrors")
-    snapshots = Snapshots(home / KIND, mirrors, UID)
-    held = {
-        name: await _held(home, mirrors, snapshots, name, files) for name, files in SIZES.items()
-    }
-    blobs = DirectoryBlobs(home / "blobs")
+    depot = LocalDepot(blobs := DirectoryBlobs(home / "blobs"))
+    cache = TreeCache(home / "trees", depot, unpack, 2**32)
+    held = {name: await _held(home, depot, cache, name, files) for name, files in SIZES.items()}
     slots = Slots(home / "slots", ahead=3)
     slots.want(Size(LIMITS.disk_bytes, LIMITS.disk_files))
     slots.settle()
-    return Trees(
-        home, blobs, LocalDepot(blobs, {KIND: home / KIND}), held, slots, OverlayWorkspaces(slots)
-    )
+    return Trees(home, blobs, depot, cache, held, slots, OverlayWorkspaces(slots))
 
 
-async def _held(home: Path, mirrors: Mirrors, snapshots: Snapshots, name: str, files: int) -> Held:
+async def _held(home: Path, depot: LocalDepot, cache: TreeCache, name: str, files: int) -> Held:
     source = made_repository(home / f"{name}.git", files)
+    mirrors = Mirrors(home / "mirrors")
     commit = await mirrors.import_path(name, source)
-    key = await snapshots.ensure(name, commit)
-    return Held(
-        source,
-        home / "mirrors" / f"{name}.git",
-        await mirrors.tree_of(name, commit),
-        key,
-        snapshots.path(key),
-        files,
-    )
+    with (home / f"{name}.archive").open("w+b") as file:
+        await write_snapshot(mirrors.git(name), commit, cast("IO[bytes]", file))
+        file.seek(0)
+        key = depot.put(file, 2**32).sha256
+    return Held(source, key, cache.use([key], UID, "bench"), files)
 
 
 def edit(tree: Path, files: int) -> None:

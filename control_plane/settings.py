@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     sandbox_uid: int = Field(default=10001, ge=1000, le=2**31 - 1)
     """User and group id of the code inside a sandbox."""
 
+    tree_cache_bytes: int = Field(default=16 * 2**30, ge=2**20)
+    """Bytes that unpacked repositories and environments may take on this machine.
+
+    What live sandboxes use stays, whatever it takes.
+    """
+
     workers: int = Field(default=4, ge=1, le=256)
     """Runs that this process drives side by side."""
     sandboxes: int = Field(default=8, ge=1, le=1024)

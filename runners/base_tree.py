@@ -6,14 +6,18 @@ What it costs depends on what changed, not on how large the repository is.
 """
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from runners.archive import Entry
 from runners.blobs import LooseObjects
 from runners.changes import ChangedEntry
 from runners.git_private import GitFailed, PrivateGit
 
 _TREE, _GITLINK = "40000", "160000"
+HEAD_REF = "refs/heads/main"
+"""The one branch of a snapshot, below its `.git`."""
 
 Listing = dict[bytes, tuple[str, str]]
 """Name -> git's mode and the object's id."""
@@ -98,6 +102,26 @@ class BaseTree:
     def _entry(self, path: bytes) -> tuple[str, str] | None:
         directory, _, name = path.rpartition(b"/")
         return (self.listing(directory) or {}).get(name)
+
+
+def tree_of_head(reader: ObjectReader, git_dir: Path) -> str:
+    """The tree of a snapshot's only commit. Raises GitFailed if it is no snapshot."""
+    try:
+        commit = (git_dir / HEAD_REF).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise GitFailed(f"{git_dir} is not the git directory of a snapshot: {error}") from error
+    first, _, _ = reader.read(commit).partition(b"\n")
+    return first.removeprefix(b"tree ").decode("ascii")
+
+
+def with_delta(base: BaseTree, delta: Iterable[Entry], objects: LooseObjects) -> str:
+    """The tree object that a delta makes of `base`."""
+    entries = []
+    for entry in delta:
+        blob = None if entry.mode is None else objects.store_bytes(entry.contents)
+        known = base.file(entry.path) or (None, None)
+        entries.append(ChangedEntry(entry.path, known[0], entry.mode, known[1], blob))
+    return NewTree(base, entries).store(objects)
 
 
 class NewTree:

@@ -9,13 +9,15 @@ import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from runners.base_ignores import ignored_by_base
-from runners.base_tree import BaseTree, NewTree, ObjectReader
+from runners.base_tree import BaseTree, NewTree, ObjectReader, tree_of_head, with_delta
 from runners.blobs import LooseObjects, Shrunk, blob_id, blob_id_of
 from runners.changes import CHANGES, PATCH, ChangedEntry, Changes, RefusedEntry
 from runners.git_private import PrivateGit
 from runners.hostile_tree import Entry, HostileTree, TreeLimit, Unreadable
+from runners.hydrate import read_delta
 from runners.tree_rules import (
     PatchLimits,
     is_dot_git,
@@ -43,31 +45,42 @@ _DIFF = (
 
 
 def collect(
-    git_dir: Path,
-    against: str,
+    base: Path,
+    delta: BinaryIO | None,
     tree: Path,
     changed: Collection[bytes] | None,
     into: Path,
     limits: PatchLimits,
+    *,
+    from_base: bool = True,
 ) -> None:
-    """Write `change.patch` and `changes.json` into `into`: how `tree` differs from the tree object `against` of `git_dir`.
+    """Write `change.patch` and `changes.json` into `into`: what `tree` has that it did not have.
 
-    `changed` holds the paths that can differ, parents of deleted ones included; None: everything is
-    looked at. If anything is refused, the patch is empty and the document says why.
+    `base` is an unpacked snapshot, whose `.git` holds all that is needed of the repository. `delta`
+    is what was applied to it before `tree` was given away; the patch is from the snapshot, or, with
+    `from_base` off, from the tree that the delta made.
+
+    `changed` holds the paths that can differ from the snapshot, parents of deleted ones included;
+    None: everything is looked at. If anything is refused, the patch is empty and the document says
+    why.
+
+    Raises ValueError for a malformed delta, GitFailed for a base that is no snapshot.
     """
-    if not (len(against) == 40 and set(against) <= set("0123456789abcdef")):
-        raise ValueError(f"{against!r} is not the id of a tree")
     with tempfile.TemporaryDirectory(prefix="vsc-dehydrate-") as name:
         scratch = Path(name)
-        git = PrivateGit(scratch, objects=git_dir / "objects")
+        git = PrivateGit(scratch, objects=base / ".git/objects")
         objects = LooseObjects(git.directory / "objects")
         with ObjectReader(git) as reader, HostileTree(tree, limits) as hostile:
-            search = _Search(BaseTree(reader, against), hostile, limits, objects, scratch)
+            snapshot = BaseTree(reader, tree_of_head(reader, base / ".git"))
+            against = snapshot
+            if delta is not None and not from_base:
+                against = BaseTree(reader, with_delta(snapshot, read_delta(delta), objects))
+            search = _Search(against, snapshot, hostile, limits, objects, scratch)
             new_tree = search.run(changed)
-        if new_tree is None or new_tree == against:
+        if new_tree is None or new_tree == against.root:
             (into / PATCH).write_bytes(b"")
         else:
-            git.write_to(into / PATCH, *_DIFF, against, new_tree)
+            git.write_to(into / PATCH, *_DIFF, against.root, new_tree)
         (into / CHANGES).write_text(search.changes(new_tree).to_json(), encoding="utf-8")
 
 
@@ -76,6 +89,9 @@ class _Search:
     """Finds what differs. The rules decide on new things; what the base has may stay as it is."""
 
     base: BaseTree
+    """What the tree is compared with."""
+    rules: BaseTree
+    """Whose ignore files count: the snapshot's, which no agent has written."""
     tree: HostileTree
     limits: PatchLimits
     objects: LooseObjects
@@ -222,13 +238,16 @@ class _Search:
                 self._add(ChangedEntry(path, mode, entry.git_mode, blob, head), entry.size)
 
     def _take_new(self, paths: list[bytes]) -> None:
-        """Paths that the base does not have, and what cannot be taken: without litter and what the base's rules ignore."""
+        """Paths that the base does not have, and what cannot be taken.
+
+        Without litter and what the base's rules ignore.
+        """
         wanted = [
             path
             for path in (*paths, *self._odd)
             if not is_litter(path) and len(path) <= self.limits.path_bytes
         ]
-        ignored = ignored_by_base(self.base, self.scratch, wanted)
+        ignored = ignored_by_base(self.rules, self.scratch, wanted)
         left_out = ignored | {path for path in (*paths, *self._odd) if is_litter(path)}
         if left_out:
             self.notes.append(

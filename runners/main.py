@@ -4,6 +4,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,8 +31,9 @@ def main(arguments: Sequence[str]) -> int:
         "--owner", type=int, default=os.getuid(), help="user and group of new files"
     )
     dehydrate = verbs.add_parser("dehydrate", help="make the patch of a dead sandbox's tree")
-    dehydrate.add_argument("--git-dir", type=Path, required=True)
-    dehydrate.add_argument("--against", required=True, help="the tree object to compare with")
+    dehydrate.add_argument("--base", type=Path, required=True, help="the unpacked snapshot")
+    dehydrate.add_argument("--delta", type=Path, help="what was applied to it before the start")
+    dehydrate.add_argument("--against", choices=["base", "start"], default="base")
     dehydrate.add_argument("--tree", type=Path, required=True)
     dehydrate.add_argument("--into", type=Path, required=True)
     compiled = verbs.add_parser("compile", help="add this interpreter's bytecode to a runner.pyz")
@@ -45,8 +50,24 @@ def main(arguments: Sequence[str]) -> int:
 
         chosen.into.write_bytes(with_bytecode(chosen.pyz.read_bytes(), str(chosen.pyz)))
         return 0
-    from runners.dehydrate import collect  # noqa: PLC0415 -- see the docstring
-    from runners.tree_rules import PatchLimits  # noqa: PLC0415 -- see the docstring
+    return _dehydrate(chosen)
 
-    collect(chosen.git_dir, chosen.against, chosen.tree, None, chosen.into, PatchLimits())
+
+def _dehydrate(chosen: "argparse.Namespace") -> int:
+    import contextlib  # noqa: PLC0415 -- see `main`
+
+    from runners.dehydrate import collect  # noqa: PLC0415 -- see `main`
+    from runners.tree_rules import PatchLimits  # noqa: PLC0415 -- see `main`
+
+    with contextlib.ExitStack() as stack:
+        delta = stack.enter_context(chosen.delta.open("rb")) if chosen.delta else None
+        collect(
+            chosen.base,
+            delta,
+            chosen.tree,
+            None,
+            chosen.into,
+            PatchLimits(),
+            from_base=chosen.against == "base",
+        )
     return 0

@@ -43,19 +43,26 @@ _LITTER_DIRECTORIES = {
     b"htmlcov",
 }
 _LITTER_FILES = re.compile(rb".*\.py[co]|\.coverage(\..*)?|\.DS_Store", re.DOTALL)
+_NOWHERE = frozenset((b"", b".", b".."))
 _EGG_INFO = re.compile(rb".*\.egg-info", re.DOTALL)
 
 
+def plain_components(path: bytes) -> tuple[bytes, ...]:
+    """The names that make up a relative path. Raises ValueError for one that leads elsewhere."""
+    names = tuple(path.split(b"/"))
+    if not path or b"\0" in path or not _NOWHERE.isdisjoint(names):
+        raise ValueError(f"{path!r} is not a plain relative path")
+    if len(path) > 255 and any(len(name) > 255 for name in names):
+        raise ValueError(f"{path!r} has a name longer than 255 bytes")
+    return names
+
+
 def components(path: bytes) -> tuple[bytes, ...]:
-    """The names that make up a relative path.
+    """The names that make up a path in a repository.
 
     Raises ValueError for a path that no tree of ours can hold.
     """
-    names = tuple(path.split(b"/"))
-    if not path or b"\0" in path or any(name in (b"", b".", b"..") for name in names):
-        raise ValueError(f"{path!r} is not a plain relative path")
-    if any(len(name) > 255 for name in names):
-        raise ValueError(f"{path!r} has a name longer than 255 bytes")
+    names = plain_components(path)
     if any(is_dot_git(name) for name in names):
         raise ValueError(f"{path!r} reaches into a git directory")
     return names

@@ -1,4 +1,7 @@
-"""Specs and outcomes as JSON documents and back: rows and records keep the same form, so that a restart asks for the very same."""
+"""Specs and outcomes as JSON documents and back.
+
+Rows and records keep the same form, so that a restart asks for the very same.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -6,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sandboxes.spec import (
+    Against,
     Artifact,
     Ended,
     Input,
@@ -33,7 +37,8 @@ def spec_from_json(document: Mapping[str, Any]) -> SandboxSpec:
             "limits": Limits(**document["limits"]),
             "inputs": tuple(Input(**one) for one in document["inputs"]),
             "outputs": tuple(Output(**one) for one in document["outputs"]),
-            "workspace": None if workspace is None else Workspace(**workspace),
+            "workspace": None if workspace is None else _workspace(workspace),
+            "environment": tuple(document["environment"]),
             "egress": tuple(document["egress"]),
         }
     )
@@ -62,6 +67,11 @@ def outcome_from_json(document: Mapping[str, Any]) -> SandboxOutcome:
             "collected": _artifacts(document["collected"]),
         }
     )
+
+
+def _workspace(document: Mapping[str, Any]) -> Workspace:
+    against = document["against"]
+    return Workspace(**{**document, "against": None if against is None else Against(against)})
 
 
 def _instant(text: str | None) -> datetime | None:

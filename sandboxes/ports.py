@@ -1,11 +1,22 @@
-"""The ports of the sandbox world: a provider of sandboxes, a depot of bytes, two injected hooks."""
+"""The ports of the sandbox world: a provider of sandboxes, a depot of bytes, and three hooks.
+
+The composition root injects the hooks.
+"""
 
 from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sandboxes.doors import DoorDirectory
-from sandboxes.spec import Artifact, SandboxId, SandboxOutcome, SandboxSpec, SandboxSummary
+from sandboxes.spec import (
+    Against,
+    Artifact,
+    SandboxId,
+    SandboxOutcome,
+    SandboxSpec,
+    SandboxSummary,
+)
 
 
 class SandboxProvider(Protocol):
@@ -68,20 +79,35 @@ class Depot(Protocol):
     def put(self, source: BinaryIO, max_bytes: int) -> Artifact:
         """Keep the bytes, whole or not at all. Raises TooLarge past `max_bytes`."""
 
-    def tree(self, key: str) -> Path:
-        """The read-only directory of a shared tree (a base snapshot, an environment).
 
-        Raises BlobMissing.
+class Unpack(Protocol):
+    """Makes a directory of an archive. Trusted code; the archive is hostile."""
+
+    def __call__(self, archive: BinaryIO, into: Path, owner: int, /) -> int:
+        """Fill `into`, which is empty; all of it then belongs to user and group `owner`.
+
+        Says about how many bytes it takes on disk. Raises ValueError on a malformed archive.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a workspace was made of, as its collector gets it: bytes, and no repository."""
+
+    base: Path
+    """The unpacked snapshot, with its one-commit `.git`; never written."""
+    delta: BinaryIO | None
+    """What was applied to it before the start."""
+    against: Against
 
 
 class Collect(Protocol):
     """What is made of a dead sandbox's workspace. Trusted code; the tree is hostile."""
 
     def __call__(
-        self, against: str, tree: Path, changed: Collection[bytes] | None, into: Path
+        self, start: Start, tree: Path, changed: Collection[bytes] | None, into: Path
     ) -> None:
-        """Write what is wanted of `tree` as files in `into`.
+        """Write what is wanted of `tree`, which was made of `start`, as files in `into`.
 
         `changed` holds the relative paths that can differ from the workspace's base, parents of
         deleted ones included (an overlay's upper directory); None: nobody knows, look at

@@ -1,4 +1,4 @@
-"""What a dead sandbox left: declared outputs taken whole or refused with the reason, and what the collector makes."""
+"""What a dead sandbox left: outputs taken whole or refused, and what the collector makes."""
 
 import os
 import stat
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandboxes.errors import BlobMissing, ProviderUnavailable, TooLarge
-from sandboxes.ports import Collect, Depot
+from sandboxes.ports import Collect, Depot, Start
 from sandboxes.spec import Artifact, Output
 
 COLLECT = "(collect)"
@@ -55,7 +55,7 @@ def collect_tree(
     collect: Collect,
     depot: Depot,
     *,
-    against: str,
+    start: Start,
     tree: Path,
     changed: Callable[[], Collection[bytes] | None],
     into: Path,
@@ -69,7 +69,7 @@ def collect_tree(
     """
     into.mkdir(exist_ok=True)
     try:
-        collect(against, tree, changed(), into)
+        collect(start, tree, changed(), into)
     except (BlobMissing, ProviderUnavailable):
         raise
     except Exception as failure:  # noqa: BLE001 - hostile bytes can raise anything; a run must end all the same

@@ -1,4 +1,4 @@
-"""What a sandbox is made of and how it ended: values only, in no engine's words (DESIGN section 5)."""
+"""What a sandbox is made of and how it ended: values only, in no engine's words."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ class Limits:
 
     @property
     def backstop_s(self) -> float:
-        """Seconds after the start at which the provider ends what PID 1 did not (DESIGN section 5, Execute)."""
+        """Seconds after the start at which the provider ends what PID 1 did not."""
         return self.hydrate_s + self.deadline_s + self.grace_s
 
 
@@ -45,18 +45,27 @@ class Input:
     sha256: str
 
 
+class Against(StrEnum):
+    """What the remains of a workspace are compared with."""
+
+    BASE = "base"
+    """The snapshot: a delta that was applied before the start counts as changed."""
+    START = "start"
+    """The tree that the sandbox started from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The repository: a shared read-only tree, a delta over it, and what its remains are compared with.
+    """The repository: a snapshot, a delta over it, and what its remains are compared with.
 
-    `base` names a tree of the depot; `delta` is the blob that turns it into the tree wanted (none:
-    as it is). `against` is handed to the injected collector when the sandbox is dead; None means
+    `base` and `delta` are blobs: packed archives (`sandboxes.packed`). Without a delta the tree is
+    the snapshot. `against` is handed to the injected collector when the sandbox is dead; None means
     that nobody wants the remains.
     """
 
     base: str
     delta: str | None = None
-    against: str | None = None
+    against: Against | None = None
     path: str = "/workspace"
 
 
@@ -84,8 +93,8 @@ class SandboxSpec:
     environ: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[Input, ...] = ()
     workspace: Workspace | None = None
-    environment: str | None = None
-    """A tree of the depot, read-only at `/env`."""
+    environment: tuple[str, ...] = ()
+    """Packed archives, one a layer, which together lie read-only at `/env`; none: no `/env`."""
     outputs: tuple[Output, ...] = ()
     door: bool = False
     """Whether the sandbox has its socket at `/run/vsc/door.sock`."""

@@ -114,7 +114,7 @@ class BaseRuns:
                 repo_id=run.repo_id,
                 base_commit=run.base_commit,
                 head_tree=run.base_commit,
-                environment=prepared.tree,
+                environment=prepared.layers,
             )
         except SandboxStartFailed as refusal:
             async with self._sessions.begin() as session:

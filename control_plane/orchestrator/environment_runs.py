@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from control_plane.blobs.files import temporary_file
 from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
 from control_plane.orchestrator.children import WAITING_FOR, Wanted, wake_parents
@@ -19,10 +18,10 @@ from control_plane.orchestrator.lease import Again, Lease
 from control_plane.orchestrator.specs import prepare_draft
 from control_plane.orchestrator.stages import StageEnd, Stages
 from control_plane.repos.environments import facts, index
-from control_plane.repos.environments.archive import EnvironmentRefused, Environments, tree_key
 from control_plane.repos.environments.detect import EnvironmentRecipe, detect
+from control_plane.repos.environments.layers import EnvironmentRefused, Layers, take_layers
 from control_plane.repos.environments.prepare import (
-    ARCHIVE,
+    LAYERS,
     NOTES,
     PROGRAM,
     Preparation,
@@ -38,6 +37,7 @@ from control_plane.runs.moves import move_run
 from control_plane.runs.rules import TERMINAL, RunKind, RunState
 from quality_gates.model import Environment
 from sandboxes.errors import BlobMissing, SandboxStartFailed, TooLarge
+from sandboxes.ports import Depot
 from sandboxes.spec import Ended, Workspace
 
 TAIL_BYTES = 1500
@@ -46,10 +46,10 @@ _RECIPES_KEPT = 256
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An environment that is there. `tree` is its key in the depot."""
+    """An environment that is there."""
 
     id: UUID
-    tree: str
+    layers: tuple[str, ...]
     facts: Environment
 
 
@@ -71,10 +71,10 @@ class EnvironmentRuns:
         blobs: Blobs,
         mirrors: Mirrors,
         snapshots: Snapshots,
-        environments: Environments,
+        depot: Depot,
     ) -> None:
         self._sessions, self._stages, self._blobs = sessions, stages, blobs
-        self._mirrors, self._snapshots, self._environments = mirrors, snapshots, environments
+        self._mirrors, self._snapshots, self._depot = mirrors, snapshots, depot
         self._trees = Trees(mirrors)
         self._recipes: dict[tuple[str, str, str], EnvironmentRecipe] = {}
 
@@ -87,6 +87,12 @@ class EnvironmentRuns:
                 select(EnvironmentRow).where(EnvironmentRow.cache_key == key)
             )
             if row is not None:
+                await session.execute(
+                    update(EnvironmentRow)
+                    .where(EnvironmentRow.id == row.id)
+                    .values(used_at=func.now())
+                )
+                await session.commit()
                 return _prepared(row)
             if (waited := run.facts.get(WAITING_FOR)) is not None:
                 child = await session.get(Run, UUID(waited))
@@ -115,7 +121,7 @@ class EnvironmentRuns:
         if run.state is RunState.QUEUED:
             return await self._move(run, lease, RunState.HYDRATING)
         if run.state is RunState.HYDRATING:
-            await self._snapshots.ensure(run.repo_id.hex, run.base_commit)
+            await self._snapshots.ensure(run.repo_id, run.base_commit)
             return await self._move(run, lease, RunState.EXECUTING)
         try:
             end = await self._stages.run(lease, prepare_draft(run, *await self._preparation(run)))
@@ -128,31 +134,28 @@ class EnvironmentRuns:
     async def _preparation(self, run: Run) -> tuple[Preparation, Workspace]:
         recipe = await self._recipe(run, run.options["judged"])
         access = await index.ask() if recipe.fetches else None
-        base = await self._snapshots.ensure(run.repo_id.hex, run.base_commit)
+        base = await self._snapshots.ensure(run.repo_id, run.base_commit)
         return preparation(recipe, access), Workspace(base=base)
 
     async def _dehydrate(self, run: Run, lease: Lease, end: StageEnd) -> Run:
-        archive = end.outcome.outputs.get(ARCHIVE)
-        if end.outcome.ended is not Ended.COMPLETED or archive is None:
+        left = end.outcome.outputs.get(LAYERS)
+        if end.outcome.ended is not Ended.COMPLETED or left is None:
             return await self._lost(run, lease, await self._why(end))
         try:
-            async with temporary_file(self._blobs, archive.sha256) as file:
-                await self._environments.install(file, archive.sha256)
+            layers = await asyncio.to_thread(self._taken, left.sha256)
         except EnvironmentRefused as refused:
             return await self._lost(run, lease, str(refused))
         recipe = await self._recipe(run, run.options["judged"])
-        found = await asyncio.to_thread(
-            facts.environment,
-            self._environments.path(archive.sha256),
-            archive.sha256,
-            self._stages.image,
-            recipe,
-            await self._notes(end),
-        )
+        notes = await self._notes(end)
+        found = facts.environment(layers, self._stages.image, recipe, notes)
         row = {
-            "id": new_id(), "cache_key": run.cache_key, "archive_sha256": archive.sha256,
-            "facts": asdict(found), "run_id": run.id,
-        }  # fmt: skip
+            "id": new_id(),
+            "cache_key": run.cache_key,
+            "sha256": layers.sha256,
+            "layers": list(layers.blobs),
+            "facts": asdict(found),
+            "run_id": run.id,
+        }
         async with self._sessions.begin() as session:
             await lease.check(session)
             await session.execute(insert(EnvironmentRow).values(row).on_conflict_do_nothing())
@@ -160,8 +163,13 @@ class EnvironmentRuns:
             await wake_parents(session, run.id)
         return moved
 
+    def _taken(self, output: str) -> Layers:
+        """Blocking."""
+        with self._depot.open(output) as source:
+            return take_layers(source, self._depot)
+
     async def _why(self, end: StageEnd) -> str:
-        """Why there is no archive, with the last words of the tool that failed."""
+        """Why there are no layers, with the last words of the tool that failed."""
         said = [f"prepare ended as {end.outcome.ended.value}, exit code {end.outcome.exit_code}"]
         said += [f"{name}: {why}" for name, why in end.outcome.refused.items()]
         for stream in ("stdout", "stderr"):
@@ -213,4 +221,4 @@ class EnvironmentRuns:
 
 def _prepared(row: EnvironmentRow) -> Prepared:
     listed = {name: tuple(row.facts[name]) for name in ("pytest_plugins", "notes")}
-    return Prepared(row.id, tree_key(row.archive_sha256), Environment(**{**row.facts, **listed}))
+    return Prepared(row.id, tuple(row.layers), Environment(**{**row.facts, **listed}))

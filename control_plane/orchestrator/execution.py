@@ -34,7 +34,7 @@ from quality_gates.model import Verdict
 from runners import protocol
 from runners.changes import CHANGES, PATCH, changes_from_json
 from sandboxes.errors import SandboxStartFailed
-from sandboxes.spec import Ended, Workspace
+from sandboxes.spec import Against, Ended, Workspace
 
 _WHY = {
     Ended.OOM: "ran out of memory",
@@ -101,7 +101,7 @@ class Execution:
 
     async def hydrating(self, run: Run, lease: Lease, _: asyncio.Event) -> Run | Again:
         """The base tree, and for a command the base's environment, so that it can run the project's tests."""
-        await self._snapshots.ensure(run.repo_id.hex, run.base_commit)
+        await self._snapshots.ensure(run.repo_id, run.base_commit)
         if run.driver["kind"] == "command":
             found = await self._environments.find(run, run.base_commit)
             if isinstance(found, Wanted):
@@ -126,18 +126,18 @@ class Execution:
 
     async def _execute_draft(self, run: Run) -> Draft:
         """The agent's sandbox; the same every time it is asked for."""
-        environment = None
+        environment: tuple[str, ...] = ()
         if run.driver["kind"] == "command":
             found = await self._environments.find(run, run.base_commit)
-            environment = found.tree if isinstance(found, Prepared) else None
+            environment = found.layers if isinstance(found, Prepared) else ()
         async with self._sessions() as session:
             packet = await session.scalar(select(Packet.document).where(Packet.id == run.packet_id))
-        base = await self._snapshots.ensure(run.repo_id.hex, run.base_commit)
+        base = await self._snapshots.ensure(run.repo_id, run.base_commit)
         return execute_draft(
             run=str(run.id),
             driver=run.driver,
             deadline_s=run.deadline_s,
-            workspace=Workspace(base=base, against=f"{run.repo_id.hex}/{run.base_tree}"),
+            workspace=Workspace(base=base, against=Against.BASE),
             environment=environment,
             packet=json.dumps(packet, sort_keys=True).encode(),
         )

@@ -24,7 +24,7 @@ from quality_gates.model import Stage, StageEvidence, StagePlan, ToolEvidence, T
 from runners import protocol
 from runners.changes import CHANGES, changes_from_json
 from sandboxes.errors import BlobMissing, TooLarge
-from sandboxes.spec import Artifact, Ended, Workspace
+from sandboxes.spec import Against, Artifact, Ended, Workspace
 
 EVENT_BYTES = 64 * 2**20
 RESULT_BYTES = 16 * 2**20
@@ -61,11 +61,11 @@ class Judging:
         repo_id: UUID,
         base_commit: str,
         head_tree: str,
-        environment: str,
+        environment: tuple[str, ...],
         attempt: int = 0,
     ) -> dict[Stage, StageRan]:
         """Run every stage to its end. Raises what `Stages.run` raises."""
-        base = await self._snapshots.ensure(repo_id.hex, base_commit)
+        base = await self._snapshots.ensure(repo_id, base_commit)
 
         async def one(plan: StagePlan) -> StageRan:
             workspace = await self.workspace(plan.tree, repo_id, base, base_commit, head_tree)
@@ -100,7 +100,7 @@ class Judging:
         if tree != base_tree:
             packed = await self._trees.delta(repo, base_tree, tree)
             delta = (await self._blobs.put(packed)).sha256
-        return Workspace(base=base, delta=delta, against=f"{repo}/{tree}")
+        return Workspace(base=base, delta=delta, against=Against.START)
 
     async def evidence(
         self, ran: Mapping[Stage, StageRan], into: Path

@@ -40,7 +40,7 @@ class Draft:
     blobs: Mapping[str, str] = field(default_factory=dict)
     """Path -> sha256 of what is a blob already."""
     workspace: Workspace | None = None
-    environment: str | None = None
+    environment: tuple[str, ...] = ()
     outputs: Mapping[str, int] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     egress: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ def execute_draft(
     driver: Mapping[str, Any],
     deadline_s: float,
     workspace: Workspace,
-    environment: str | None,
+    environment: tuple[str, ...],
     packet: bytes,
 ) -> Draft:
     """The agent's own sandbox.
@@ -130,7 +130,7 @@ def prepare_draft(run: Run, made: Preparation, workspace: Workspace) -> Draft:
 
 
 def judge_draft(
-    *, run: str, plan: StagePlan, workspace: Workspace, environment: str | None
+    *, run: str, plan: StagePlan, workspace: Workspace, environment: tuple[str, ...]
 ) -> Draft:
     """One of the judge's sandboxes, from the plan of its stage."""
     return Draft(
@@ -145,6 +145,6 @@ def judge_draft(
         limits=Limits(deadline_s=plan.deadline_s),
         files=tuple(Bytes(path, contents) for path, contents in sorted(plan.inputs.items())),
         workspace=workspace,
-        environment=environment if plan.needs_environment else None,
+        environment=environment if plan.needs_environment else (),
         outputs=plan.outputs,
     )

@@ -96,7 +96,7 @@ class Verification:
                 repo_id=run.repo_id,
                 base_commit=run.base_commit,
                 head_tree=str(run.head_tree),
-                environment=found.tree,
+                environment=found.layers,
                 attempt=run.judge_attempt,
             )
         if cancelled.is_set():

@@ -8,19 +8,20 @@ from pathlib import Path
 
 from control_plane.blobs.depot import LocalDepot
 from control_plane.processes.ground import Ground
-from control_plane.repos import snapshots
-from control_plane.repos.environments import archive
 from control_plane.services import Probe
 from control_plane.sites import service as sites
 from control_plane.sites.models import Site
 from runners import dehydrate
 from runners.hydrate import apply_delta
 from runners.tree_rules import PatchLimits
+from runners.unpack import unpack
 from sandboxes.docker import local
 from sandboxes.docker.provider import DockerProvider
 from sandboxes.memory import server as memory
 from sandboxes.memory.provider import MemoryProvider
-from sandboxes.ports import SandboxProvider
+from sandboxes.ports import SandboxProvider, Start
+from sandboxes.spec import Against
+from sandboxes.trees import TreeCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ async def memory_engine(ground: Ground) -> AsyncIterator[Engine]:
         depot=depot_of(ground),
         collect=collector_of(ground),
         apply_delta=apply_delta,
+        trees=TreeCache(home / "trees", depot_of(ground), unpack, ground.settings.tree_cache_bytes),
     )
 
     async def probe() -> str:
@@ -100,29 +102,33 @@ async def joined(ground: Ground, engine: str) -> Site:
 
 def depot_of(ground: Ground) -> LocalDepot:
     """Where sandboxes get bytes and leave them."""
-    trees = {kind: ground.home / kind for kind in (snapshots.KIND, archive.KIND)}
-    return LocalDepot(ground.store, trees)
+    return LocalDepot(ground.store)
 
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """`sandboxes.ports.Collect` over our mirrors; `against` is `<repository>/<tree>`."""
+    """`sandboxes.ports.Collect`: the trusted patch. It needs no mirror and no database."""
 
-    mirrors: Path
     limits: PatchLimits
 
     def __call__(
-        self, against: str, tree: Path, changed: Collection[bytes] | None, into: Path
+        self, start: Start, tree: Path, changed: Collection[bytes] | None, into: Path
     ) -> None:
-        """Write the patch of `tree` against `against` into `into`."""
-        repo, _, wanted = against.partition("/")
-        dehydrate.collect(self.mirrors / f"{repo}.git", wanted, tree, changed, into, self.limits)
+        """Write the patch and the list of changes into `into`."""
+        dehydrate.collect(
+            start.base,
+            start.delta,
+            tree,
+            changed,
+            into,
+            self.limits,
+            from_base=start.against is Against.BASE,
+        )
 
 
 def collector_of(ground: Ground) -> Collector:
     """What is made of a dead sandbox's workspace."""
-    limits = PatchLimits(total_bytes=ground.settings.patch_bytes)
-    return Collector(ground.home / "mirrors", limits)
+    return Collector(PatchLimits(total_bytes=ground.settings.patch_bytes))
 
 
 def _docker_provider(ground: Ground, install: str) -> DockerProvider:
@@ -133,5 +139,7 @@ def _docker_provider(ground: Ground, install: str) -> DockerProvider:
         depot=depot_of(ground),
         collect=collector_of(ground),
         apply_delta=apply_delta,
+        unpack=unpack,
+        cache_bytes=ground.settings.tree_cache_bytes,
         uid=ground.settings.sandbox_uid,
     )

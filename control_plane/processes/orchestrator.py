@@ -24,12 +24,11 @@ from control_plane.orchestrator.task_run import TaskRuns
 from control_plane.orchestrator.verdicts import Verdicts
 from control_plane.orchestrator.verification import Verification
 from control_plane.orchestrator.worker import Worker
-from control_plane.processes.engines import Engine
+from control_plane.processes.engines import Engine, depot_of
 from control_plane.processes.ground import Ground
 from control_plane.processes.listening import listen
-from control_plane.repos import snapshots
 from control_plane.repos.changes import Changes
-from control_plane.repos.environments import archive
+from control_plane.repos.snapshots import Snapshots
 from control_plane.runs.rules import RunKind
 from control_plane.sites import service as sites
 from control_plane.sites.models import Site
@@ -119,7 +118,8 @@ def _stages(ground: Ground, engine: Engine, doors: DoorBell) -> Stages:
 def _supervisor(ground: Ground, engine: Engine, doors: DoorBell) -> Supervisor:
     """The steps of every kind of run."""
     sessions, blobs, mirrors = ground.sessions, ground.blobs, ground.mirrors
-    trees = snapshots.Snapshots(ground.home / "snapshots", mirrors, ground.settings.sandbox_uid)
+    depot = depot_of(ground)
+    trees = Snapshots(sessions, mirrors, depot, ground.home / "snapshots")
     stages = _stages(ground, engine, doors)
     judging = Judging(stages=stages, mirrors=mirrors, snapshots=trees, blobs=blobs)
     environments = EnvironmentRuns(
@@ -128,7 +128,7 @@ def _supervisor(ground: Ground, engine: Engine, doors: DoorBell) -> Supervisor:
         blobs=blobs,
         mirrors=mirrors,
         snapshots=trees,
-        environments=archive.Environments(ground.home / "environments"),
+        depot=depot,
     )
     changes = Changes(mirrors, lambda path: path in CONFIGURATION)
     bases = BaseRuns(

@@ -5,9 +5,12 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Mapping
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 _CONFIG = Path(__file__).with_name("git.ini")
 ATTRIBUTES = (
@@ -26,6 +29,7 @@ _FETCH_ENVIRON = (
     "GIT_SSL_CAINFO",
 )
 _NO_MEMORY = re.compile(rb"[Oo]ut of memory|Cannot allocate memory|unable to create thread")
+_READ_BYTES = 2**20
 OBJECT_ID = re.compile(r"[0-9a-f]{40}")
 
 
@@ -117,6 +121,51 @@ class Git:
     async def line(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> str:
         """The one line that the command prints."""
         return (await self.run(*arguments, stdin=stdin, index=index)).stdout.decode().strip()
+
+    @contextlib.contextmanager
+    def reading(self, *arguments: str, stdin: IO[bytes]) -> Iterator[IO[bytes]]:
+        """What a git command prints, while it prints it: for more than memory holds.
+
+        Blocking. Raises GitLimit when it took too long, GitFailed when it ended badly.
+        """
+        limits, late = self._limits, threading.Event()
+        process = subprocess.Popen(
+            (
+                "prlimit",
+                f"--fsize={limits.file_bytes}",
+                f"--as={limits.memory_bytes}",
+                "--core=0",
+                "git",
+                "--no-pager",
+                *arguments,
+            ),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=_READ_BYTES,
+            env=git_environ() | {"GIT_DIR": str(self.git_dir)},
+            cwd=self.git_dir,
+            start_new_session=True,
+        )
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        watchdog = threading.Timer(limits.time_s, end)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            assert process.stdout is not None  # noqa: S101 -- we asked for a pipe
+            yield process.stdout
+            if process.wait() != 0:
+                raise GitFailed(arguments[0], process.returncode, "")
+        finally:
+            watchdog.cancel()
+            process.kill()
+            process.communicate()
+            if late.is_set():
+                raise GitLimit(f"git {arguments[0]} took longer than {limits.time_s:g} s") from None
 
     async def create(self) -> None:
         """Make the git directory, bare, with attributes that change no bytes."""

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from control_plane.repos.git import GitFailed, RepositoryError
 from control_plane.repos.mirrors import Mirrors
-from runners.hydrate import DeltaEntry, write_delta
+from runners.archive import Entry
+from runners.hydrate import write_delta
+from sandboxes.packed import packed
 
 MAX_DELTA_BYTES = 128 * 2**20
 _OFFSET = re.compile(r"^Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", re.MULTILINE)
@@ -130,7 +132,7 @@ class Trees:
             return await git.line("write-tree", index=index)
 
     async def delta(self, repo_id: str, old: str, new: str) -> bytes:
-        """What turns a directory of tree `old` into one of tree `new` (`runners.hydrate`).
+        """What turns a directory of tree `old` into one of tree `new`: a packed delta.
 
         Submodules have no bytes here.
         """
@@ -147,7 +149,7 @@ class Trees:
             )
         into = io.BytesIO()
         write_delta((_entry(item, contents) for item in differing), into)
-        return into.getvalue()
+        return packed(into.getvalue())
 
     async def blobs(self, repo_id: str, blobs: list[str], max_bytes_each: int) -> dict[str, bytes]:
         """Contents by object id; one that is larger than the limit is left out."""
@@ -177,13 +179,13 @@ def _has_bytes(listed: Listed | None) -> bool:
     return listed is not None and listed.mode != "160000"
 
 
-def _entry(item: Difference, contents: Mapping[str, bytes]) -> DeltaEntry:
+def _entry(item: Difference, contents: Mapping[str, bytes]) -> Entry:
     if item.new is None or not _has_bytes(item.new):
-        return DeltaEntry(item.path, None)
+        return Entry(item.path, None)
     mode = (
         "100755" if item.new.mode == "100755" else item.new.mode.replace("100664", "100644")
     )  # git's old group-writable mode
-    return DeltaEntry(item.path, mode, contents[item.new.blob])
+    return Entry(item.path, mode, contents[item.new.blob])
 
 
 @contextlib.contextmanager

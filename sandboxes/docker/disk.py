@@ -1,4 +1,7 @@
-"""Everything of a sandbox that lies on the host: made before its start, taken after its death, removed at the end."""
+"""Everything of a sandbox that lies on the host.
+
+Made before its start, taken after its death, removed at the end.
+"""
 
 import hashlib
 import shutil
@@ -12,9 +15,10 @@ from sandboxes.docker.render import DOOR, ENVIRONMENT, INPUTS, OUT
 from sandboxes.docker.workspaces import Disk, Workspaces
 from sandboxes.doors import closed
 from sandboxes.errors import BlobMissing, ProviderUnavailable, SandboxStartFailed
-from sandboxes.ports import ApplyDelta, Collect, Depot
+from sandboxes.ports import ApplyDelta, Collect, Depot, Start
 from sandboxes.remains import COLLECT, Remains, collect_tree, take_outputs
 from sandboxes.spec import Input, SandboxSpec
+from sandboxes.trees import ROOT, TreeCache, delta_of
 
 _CHUNK_BYTES = 2**20
 
@@ -36,28 +40,33 @@ class Disks:
         collect: Collect,
         apply_delta: ApplyDelta,
         workspaces: Workspaces,
+        trees: TreeCache,
         owner: int,
     ) -> None:
         self._depot, self._collect, self._apply = depot, collect, apply_delta
+        self._trees = trees
         self._workspaces, self._owner = workspaces, owner
 
     def prepare(self, place: Place, spec: SandboxSpec) -> Binds:
         """Make all that the sandbox mounts; what a killed process left half made is made anew.
 
         Raises:
-            BlobMissing: the depot lacks an input, the delta or a tree.
-            SandboxStartFailed: the delta does not fit the base.
+            BlobMissing: the depot lacks an input, the delta, the base or a layer.
+            SandboxStartFailed: an archive is malformed, or the delta does not fit the base.
             ProviderUnavailable: the host refuses (a full disk, no loop device).
         """
         try:
             closed(place.root)
             place.write_spec(spec)
-            made = self._workspaces.prepare(place.disk, self._base(spec), self._owner, spec.limits)
+            base = self._base(place, spec)
+            made = self._workspaces.prepare(place.disk, base, self._owner, spec.limits)
             self._apply_delta(spec, made)
             self._write_inputs(place, spec)
             place.door_for(self._owner).make()
             binds = self._binds(place, spec, made)
             place.mark_prepared()
+        except ValueError as error:
+            raise SandboxStartFailed(spec.image, str(error)) from error
         except OSError as error:
             raise ProviderUnavailable(f"this host cannot make a sandbox's disk: {error}") from error
         return binds
@@ -65,7 +74,7 @@ class Disks:
     def reopen(self, place: Place, spec: SandboxSpec) -> None:
         """Have all mounts in place again, as they were prepared."""
         try:
-            self._workspaces.reopen(place.disk, self._base(spec))
+            self._workspaces.reopen(place.disk, self._base(place, spec))
         except OSError as error:
             raise ProviderUnavailable(
                 f"the disk of {place.name} cannot be mounted again: {error}"
@@ -82,31 +91,41 @@ class Disks:
 
     def remains(self, place: Place, spec: SandboxSpec) -> Remains:
         """Take the outputs and collect the workspace of a dead sandbox."""
-        remains, base = Remains(), self._base(spec)
+        remains = Remains()
         try:
+            base = self._base(place, spec)
             made = self._workspaces.reopen(place.disk, base)
             take_outputs(made.out, spec.outputs, self._depot, remains)
         except OSError as error:
             remains.refused[COLLECT] = f"its disk cannot be read any more: {error}"
             return remains
-        if spec.workspace and spec.workspace.against and made.tree and base:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(place.collected)  # an earlier try's
+        if made.tree and base:
+            self._collect_tree(place, spec, made.tree, base, remains)
+        return remains
+
+    def _collect_tree(
+        self, place: Place, spec: SandboxSpec, tree: Path, base: Path, remains: Remains
+    ) -> None:
+        if spec.workspace is None or spec.workspace.against is None:
+            return
+        with suppress(FileNotFoundError):
+            shutil.rmtree(place.collected)  # an earlier try's
+        with delta_of(spec.workspace, self._depot) as delta:
             collect_tree(
                 self._collect,
                 self._depot,
-                against=spec.workspace.against,
-                tree=made.tree,
+                start=Start(base, delta, spec.workspace.against),
+                tree=tree,
                 changed=lambda: self._workspaces.changed(place.disk, base),
                 into=place.collected,
                 max_bytes=spec.limits.disk_bytes,
                 remains=remains,
             )
-        return remains
 
     def release(self, place: Place) -> None:
         """Remove the directory and every mount in it; twice is harmless."""
         self._workspaces.release(place.disk)
+        self._trees.give_up(place.name)
         last = (
             "spec.json",
             "container",
@@ -123,19 +142,22 @@ class Disks:
         """Give back what was made ahead."""
         self._workspaces.close()
 
-    def _base(self, spec: SandboxSpec) -> Path | None:
-        return self._depot.tree(spec.workspace.base) if spec.workspace else None
+    def _base(self, place: Place, spec: SandboxSpec) -> Path | None:
+        """The unpacked base; made anew if somebody has removed it."""
+        if spec.workspace is None:
+            return None
+        return self._trees.use([spec.workspace.base], self._owner, place.name)
 
     def _apply_delta(self, spec: SandboxSpec, made: Disk) -> None:
-        if spec.workspace is None or spec.workspace.delta is None or made.tree is None:
+        if spec.workspace is None or made.tree is None:
             return
-        with self._depot.open(spec.workspace.delta) as delta:
+        with delta_of(spec.workspace, self._depot) as delta:
+            if delta is None:
+                return
             try:
                 self._apply(delta, made.tree, self._owner)
             except ValueError as error:
-                raise SandboxStartFailed(
-                    spec.image, f"the delta does not fit its base: {error}"
-                ) from error
+                raise ValueError(f"the delta does not fit its base: {error}") from error
 
     def _write_inputs(self, place: Place, spec: SandboxSpec) -> None:
         shutil.rmtree(place.inputs, ignore_errors=True)
@@ -166,7 +188,7 @@ class Disks:
         if spec.inputs:
             paths[INPUTS] = place.inputs
         if spec.environment:
-            paths[ENVIRONMENT] = self._depot.tree(spec.environment)
+            paths[ENVIRONMENT] = self._trees.use(spec.environment, ROOT, place.name)
         if spec.door:
             paths[DOOR] = place.door_for(self._owner).path
         return Binds(paths, frozenset(writable))

@@ -11,7 +11,8 @@ from sandboxes.docker import images
 from sandboxes.docker.provider import DockerProvider
 from sandboxes.docker.workspaces import best_workspaces, lacking
 from sandboxes.errors import ProviderUnavailable
-from sandboxes.ports import ApplyDelta, Collect, Depot
+from sandboxes.ports import ApplyDelta, Collect, Depot, Unpack
+from sandboxes.trees import TreeCache
 
 ENGINE_TIMEOUT_S = 60
 POOL_CONNECTIONS = 32
@@ -24,6 +25,8 @@ def provider(
     depot: Depot,
     collect: Collect,
     apply_delta: ApplyDelta,
+    unpack: Unpack,
+    cache_bytes: int,
     uid: int,
     slots_ahead: int = 4,
 ) -> DockerProvider:
@@ -39,6 +42,7 @@ def provider(
         depot=depot,
         collect=collect,
         apply_delta=apply_delta,
+        trees=TreeCache(home / "trees", depot, unpack, cache_bytes),
         uid=uid,
         workspaces=best_workspaces(home, slots_ahead),
     )

@@ -28,6 +28,7 @@ from sandboxes.errors import NameTaken, ProviderUnavailable, SandboxStartFailed
 from sandboxes.names import SandboxName
 from sandboxes.ports import ApplyDelta, Collect, Depot
 from sandboxes.spec import Ended, SandboxId, SandboxOutcome, SandboxSpec, SandboxSummary, Usage
+from sandboxes.trees import TreeCache
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class DockerProvider:
         depot: Depot,
         collect: Collect,
         apply_delta: ApplyDelta,
+        trees: TreeCache,
         uid: int,
         workspaces: Workspaces,
     ) -> None:
@@ -62,7 +64,7 @@ class DockerProvider:
             )
         self._engine, self._install, self._uid = Engine(client), install, uid
         self._records = Records(home.resolve())
-        self._disks = disk.Disks(depot, collect, apply_delta, workspaces, uid)
+        self._disks = disk.Disks(depot, collect, apply_delta, workspaces, trees, uid)
         self._pool = ThreadPoolExecutor(
             max_workers=2 * (os.cpu_count() or 1) + 2, thread_name_prefix="vsc-docker"
         )

@@ -35,7 +35,7 @@ from sandboxes.errors import (
 from sandboxes.memory.places import Names, Place, place
 from sandboxes.memory.wire import Line, line
 from sandboxes.names import SandboxName
-from sandboxes.ports import ApplyDelta, Collect, Depot
+from sandboxes.ports import ApplyDelta, Collect, Depot, Start
 from sandboxes.remains import Remains, collect_tree, take_outputs
 from sandboxes.spec import (
     Artifact,
@@ -45,7 +45,9 @@ from sandboxes.spec import (
     SandboxSpec,
     SandboxSummary,
     Usage,
+    Workspace,
 )
+from sandboxes.trees import TreeCache, delta_of
 
 T = TypeVar("T")
 
@@ -65,10 +67,12 @@ class MemoryProvider:
         depot: Depot,
         collect: Collect,
         apply_delta: ApplyDelta,
+        trees: TreeCache,
         answer_s: float = 10.0,
     ) -> None:
         self._install, self._home, self._answer_s = install, home.resolve(), answer_s
         self._depot, self._collect, self._apply = depot, collect, apply_delta
+        self._trees = trees
         self._pool = ThreadPoolExecutor(
             max_workers=2 * (os.cpu_count() or 1) + 2, thread_name_prefix="vsc-memory"
         )
@@ -111,6 +115,8 @@ class MemoryProvider:
             name = await self._name(engine, sandbox)
         if name is not None:
             async with self._held(name) as engine:
+                # First: once the engine has forgotten it, nobody would ask again.
+                await self._in_pool(lambda: self._trees.give_up(name))
                 await engine.ask("destroy", longer_s=_CLEAR_S, id=sandbox)
 
     async def owned(self) -> AsyncIterator[SandboxSummary]:
@@ -140,8 +146,11 @@ class MemoryProvider:
             await engine.ask("start", id=found["id"])
         except ProviderUnavailable:
             raise  # it may have been started
-        except Exception:
+        except Exception as error:
+            await self._in_pool(lambda: self._trees.give_up(spec.name))
             await engine.ask("destroy", longer_s=_CLEAR_S, id=found["id"])
+            if isinstance(error, ValueError):  # what an archive or a delta must not be
+                raise SandboxStartFailed(spec.image, str(error)) from error
             raise
 
     def _prepare(self, where: Place, spec: SandboxSpec, names: Names) -> None:
@@ -152,11 +161,12 @@ class MemoryProvider:
             made.mkdir()
         where.environment.unlink(missing_ok=True)
         if spec.workspace:
-            shutil.copytree(self._depot.tree(spec.workspace.base), where.workspace, symlinks=True)
-            if spec.workspace.delta:
-                self._apply_delta(spec, spec.workspace.delta, where.workspace)
+            shutil.copytree(self._base(spec.workspace, where), where.workspace, symlinks=True)
+            with delta_of(spec.workspace, self._depot) as delta:
+                if delta is not None:
+                    self._apply(delta, where.workspace, os.getuid())
         if spec.environment:
-            where.environment.symlink_to(self._depot.tree(spec.environment))
+            where.environment.symlink_to(self._trees.use(spec.environment, os.getuid(), where.name))
         if spec.door:
             where.door.make()
         for one in spec.inputs:
@@ -169,14 +179,8 @@ class MemoryProvider:
             file.write_bytes(content)
             file.chmod(0o444)
 
-    def _apply_delta(self, spec: SandboxSpec, delta: str, tree: Path) -> None:
-        with self._depot.open(delta) as source:
-            try:
-                self._apply(source, tree, os.getuid())
-            except ValueError as error:
-                raise SandboxStartFailed(
-                    spec.image, f"the delta does not fit its base: {error}"
-                ) from error
+    def _base(self, workspace: Workspace, where: Place) -> Path:
+        return self._trees.use([workspace.base], os.getuid(), where.name)
 
     def _checked(self, sha256: str, path: str) -> bytes:
         with self._depot.open(sha256) as source:
@@ -214,16 +218,18 @@ class MemoryProvider:
         names = Names(where, Path(found["image"]))
         take_outputs(where.out, spec.outputs, _Renaming(self._depot, names), remains)
         if spec.workspace and spec.workspace.against:
-            collect_tree(
-                self._collect,
-                self._depot,
-                against=spec.workspace.against,
-                tree=where.workspace,
-                changed=lambda: None,
-                into=where.collected,
-                max_bytes=spec.limits.disk_bytes,
-                remains=remains,
-            )
+            base = self._base(spec.workspace, where)
+            with delta_of(spec.workspace, self._depot) as delta:
+                collect_tree(
+                    self._collect,
+                    self._depot,
+                    start=Start(base, delta, spec.workspace.against),
+                    tree=where.workspace,
+                    changed=lambda: None,
+                    into=where.collected,
+                    max_bytes=spec.limits.disk_bytes,
+                    remains=remains,
+                )
         return remains
 
     # threads and connections
@@ -270,9 +276,6 @@ class _Renaming:
 
     def open(self, sha256: str) -> BinaryIO:
         return self._depot.open(sha256)
-
-    def tree(self, key: str) -> Path:
-        return self._depot.tree(key)
 
     def put(self, source: BinaryIO, max_bytes: int) -> Artifact:
         content = source.read(max_bytes + 1)

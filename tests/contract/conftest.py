@@ -69,6 +69,7 @@ def memory_world(engines, tmp_path):
             depot=kit.depot,
             collect=kit.collected,
             apply_delta=apply_delta,
+            trees=kit.trees(engine.home),
         )
 
     return World(MEMORY, kit, provider(), again=provider)

@@ -1,4 +1,7 @@
-"""What every provider of sandboxes promises (`sandboxes/ports.py`), over memory, Docker with overlays and Docker with copies."""
+"""What every provider of sandboxes promises (`sandboxes/ports.py`).
+
+Over memory, Docker with overlays and Docker with copies.
+"""
 
 import asyncio
 import contextlib
@@ -7,10 +10,11 @@ import json
 from pathlib import Path
 
 import pytest
-from sandbox_kit import state_of
+from sandbox_kit import archive, state_of
 
 from sandboxes.errors import BlobMissing, ImageMissing, NameTaken, SandboxStartFailed
-from sandboxes.spec import Ended, Input, Limits, Output, SandboxId, Workspace
+from sandboxes.packed import packed
+from sandboxes.spec import Against, Ended, Input, Limits, Output, SandboxId, Workspace
 
 SHORT = Limits(
     deadline_s=1,
@@ -311,7 +315,8 @@ async def test_the_collector_learns_of_every_change(world, edit):
 
 
 async def test_the_shared_base_is_never_changed(world):
-    base = world.kit.depot.tree("snapshots/base")
+    await run(world, world.kit.spec("pass"))
+    base = world.kit.collected.calls[0][0].base
     before = state_of(base)
 
     await run(
@@ -339,7 +344,7 @@ async def test_two_sandboxes_of_one_base_see_nothing_of_each_other(world):
 
 async def test_nobody_collects_what_nobody_wants(world):
     outcome = await run(
-        world, world.kit.spec("open('x', 'w')", workspace=Workspace(base="snapshots/base"))
+        world, world.kit.spec("open('x', 'w')", workspace=Workspace(base=world.kit.base))
     )
 
     assert outcome.collected == {}
@@ -357,22 +362,53 @@ async def test_a_collector_that_gives_up_does_not_hide_the_end(world):
 
 
 async def test_a_delta_is_applied_before_the_start(world):
-    delta = world.kit.blob(json.dumps({"readme.md": None, "src/extra.py": "E"}).encode())
+    delta = world.kit.delta({"readme.md": None, "src/extra.py": "E"})
     code = "import os; open('/out/out.txt', 'w').write(repr([os.path.exists('readme.md'), open('src/extra.py').read()])); open('src/extra.py', 'a')"
 
-    outcome = await run(
-        world,
-        world.kit.spec(
-            code, workspace=Workspace(base="snapshots/base", delta=delta, against="snapshots/base")
-        ),
+    for against, changed in ((Against.BASE, {"readme.md", "src/extra.py"}), (Against.START, set())):
+        workspace = Workspace(base=world.kit.base, delta=delta, against=against)
+        outcome = await run(world, world.kit.spec(code, workspace=workspace))
+
+        assert world.kit.read(outcome.outputs["out.txt"]) == b"[False, 'E']"
+        assert set(world.kit.changes(outcome)) == changed
+
+
+async def test_bytes_that_are_no_archive_cannot_start_and_leave_nothing(world):
+    cut = archive({"a": b"x" * 9000})[:-60]
+    for bad in (
+        world.kit.blob(b"not packed"),
+        world.kit.blob(packed(b"no archive")),
+        world.kit.blob(cut),
+    ):
+        for spec in (
+            world.kit.spec("pass", workspace=Workspace(base=bad)),
+            world.kit.spec("pass", environment=(bad,)),
+            world.kit.spec("pass", environment=(*world.kit.environment, bad)),
+        ):
+            with pytest.raises(SandboxStartFailed):
+                await world.provider.launch(spec)
+
+    assert await names(world) == set()
+
+
+async def test_layers_lie_over_one_another_and_must_not_overlap(world):
+    more = world.kit.blob(archive({"lib/more.py": b"Y = 2\n", "lib/link": "more.py"}))
+    code = (
+        "open('/out/out.txt', 'w').write(open('/env/lib/mod.py').read()"
+        " + open('/env/lib/link').read())"
     )
 
-    assert world.kit.read(outcome.outputs["out.txt"]) == b"[False, 'E']"
-    assert set(world.kit.changes(outcome)) == {"readme.md", "src/extra.py"}
+    outcome = await run(world, world.kit.spec(code, environment=(*world.kit.environment, more)))
+    assert world.kit.read(outcome.outputs["out.txt"]) == b"X = 1\nY = 2\n"
+
+    for files in ({"lib/mod.py": b"other"}, {"lib": b"a file"}, {"lib": "elsewhere"}):
+        environment = (*world.kit.environment, world.kit.blob(archive(files)))
+        with pytest.raises(SandboxStartFailed, match="overlap"):
+            await world.provider.launch(world.kit.spec("pass", environment=environment))
 
 
 async def test_a_malformed_delta_cannot_start_and_leaves_nothing(world):
-    workspace = Workspace(base="snapshots/base", delta=world.kit.blob(b"not json"))
+    workspace = Workspace(base=world.kit.base, delta=world.kit.blob(packed(b"not json")))
 
     with pytest.raises(SandboxStartFailed):
         await world.provider.launch(world.kit.spec("pass", workspace=workspace))
@@ -403,7 +439,7 @@ open('/out/out.txt', 'w').write(repr(refused))
     inputs = (world.kit.input("/vsc/packet.json", b"{}"),)
 
     outcome = await run(
-        world, world.kit.spec(code, inputs=inputs, environment="environments/env", door=True)
+        world, world.kit.spec(code, inputs=inputs, environment=world.kit.environment, door=True)
     )
 
     assert len(json.loads(world.kit.read(outcome.outputs["out.txt"]))) == 5
@@ -412,7 +448,7 @@ open('/out/out.txt', 'w').write(repr(refused))
 async def test_an_environment_lies_at_env(world):
     code = "open('/out/out.txt', 'w').write(open('/env/lib/mod.py').read())"
 
-    outcome = await run(world, world.kit.spec(code, environment="environments/env"))
+    outcome = await run(world, world.kit.spec(code, environment=world.kit.environment))
 
     assert world.kit.read(outcome.outputs["out.txt"]) == b"X = 1\n"
 
@@ -422,11 +458,11 @@ async def test_missing_bytes_are_said_and_leave_nothing(world, what):
     missing = "0" * 64
     spec = {
         "input": lambda: world.kit.spec("pass", inputs=(Input("/vsc/x", missing),)),
-        "base": lambda: world.kit.spec("pass", workspace=Workspace(base="snapshots/none")),
+        "base": lambda: world.kit.spec("pass", workspace=Workspace(base=missing)),
         "delta": lambda: world.kit.spec(
-            "pass", workspace=Workspace(base="snapshots/base", delta=missing)
+            "pass", workspace=Workspace(base=world.kit.base, delta=missing)
         ),
-        "environment": lambda: world.kit.spec("pass", environment="environments/none"),
+        "environment": lambda: world.kit.spec("pass", environment=(missing,)),
     }[what]()
 
     with pytest.raises(BlobMissing):

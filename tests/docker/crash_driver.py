@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -39,16 +38,8 @@ def die_at(where: str) -> None:
     setattr(owner, name, killed)
 
 
-@dataclass
-class KilledKit(Kit):
-    """The test's own kit, opened again by the process that will die."""
-
-    def __post_init__(self) -> None:
-        self.reopen()
-
-
 async def main(told: dict) -> None:
-    kit = KilledKit(Path(told["kit"]), told["image"], install=told["install"])
+    kit = Kit(Path(told["kit"]), told["image"], install=told["install"])
     slots = Slots(Path(told["slots"]), ahead=0)
     provider = docker_provider(
         docker.APIClient(), kit, Path(told["home"]), OverlayWorkspaces(slots)

@@ -1,4 +1,7 @@
-"""`kill -9` of the control plane at every step of a sandbox's life: the next one converges, and the command runs once."""
+"""`kill -9` of the control plane at every step of a sandbox's life.
+
+The next one converges, and the command runs once.
+"""
 
 import asyncio
 import json
@@ -25,6 +28,8 @@ ENGINE, WORKSPACES = (
 LAUNCH = [
     f"before {RECORDS}.write_spec",
     f"after {RECORDS}.write_spec",
+    "after runners.unpack:_Tree.finish",
+    "after sandboxes.trees:TreeCache.use",
     "after sandboxes.docker.slots:Slots.take",
     f"after {WORKSPACES}.prepare",
     f"before {RECORDS}.mark_prepared",
@@ -47,6 +52,8 @@ DESTROY = [
     f"before {WORKSPACES}.release",
     "after sandboxes.docker.mounts:unmount",
     f"after {WORKSPACES}.release",
+    "before sandboxes.trees:TreeCache.give_up",
+    "after sandboxes.trees:TreeCache.give_up",
     f"after {DISK}.release",
 ]
 
@@ -106,8 +113,14 @@ async def test_what_a_killed_control_plane_left_can_be_destroyed(kit, provider, 
 
     assert [one async for one in provider.owned()] == []
     assert mounted_below(tmp_path / "home") == []
+    cache = tmp_path / "home" / "trees"
+    kit.trees(tmp_path / "home").trim()
+    assert [path.name for path in cache.glob("*/users/*")] == []
+    assert list(cache.glob(".new-*")) == []
     assert [
         path
         for path in (tmp_path / "home").rglob("*")
-        if path.name not in {"sandboxes", "locks"} and path.parent.name != "locks"
+        if path.name not in {"sandboxes", "locks", "trees"}
+        and path.parent.name != "locks"
+        and cache not in path.parents
     ] == []

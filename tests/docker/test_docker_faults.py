@@ -166,7 +166,7 @@ async def test_what_is_closed_to_everybody_is_collected_all_the_same(kit, provid
 async def test_only_what_changed_is_looked_at(kit, provider):
     await run(provider, kit.spec("open('src/app.py', 'a').write('x'); open('src/old/new', 'w')"))
 
-    assert kit.collected.calls == [{b"src/app.py", b"src/old/new"}]
+    assert [changed for _, changed in kit.collected.calls] == [{b"src/app.py", b"src/old/new"}]
 
 
 async def test_f24_a_container_removed_from_outside_is_lost_but_its_work_is_kept(
@@ -240,7 +240,8 @@ async def test_what_is_left_on_the_host_without_a_container_is_owned_and_destroy
 ):
     name = kit.spec("pass").name
     place = tmp_path / "home" / "sandboxes" / name
-    OverlayWorkspaces(slots).prepare(place / "disk", kit.depot.tree("snapshots/base"), 10001, SMALL)
+    base = kit.trees(tmp_path / "home").use([kit.base], 10001, name)
+    OverlayWorkspaces(slots).prepare(place / "disk", base, 10001, SMALL)
 
     strays = [one async for one in provider.owned()]
     for one in strays:

@@ -34,7 +34,7 @@ async def posture(docker_client, slots, python_image, tmp_path_factory):
         spec = kit.spec(
             f"import sys, runpy; sys.argv = {argv}; runpy.run_path('/vsc/probe.py')",
             inputs=inputs,
-            environment="environments/env",
+            environment=kit.environment,
             door=True,
             outputs=(Output("probe.json", 2**20),),
         )

@@ -19,12 +19,12 @@ from sandbox_kit import UID
 from control_plane.gateway.access import DoorAccess
 from control_plane.gateway.door import Doors
 from control_plane.gateway.grants import granted
-from control_plane.repos.environments.archive import Environments
 from control_plane.repos.environments.detect import detect
 from control_plane.repos.environments.facts import environment
-from control_plane.repos.environments.prepare import ARCHIVE, NOTES, preparation
+from control_plane.repos.environments.layers import take_layers
+from control_plane.repos.environments.prepare import LAYERS, NOTES, preparation
 from control_plane.repos.mirrors import Mirrors
-from control_plane.repos.snapshots import Snapshots
+from control_plane.repos.snapshot_archive import write_snapshot
 from quality_gates.dependencies import is_dependency_file
 from runners.pack import runner_pyz
 from runners.protocol import CAPSULE, COMMAND, RESULT, RUNNER, Capsule
@@ -72,9 +72,10 @@ def prepare(kit, tmp_path, docker_client, slots):
 
     async def run(files, access=None):
         mirrors = Mirrors(tmp_path / "repos")
-        snapshots = Snapshots(kit.snapshots, mirrors, UID)
         commit = await mirrors.import_archive("r", archive(tmp_path / "tiny.tar", files))
-        base = await snapshots.ensure("r", commit)
+        packed = io.BytesIO()
+        await write_snapshot(mirrors.git("r"), commit, packed)
+        base = kit.blob(packed.getvalue())
         dependency_files = {
             name: content for name, content in files.items() if is_dependency_file(name)
         }
@@ -121,12 +122,14 @@ def prepare(kit, tmp_path, docker_client, slots):
         )
         assert outcome.ended is Ended.COMPLETED, outcome
         assert outcome.exit_code == 0, f"{outcome}\n{log[-6000:]}"
-        made = outcome.outputs[ARCHIVE]
-        environments = Environments(tmp_path / "kit" / "environments")
-        await environments.install(kit.store.path(made.sha256), made.sha256)
+        made = outcome.outputs[LAYERS]
+        with kit.depot.open(made.sha256) as source:
+            layers = take_layers(source, kit.depot)
+        trees = kit.trees(tmp_path / "outside")
         notes = tuple(json.loads(kit.read(outcome.outputs[NOTES]))["notes"])
-        facts = environment(environments.path(made.sha256), made.sha256, kit.image, recipe, notes)
-        return facts, environments.path(made.sha256), snapshots.path(base), audit, log
+        facts = environment(layers, kit.image, recipe, notes)
+        environment_tree = trees.use(layers.blobs, 0, "test")
+        return facts, environment_tree, trees.use([base], UID, "test"), audit, log
 
     return run
 

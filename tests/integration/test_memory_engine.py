@@ -44,6 +44,7 @@ def client(engine, kit, **more):
         depot=kit.depot,
         collect=kit.collected,
         apply_delta=apply_delta,
+        trees=kit.trees(engine.home),
         **more,
     )
 
@@ -148,12 +149,12 @@ DIES_WHILE_IT_HYDRATES = """
     from sandboxes.memory.provider import MemoryProvider
 
     class Dies:
-        def tree(self, key):
+        def use(self, archives, owner, user):
             os.kill(os.getpid(), signal.SIGKILL)
 
     spec, home, install = pickle.load(sys.stdin.buffer)
     provider = MemoryProvider(
-        install=install, home=home, depot=Dies(), collect=None, apply_delta=apply_delta
+        install=install, home=home, depot=None, collect=None, apply_delta=apply_delta, trees=Dies()
     )
     asyncio.run(provider.launch(spec))
 """

@@ -3,17 +3,45 @@
 import asyncio
 import io
 import os
+import shutil
 import stat
 import subprocess
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
+from control_plane.blobs.depot import LocalDepot
+from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.repos.git import RepositoryError
 from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.models import Repo, Snapshot
+from control_plane.repos.snapshot_archive import write_snapshot
 from control_plane.repos.snapshots import Snapshots
+from control_plane.repos.trees import Trees
+from runners.changes import changes_from_json
+from runners.dehydrate import collect
+from runners.tree_rules import PatchLimits
+from runners.unpack import unpack
+from sandboxes.trees import TreeCache
 
+PATCH = b"""\
+diff --git a/a.txt b/a.txt
+--- a/a.txt
++++ b/a.txt
+@@ -1,2 +1,3 @@
+ 1
+ 2
++3
+diff --git a/new b/new
+new file mode 100644
+--- /dev/null
++++ b/new
+@@ -0,0 +1 @@
++new
+"""
 UID = 10001 if os.geteuid() == 0 else os.geteuid()
 FILES = {
     ".gitattributes": b"*.txt eol=crlf\n*.py ident\n*.x filter=lfs\n*.u working-tree-encoding=UTF-16\n", "a.txt": b"1\n2\n", "b.py": b"# $Id$\n",
@@ -27,8 +55,28 @@ def mirrors(tmp_path):
 
 
 @pytest.fixture
-def snapshots(tmp_path, mirrors):
-    return Snapshots(tmp_path / "snapshots", mirrors, UID)
+def depot(tmp_path):
+    return LocalDepot(DirectoryBlobs(tmp_path / "blobs"))
+
+
+@pytest.fixture
+async def repo(sessions):
+    async with sessions.begin() as session:
+        session.add(row := Repo(key="r", source="a test"))
+        await session.flush()
+        return row.id
+
+
+@pytest.fixture
+def snapshots(sessions, mirrors, depot, tmp_path):
+    return Snapshots(sessions, mirrors, depot, tmp_path / "locks")
+
+
+@pytest.fixture
+def unpacked_in(depot, tmp_path):
+    """The tree of a snapshot as a provider has it."""
+    cache = TreeCache(tmp_path / "cache", depot, unpack, 2**30)
+    return lambda blob, user="u": cache.use([blob], UID, user)
 
 
 def archive(path, files):
@@ -44,10 +92,10 @@ def archive(path, files):
 
 
 @pytest.fixture
-async def commits(mirrors, tmp_path):
-    base = await mirrors.import_archive("r", archive(tmp_path / "1.tar", FILES))
+async def commits(mirrors, tmp_path, repo):
+    base = await mirrors.import_archive(repo.hex, archive(tmp_path / "1.tar", FILES))
     return base, await mirrors.import_archive(
-        "r", archive(tmp_path / "2.tar", FILES | {"future": b"f"}), parent=base
+        repo.hex, archive(tmp_path / "2.tar", FILES | {"future": b"f"}), parent=base
     )
 
 
@@ -62,8 +110,10 @@ def git(tree, *arguments):
     ).stdout
 
 
-async def test_the_tree_has_the_bytes_the_links_and_the_modes(snapshots, commits):
-    tree = snapshots.path(await snapshots.ensure("r", commits[0]))
+async def test_the_tree_has_the_bytes_the_links_and_the_modes(
+    snapshots, commits, repo, unpacked_in
+):
+    tree = unpacked_in(await snapshots.ensure(repo, commits[0]))
 
     found = {
         str(path.relative_to(tree)): path
@@ -81,10 +131,13 @@ async def test_the_tree_has_the_bytes_the_links_and_the_modes(snapshots, commits
     assert {path.lstat().st_uid for path in tree.rglob("*")} == {UID}
 
 
-async def test_the_agents_git_knows_one_commit_and_nothing_else(snapshots, commits):
-    tree = snapshots.path(await snapshots.ensure("r", commits[1]))
+async def test_the_agents_git_knows_one_commit_and_nothing_else(
+    snapshots, commits, repo, unpacked_in
+):
+    tree = unpacked_in(await snapshots.ensure(repo, commits[1]))
 
     assert git(tree, "status", "--porcelain", "--ignored") == ""
+    assert git(tree, "fsck", "--strict", "--full") == ""
     assert git(tree, "rev-list", "--all", "--reflog", "--count").strip() == "1"
     assert git(tree, "for-each-ref", "--format=%(refname)").split() == ["refs/heads/main"]
     assert git(tree, "remote") == git(tree, "stash", "list") == git(tree, "tag") == ""
@@ -95,85 +148,123 @@ async def test_the_agents_git_knows_one_commit_and_nothing_else(snapshots, commi
     }
     assert there == reachable
     assert not (tree / ".git" / "objects" / "info" / "alternates").exists()
-    assert b"/snapshots/" not in b"".join(
-        path.read_bytes() for path in (tree / ".git").rglob("*") if path.is_file()
-    )
+    (tree / "a.txt").write_text("an agent's work\n")
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    git(tree, *who, "commit", "--quiet", "--all", "-m", "work")
+    assert git(tree, "log", "--format=%s").splitlines()[0] == "work"
 
 
-async def test_the_index_is_fresh_no_file_is_read_again(snapshots, commits):
-    tree = snapshots.path(await snapshots.ensure("r", commits[0]))
-
+async def test_the_index_is_fresh_no_file_is_read_again(snapshots, commits, repo, unpacked_in):
+    tree = unpacked_in(await snapshots.ensure(repo, commits[0]))
     file, before = tree / "a.txt", (tree / "a.txt").stat()
     file.write_bytes(b"3\n4\n")  # of the same size
     assert git(tree, "status", "--porcelain") == " M a.txt\n"
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    fresh = await snapshots.ensure("r", commits[1])
-    (snapshots.path(fresh) / "a.txt").write_bytes(b"3\n4\n")
-    os.utime(snapshots.path(fresh) / "a.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (
-        git(snapshots.path(fresh), "status", "--porcelain") == ""
-    )  # its time and size were believed: no entry is racy
+    tree = unpacked_in(await snapshots.ensure(repo, commits[1]))
+    (tree / "a.txt").write_bytes(b"3\n4\n")
+    os.utime(tree / "a.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
+    # its time and size were believed: no entry is racy
+    assert git(tree, "status", "--porcelain") == ""
 
 
-async def test_two_makers_give_equal_trees(tmp_path, mirrors, commits):
-    found = []
-    for place in ["one", "two"]:
-        snapshots = Snapshots(tmp_path / place, mirrors, UID)
-        tree = snapshots.path(await snapshots.ensure("r", commits[0]))
-        found.append({
-            str(path.relative_to(tree)): (path.lstat().st_mode, path.lstat().st_mtime_ns if path.name != "index" else 0,
-                                          path.read_bytes() if path.is_file() and path.name != "index" else b"")
-            for path in tree.rglob("*")
-        })  # fmt: skip
+async def test_two_makers_give_equal_bytes_whatever_the_mirrors_packs_look_like(
+    mirrors, commits, repo
+):
+    async def made():
+        into = io.BytesIO()
+        await write_snapshot(mirrors.git(repo.hex), commits[1], into)
+        return into.getvalue()
 
-    assert found[0] == found[1]  # the index holds inode numbers
+    before = await made()
+    await mirrors.git(repo.hex).run("repack", "-a", "-d", "--window=50", "-f")
+
+    assert await made() == before
 
 
-async def test_it_is_made_once_for_all_who_ask(tmp_path, mirrors, commits, monkeypatch):
+async def test_a_submodule_is_an_empty_directory_and_the_status_is_clean(
+    mirrors, repo, commits, snapshots, unpacked_in
+):
+    mirror = mirrors.git(repo.hex)
+    tree = await mirror.line(
+        "mktree", "--missing", stdin=b"160000 commit " + b"1" * 40 + b"\tvendored\n"
+    )
+    commit = await mirror.line("commit-tree", tree, "-m", "with a submodule")
+
+    found = unpacked_in(await snapshots.ensure(repo, commit))
+
+    assert list((found / "vendored").iterdir()) == []
+    assert git(found, "status", "--porcelain") == ""
+
+
+async def test_a_commit_without_files_has_a_snapshot(
+    mirrors, repo, commits, snapshots, unpacked_in
+):
+    mirror = mirrors.git(repo.hex)
+    commit = await mirror.line("commit-tree", await mirror.line("mktree"), "-m", "empty")
+
+    tree = unpacked_in(await snapshots.ensure(repo, commit))
+
+    assert [path.name for path in tree.iterdir()] == [".git"]
+    assert git(tree, "status", "--porcelain") == ""
+
+
+async def test_the_patch_needs_nothing_but_the_unpacked_snapshot(
+    mirrors, repo, commits, snapshots, unpacked_in, tmp_path
+):
+    """No mirror is left, and no database is asked: it can be made in another container."""
+    base = unpacked_in(await snapshots.ensure(repo, commits[0]))
+    shutil.copytree(base, tmp_path / "tree", symlinks=True)
+    (tmp_path / "tree" / "a.txt").write_bytes(b"1\n2\n3\n")
+    (tmp_path / "tree" / "new").write_bytes(b"new\n")
+    wanted = await Trees(mirrors).apply_patch(repo.hex, commits[0], PATCH)
+    shutil.rmtree(tmp_path / "repos")
+    (tmp_path / "into").mkdir()
+
+    collect(base, None, tmp_path / "tree", None, tmp_path / "into", PatchLimits())
+
+    assert changes_from_json((tmp_path / "into" / "changes.json").read_bytes()).tree == wanted
+
+
+async def test_it_is_made_once_for_all_who_ask(
+    sessions, mirrors, depot, commits, repo, tmp_path, monkeypatch
+):
     made = []
-    original = Snapshots._fill
+    original = Snapshots._made
 
     async def counted(self, *arguments):
         made.append(1)
-        await original(self, *arguments)
+        return await original(self, *arguments)
 
-    monkeypatch.setattr(Snapshots, "_fill", counted)
-    makers = [Snapshots(tmp_path / "snapshots", mirrors, UID) for _ in range(4)]
+    monkeypatch.setattr(Snapshots, "_made", counted)
+    makers = [Snapshots(sessions, mirrors, depot, tmp_path / "locks") for _ in range(4)]
 
-    keys = await asyncio.gather(*(maker.ensure("r", commits[0]) for maker in makers))
+    blobs = await asyncio.gather(*(maker.ensure(repo, commits[0]) for maker in makers))
 
-    assert len(set(keys)) == 1
+    assert len(set(blobs)) == 1
     assert made == [1]
 
 
-async def test_a_maker_that_dies_leaves_nothing_that_counts(
-    snapshots, commits, tmp_path, monkeypatch
-):
-    original = Snapshots._fill
+async def test_it_is_made_anew_where_its_blob_is_gone(snapshots, commits, repo, depot, tmp_path):
+    blob = await snapshots.ensure(repo, commits[0])
+    shutil.rmtree(tmp_path / "blobs")
+    (tmp_path / "blobs").mkdir()
 
-    async def dies(self, mirror, commit, tree):
-        await original(self, mirror, commit, tree)
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Snapshots, "_fill", dies)
-    with pytest.raises(OSError, match="disk full"):
-        await snapshots.ensure("r", commits[0])
-    assert not snapshots.path(f"snapshots/r/{commits[0]}").exists()
-    monkeypatch.setattr(Snapshots, "_fill", original)
-    left = tmp_path / "snapshots" / "r" / f".{commits[0]}-killed"  # what kill -9 leaves
-    left.mkdir()
-
-    await snapshots.ensure("r", commits[0])
-
-    assert not left.exists()
-    assert snapshots.path(f"snapshots/r/{commits[0]}").is_dir()
+    assert await snapshots.ensure(repo, commits[0]) == blob
+    depot.open(blob).close()
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["snapshots/r/HEAD", "snapshots/../r/" + "0" * 40, "environments/" + "0" * 64, "snapshots/r"],
-)
-def test_a_key_that_is_not_ours_is_refused(snapshots, key):
-    with pytest.raises(RepositoryError):
-        snapshots.path(key)
+async def test_asking_for_one_is_remembered(snapshots, sessions, commits, repo):
+    await snapshots.ensure(repo, commits[0])
+    async with sessions.begin() as session:
+        await session.execute(update(Snapshot).values(used_at=datetime(2020, 1, 1, tzinfo=UTC)))
+
+    await snapshots.ensure(repo, commits[0])
+
+    async with sessions() as session:
+        assert (await session.scalar(select(Snapshot.used_at))).year > 2020
+
+
+@pytest.mark.parametrize("commit", ["HEAD", "main", "0" * 39, ""])
+async def test_what_is_no_full_id_is_refused(snapshots, repo, commit):
+    with pytest.raises(RepositoryError, match="resolve it first"):
+        await snapshots.ensure(repo, commit)

@@ -9,11 +9,13 @@ from mirror_kit import patch_between
 
 from control_plane.repos.changes import Changes
 from control_plane.repos.mirrors import Mirrors
-from control_plane.repos.snapshots import Snapshots
+from control_plane.repos.snapshot_archive import write_snapshot
 from control_plane.repos.trees import PatchDoesNotApply, Trees
 from quality_gates.changes import changed_python
 from quality_gates.gates.integrity import changed_dependencies
 from runners.hydrate import apply_delta
+from runners.unpack import unpack
+from sandboxes.packed import unpacked
 
 TEN = b"".join(b"line %d\n" % n for n in range(1, 11))
 
@@ -185,10 +187,19 @@ async def test_a_delta_turns_one_snapshot_into_the_other(mirrors, commit, tmp_pa
         }
     )
     uid = 10001 if os.geteuid() == 0 else os.geteuid()
-    snapshots = Snapshots(tmp_path / "snapshots", mirrors, uid)
-    tree, wanted = [snapshots.path(await snapshots.ensure("r", each)) for each in (base, head)]
+    trees = []
+    for name, each in (("base", base), ("head", head)):
+        into = io.BytesIO()
+        await write_snapshot(mirrors.git("r"), each, into)
+        trees.append(tmp_path / name)
+        trees[-1].mkdir()
+        into.seek(0)
+        with unpacked(into, 2**30) as plain:
+            unpack(plain, trees[-1], uid)
+    tree, wanted = trees
 
-    apply_delta(io.BytesIO(await Trees(mirrors).delta("r", base, head)), tree, uid)
+    with unpacked(io.BytesIO(await Trees(mirrors).delta("r", base, head)), 2**30) as plain:
+        apply_delta(plain, tree, uid)
 
     assert _seen(tree) == _seen(wanted)
     assert await Trees(mirrors).delta("r", base, head) == await Trees(mirrors).delta(

@@ -164,7 +164,7 @@ async def test_a_bucket_that_is_not_there_is_no_missing_blob(s3_server, opened):
 
 
 async def test_a_depot_over_it_raises_what_providers_try_again(s3_victim):
-    depot = LocalDepot(S3Blobs(s3_victim.bucket()), {})
+    depot = LocalDepot(S3Blobs(s3_victim.bucket()))
     kept = await asyncio.to_thread(depot.put, io.BytesIO(b"x" * 1000), 1000)
     assert (await asyncio.to_thread(depot.open, kept.sha256)).read() == b"x" * 1000
     s3_victim.kill()

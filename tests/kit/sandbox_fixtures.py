@@ -22,6 +22,7 @@ def docker_provider(client, kit: Kit, home, workspaces: Workspaces) -> DockerPro
         depot=kit.depot,
         collect=kit.collected,
         apply_delta=apply_delta,
+        trees=kit.trees(home),
         uid=UID,
         workspaces=workspaces,
     )

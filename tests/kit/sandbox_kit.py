@@ -1,4 +1,7 @@
-"""What every test of sandboxes starts from: a depot with a real tree, a collector that tells what changed, specs by one call."""
+"""What every test of sandboxes starts from.
+
+A depot with a real tree, a collector that tells what changed, specs by one call.
+"""
 
 import hashlib
 import io
@@ -12,8 +15,21 @@ from typing import BinaryIO
 
 from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
+from runners.archive import Entry, write_archive
+from runners.unpack import unpack
 from sandboxes.names import SandboxName
-from sandboxes.spec import Artifact, Input, Limits, Output, SandboxSpec, Workspace
+from sandboxes.packed import packed
+from sandboxes.ports import Start
+from sandboxes.spec import (
+    Against,
+    Artifact,
+    Input,
+    Limits,
+    Output,
+    SandboxSpec,
+    Workspace,
+)
+from sandboxes.trees import TreeCache
 
 UID = 10001
 PYTHON = "/opt/vsc/bin/python"
@@ -27,19 +43,17 @@ BASE = {
 }
 
 
-def write_tree(root: Path, files: dict, owner: int = UID) -> Path:
-    """Write files (bytes) and links (text), all belonging to the sandbox's uid."""
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, str):
-            path.symlink_to(content)
-        else:
-            path.write_bytes(content)
-    if os.geteuid() == 0:
-        for path in (root, *root.rglob("*")):
-            os.lchown(path, owner, owner)
-    return root
+def archive(files: dict) -> bytes:
+    """A packed archive of files (bytes) and links (text)."""
+    entries = [
+        Entry(os.fsencode(name), "120000", content.encode())
+        if isinstance(content, str)
+        else Entry(os.fsencode(name), "100644", content)
+        for name, content in files.items()
+    ]
+    into = io.BytesIO()
+    write_archive(entries, into)
+    return packed(into.getvalue())
 
 
 def state_of(tree: Path) -> dict[str, list]:
@@ -64,25 +78,27 @@ def state_of(tree: Path) -> dict[str, list]:
 
 @dataclass
 class Collected:
-    """A collector that compares the tree with its base, but only where `changed` says that it may differ."""
+    """A collector that compares the tree with its base, but only where `changed` says."""
 
-    depot: LocalDepot
     calls: list = field(default_factory=list)
     failure: Exception | None = None
 
     def __call__(
-        self, against: str, tree: Path, changed: Collection[bytes] | None, into: Path
+        self, start: Start, tree: Path, changed: Collection[bytes] | None, into: Path
     ) -> None:
-        self.calls.append(changed)
+        self.calls.append((start, changed))
         if self.failure:
             raise self.failure
-        before, after = state_of(self.depot.tree(against)), state_of(tree)
+        before, after = state_of(start.base), state_of(tree)
         names = (
             {os.fsdecode(path) for path in changed} if changed is not None else {*before, *after}
         )
         differs = {
             name: after.get(name) for name in sorted(names) if before.get(name) != after.get(name)
         }
+        if start.delta is not None and start.against is Against.START:
+            for name in json.loads(start.delta.read()):
+                differs.pop(name, None)
         (into / "changes.json").write_text(json.dumps(differs))
 
 
@@ -107,18 +123,19 @@ class Kit:
     install: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
 
     def __post_init__(self) -> None:
-        write_tree(self.root / "snapshots" / "base", BASE)
-        write_tree(self.root / "environments" / "env", {"lib/mod.py": b"X = 1\n"}, owner=0)
-        self.reopen()
-
-    def reopen(self) -> None:
-        """Make the depot and the collector over what is there."""
         self.store = DirectoryBlobs(self.root / "blobs")
-        self.snapshots = self.root / "snapshots"
-        self.depot = LocalDepot(
-            self.store, {"snapshots": self.snapshots, "environments": self.root / "environments"}
-        )
-        self.collected = Collected(self.depot)
+        self.depot = LocalDepot(self.store)
+        self.collected = Collected()
+        self.base = self.blob(archive(BASE))
+        self.environment = (self.blob(archive({"lib/mod.py": b"X = 1\n"})),)
+
+    def trees(self, home: Path, max_bytes: int = 2**30) -> TreeCache:
+        """A cache as a provider over `home` has it."""
+        return TreeCache(home / "trees", self.depot, unpack, max_bytes)
+
+    def delta(self, changes: dict) -> str:
+        """The blob of a delta in the form that `apply_delta` takes here."""
+        return self.blob(packed(json.dumps(changes).encode()))
 
     def blob(self, content: bytes) -> str:
         return self.depot.put(io.BytesIO(content), len(content)).sha256
@@ -139,12 +156,12 @@ class Kit:
         *,
         limits: Limits | None = None,
         outputs=("out.txt",),
-        workspace="snapshots/base",
+        workspace="base",
         **more,
     ):
         """A spec that runs Python `code`."""
-        if isinstance(workspace, str):
-            workspace = Workspace(base=workspace, against=workspace)
+        if workspace == "base":
+            workspace = Workspace(base=self.base, against=Against.BASE)
         return SandboxSpec(
             name=more.pop("name", str(SandboxName(self.install, uuid.uuid4(), "head"))),
             image=more.pop("image", self.image),

@@ -2,6 +2,7 @@
 # (paths here are bytes that need not be text, or longer than one call takes)
 """Small trees on disk, and the git repositories that they are compared with."""
 
+import io
 import os
 import subprocess
 from dataclasses import dataclass
@@ -87,26 +88,44 @@ def bare(directory: Path) -> Path:
 
 @dataclass
 class Bench:
-    """A repository, its tree `against`, and the workspace that a sandbox has left."""
+    """A snapshot's git directory, its tree `against`, and the workspace that a sandbox has left."""
 
     home: Path
     base: Files
 
     def __post_init__(self) -> None:
-        self.repository = bare(self.home / "mirror.git")
+        (self.home / "snapshot").mkdir()
+        self.repository = bare(self.home / "snapshot/.git")
         self.against = tree_id(self.repository, self.base)
         self.workspace = self.home / "workspace"
         self.workspace.mkdir()
         write_tree(self.workspace, self.base)
 
+    def snapshot(self) -> Path:
+        """The directory whose `.git` has one commit: that of `against`."""
+        commit = git("commit-tree", self.against, "-m", "base", cwd=self.repository)
+        (self.repository / "refs/heads/main").write_bytes(commit)
+        return self.repository.parent
+
     def collect(
-        self, changed: set[bytes] | None = None, limits: PatchLimits | None = None
+        self,
+        changed: set[bytes] | None = None,
+        limits: PatchLimits | None = None,
+        delta: bytes | None = None,
+        *,
+        from_base: bool = True,
     ) -> tuple[bytes, Changes]:
         """The patch and the document."""
         into = self.home / f"into-{len(list(self.home.iterdir()))}"
         into.mkdir()
         collect(
-            self.repository, self.against, self.workspace, changed, into, limits or PatchLimits()
+            self.snapshot(),
+            None if delta is None else io.BytesIO(delta),
+            self.workspace,
+            changed,
+            into,
+            limits or PatchLimits(),
+            from_base=from_base,
         )
         return (into / PATCH).read_bytes(), changes_from_json((into / CHANGES).read_bytes())
 

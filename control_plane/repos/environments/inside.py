@@ -1,6 +1,8 @@
-"""The steps of `prepare`, inside its sandbox: standard library only, run as `python -I prepare.py STEP` (not imported by us).
+"""The steps of `prepare`, inside its sandbox: `python -I prepare.py STEP`, not imported by us.
 
-What it writes in /out/prepare.json is a courtesy for people: facts are computed from the archive by
+Standard library only.
+
+What it writes in /out/prepare.json is a courtesy for people: facts are computed from the layers by
 the control plane.
 """
 
@@ -167,6 +169,7 @@ def finish(_: Recipe) -> int:
     """Make the environment movable, compile it by content (an archive has no times), list what is in it."""
     rewrite((TARGET / "bin").iterdir())
     rewrite([TARGET / "pyvenv.cfg"])
+    forget_requests()
     code = subprocess.run(
         [str(TARGET / "bin" / "python"), "-I", "-m", "compileall", "-q", "-j", "0", "-s", str(TARGET), "-p", str(HOME),
          "--invalidation-mode", "unchecked-hash", str(TARGET / "lib")],
@@ -189,6 +192,17 @@ def rewrite(paths: Iterable[Path]) -> None:
         content = b"\0" if path.is_symlink() or not path.is_file() else path.read_bytes()
         if b"\0" not in content and bytes(TARGET) in content:
             path.write_bytes(content.replace(bytes(TARGET), bytes(HOME)))
+
+
+def forget_requests() -> None:
+    """Whether somebody asked for a distribution is not part of it: its layer is the same for all."""
+    for asked in TARGET.glob("lib/python3*/site-packages/*.dist-info/REQUESTED"):
+        record = asked.with_name("RECORD")
+        if record.is_file():
+            lines = record.read_text(encoding="utf-8", errors="surrogateescape").splitlines(True)
+            kept = [line for line in lines if ".dist-info/REQUESTED," not in line]
+            record.write_text("".join(kept), encoding="utf-8", errors="surrogateescape")
+        asked.unlink()
 
 
 def installed() -> set[str]:

@@ -10,7 +10,7 @@ from control_plane.repos.environments.index import PackageAccess
 from quality_gates.toolrun import ToolRun
 from runners.protocol import GATEWAY_PORT, Driver
 
-ARCHIVE = "env.tar"
+LAYERS = "env.layers"
 NOTES = "prepare.json"
 CA_BUNDLE = "/vsc/ca.pem"
 _PROGRAM, _RECIPE = "/vsc/prepare.py", "/vsc/prepare.json"
@@ -70,7 +70,7 @@ def preparation(recipe: EnvironmentRecipe, access: PackageAccess | None) -> Prep
     return Preparation(
         driver=Driver(kind="prepare", environ={"VSC_ENV_DIR": "/out/env"}, tools=tools),
         inputs=inputs,
-        outputs={ARCHIVE: 2 * 2**30, NOTES: 1 << 20},
+        outputs={LAYERS: 2 * 2**30, NOTES: 1 << 20},
         relay=reach is not None,
         allow=reach.allow if reach else (),
     )

@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
-from sandboxes.errors import BlobMissing, DepotUnavailable, TooLarge
+from sandboxes.errors import DepotUnavailable, TooLarge
 
 WRITER = """
 import os, sys
@@ -104,20 +103,3 @@ def test_a_disk_that_refuses_is_a_store_that_does_not_answer(store, tmp_path):
         put(store, b"x")
     with pytest.raises(DepotUnavailable):
         store.check()
-
-
-def test_a_depot_finds_trees_by_kind_and_refuses_everything_else(store, tmp_path):
-    (tmp_path / "snapshots" / "r" / "c").mkdir(parents=True)
-    depot = LocalDepot(store, {"snapshots": tmp_path / "snapshots"})
-
-    assert depot.tree("snapshots/r/c") == tmp_path / "snapshots" / "r" / "c"
-    for key in [
-        "snapshots/r/other",
-        "snapshots/../blobs",
-        "environments/x",
-        "snapshots",
-        "snapshots//r/c",
-        "/etc",
-    ]:
-        with pytest.raises(BlobMissing):
-            depot.tree(key)

@@ -1,13 +1,18 @@
 # ruff: noqa: PTH108, PTH211
 # (paths here are bytes that need not be text, or longer than one call takes)
+import io
 import os
 import socket
 import subprocess
 import sys
 
 import pytest
-from tree_kit import GIT_ENVIRON, Bench, git, write_file
+from tree_kit import GIT_ENVIRON, Bench, git, read_tree, write_file
 
+from runners.archive import Entry
+from runners.dehydrate import collect
+from runners.git_private import GitFailed
+from runners.hydrate import write_delta
 from runners.tree_rules import PatchLimits
 
 BASE = {
@@ -343,11 +348,73 @@ def test_the_collector_runs_isolated_from_a_workspace_that_shadows_modules(bench
         "-I",
         tmp_path / "runner.pyz",
         "dehydrate",
-        "--git-dir",
-        bench.repository,
+        "--base",
+        bench.snapshot(),
     ]
-    command += ["--against", bench.against, "--tree", bench.workspace, "--into", tmp_path / "into"]
+    command += ["--tree", bench.workspace, "--into", tmp_path / "into"]
 
     subprocess.run(command, cwd=bench.workspace, check=True, env=GIT_ENVIRON)
 
     assert b"json/__init__.py" in (tmp_path / "into/change.patch").read_bytes()
+
+
+def delta(*entries):
+    into = io.BytesIO()
+    write_delta(entries, into)
+    return into.getvalue()
+
+
+def started_from(bench):
+    """What an earlier session left, as a delta; it is in the workspace when the next one starts."""
+    write_file(bench.workspace, b"earlier/new.py", "100644", b"new\n")
+    write_file(bench.workspace, b"src/app.py", "100644", b"print('b')\n")
+    (bench.workspace / "run.sh").unlink()
+    return delta(
+        Entry(b"earlier/new.py", "100644", b"new\n"),
+        Entry(b"src/app.py", "100644", b"print('b')\n"),
+        Entry(b"run.sh", None),
+    )
+
+
+EARLIER = {b"earlier/new.py", b"src/app.py", b"run.sh"}
+
+
+@pytest.mark.parametrize("changed", [None, EARLIER | {b"README.md"}])
+def test_a_tree_that_began_with_a_delta_is_compared_with_what_it_began_from(bench, changed):
+    began = started_from(bench)
+
+    patch, changes = bench.collect(changed, delta=began, from_base=False)
+    assert (patch, changes.entries, changes.altered_tracked) == (b"", (), ())
+
+    write_file(bench.workspace, b"README.md", "100644", b"changed\n")
+    patch, changes = bench.collect(changed, delta=began, from_base=False)
+    assert {entry.path for entry in changes.entries} == {b"README.md"}
+    assert changes.altered_tracked == (b"README.md",)
+
+
+def test_or_with_the_snapshot_so_that_earlier_work_is_in_the_patch(bench):
+    began = started_from(bench)
+
+    patch, changes = bench.collect(delta=began)
+
+    assert {entry.path for entry in changes.entries} == EARLIER
+    assert bench.applied(patch) == (read_tree(bench.workspace), changes.tree)
+
+
+def test_ignore_files_of_the_delta_do_not_count(bench):
+    """They are an earlier agent's; only the snapshot's rules leave anything out."""
+    began = delta(Entry(b".gitignore", "100644", b"*\n"))
+    write_file(bench.workspace, b".gitignore", "100644", b"*\n")
+    write_file(bench.workspace, b"hidden.py", "100644", b"x = 1\n")
+
+    _, changes = bench.collect(delta=began, from_base=False)
+
+    assert [entry.path for entry in changes.entries] == [b"hidden.py"]
+
+
+def test_a_base_that_is_no_snapshot_is_said(bench):
+    bench.snapshot()
+    (bench.repository / "refs/heads/main").unlink()
+
+    with pytest.raises(GitFailed, match="not the git directory of a snapshot"):
+        collect(bench.repository.parent, None, bench.workspace, None, bench.home, PatchLimits())

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_kit import Bench, Files, read_tree, write_tree
 
-from runners.hydrate import DeltaEntry, apply_delta, write_delta
+from runners.archive import Entry
+from runners.hydrate import apply_delta, write_delta
 
 NAMES = st.sampled_from([b"a", b"b", b"c.py", b"dir", b"sub", b"x y", b"\xff", b"new\nline", b"-q"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
@@ -73,14 +74,15 @@ def test_patch_and_delta_carry_any_tree_to_any_other(base, head):
         delta = io.BytesIO()
         write_delta(
             [
-                DeltaEntry(path, head[path][0], head[path][1])
-                if path in head
-                else DeltaEntry(path, None)
+                Entry(path, head[path][0], head[path][1]) if path in head else Entry(path, None)
                 for path in base.keys() | head.keys()
                 if base.get(path) != head.get(path)
             ],
             delta,
         )
+        begun = bench.collect(touched(base, head), delta=delta.getvalue(), from_base=False)
+        assert (begun[0], begun[1].tree) == (b"", changes.tree)
+
         delta.seek(0)
         place = home / "hydrated"
         place.mkdir()

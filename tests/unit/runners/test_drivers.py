@@ -1,17 +1,18 @@
 """The drivers and the plan of tools, run by the real supervisor."""
 
 import hashlib
+import io
 import json
 import os
 import sys
-import tarfile
 import time
 
 import pytest
 from runner_kit import Door, Kept, Sandbox
 from tree_kit import Bench
 
-from runners.drivers.prepare import CannotPack, write_canonical_tar
+from runners.archive import members
+from runners.layers import CannotPack, write_layers
 
 
 @pytest.fixture
@@ -279,20 +280,82 @@ def prepare(sandbox, *tools):
     )
 
 
+def layers_of(path):
+    """Layer -> its entries."""
+    with path.open("rb") as file:
+        return {
+            layer.path: [(one.path, one.mode, one.read()) for one in members(layer)]
+            for layer in members(file)
+        }
+
+
 def test_an_environment_is_packed_in_canonical_form(sandbox):
-    make = "mkdir -p env/bin env/a; echo b > env/b; echo x > env/bin/x; chmod 700 env/bin/x; ln env/b env/a/hard; ln -s ../b env/a/l"
+    make = (
+        "mkdir -p env/bin env/a env/none; echo b > env/b; echo x > env/bin/x; chmod 700 env/bin/x;"
+        " ln env/b env/a/hard; ln -s ../b env/a/l"
+    )
 
     ended = prepare(sandbox, tool("make", make, cwd=str(sandbox.home)))
 
     assert ended.result["exit_code"] == 0
-    with tarfile.open(sandbox.out / "env.tar") as tar:
-        members = {member.name: member for member in tar}
-    assert list(members) == ["a", "a/hard", "a/l", "b", "bin", "bin/x"]
-    assert all(
-        (m.mtime, m.uid, m.gid, m.uname, m.gname) == (0, 0, 0, "", "") for m in members.values()
-    )
-    assert members["a/hard"].isreg()
-    assert [members[name].mode for name in ("b", "bin/x", "bin")] == [0o644, 0o755, 0o755]
+    assert layers_of(sandbox.out / "env.layers") == {
+        b"rest": [
+            (b"a/hard", "100644", b"b\n"),
+            (b"a/l", "120000", b"../b"),
+            (b"b", "100644", b"b\n"),
+            (b"bin/x", "100755", b"x\n"),
+            (b"none", "040000", b""),
+        ]
+    }
+
+
+def test_each_distribution_is_a_layer_by_its_record(tmp_path):
+    site = tmp_path / "env/lib/python3.13/site-packages"
+    for name, record in (
+        ("one-1.0", "one.py,sha256=x,1\n../../../bin/one,,\n../../../../../etc/passwd,,\n"),
+        ("two-2.0", '"t,wo/__init__.py",,\none.py,,\nmissing.py,,\n'),
+        ("none-3.0", None),
+    ):
+        (site / f"{name}.dist-info").mkdir(parents=True)
+        (site / f"{name}.dist-info/METADATA").write_text(name)
+        if record is not None:
+            (site / f"{name}.dist-info/RECORD").write_text(record)
+    for name in (
+        "one.py",
+        "__pycache__/one.cpython-313.pyc",
+        "t,wo/__init__.py",
+        "t,wo/__pycache__/__init__.cpython-313.pyc",
+        "nobodys.pth",
+        "../../../bin/one",
+        "../../../bin/python",
+    ):
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(name)
+
+    with (tmp_path / "layers").open("wb") as into:
+        write_layers(tmp_path / "env", into, tmp_path)
+
+    inside = b"lib/python3.13/site-packages/"
+    assert {
+        layer: [path.removeprefix(inside) for path, *_ in entries]
+        for layer, entries in layers_of(tmp_path / "layers").items()
+    } == {
+        b"dist/none-3.0": [b"none-3.0.dist-info/METADATA"],
+        b"dist/one-1.0": [
+            b"bin/one",
+            b"__pycache__/one.cpython-313.pyc",
+            b"one-1.0.dist-info/METADATA",
+            b"one-1.0.dist-info/RECORD",
+            b"one.py",
+        ],
+        b"dist/two-2.0": [
+            b"t,wo/__init__.py",
+            b"t,wo/__pycache__/__init__.cpython-313.pyc",
+            b"two-2.0.dist-info/METADATA",
+            b"two-2.0.dist-info/RECORD",
+        ],
+        b"rest": [b"bin/python", b"nobodys.pth"],
+    }
 
 
 def test_the_same_environment_gives_the_same_bytes(tmp_path):
@@ -303,8 +366,9 @@ def test_the_same_environment_gives_the_same_bytes(tmp_path):
         for name in ("z", "a", "\udcff")[:: 1 if turn else -1]:
             (env / name).write_text(name, errors="surrogateescape")
         time.sleep(0.01)
-        write_canonical_tar(env, tmp_path / f"{turn}.tar")
-        digests.add(hashlib.sha256((tmp_path / f"{turn}.tar").read_bytes()).hexdigest())
+        with (tmp_path / f"{turn}.layers").open("wb") as into:
+            write_layers(env, into, tmp_path)
+        digests.add(hashlib.sha256((tmp_path / f"{turn}.layers").read_bytes()).hexdigest())
 
     assert len(digests) == 1
 
@@ -315,7 +379,7 @@ def test_the_first_failing_step_ends_a_preparation(sandbox):
     assert ended.result["exit_code"] == 1
     assert "one failed" in ended.result["detail"]
     assert not (sandbox.workspace / "two").exists()
-    assert not (sandbox.out / "env.tar").exists()
+    assert not (sandbox.out / "env.layers").exists()
 
 
 @pytest.mark.parametrize(
@@ -332,4 +396,4 @@ def test_packing_names_what_it_refuses(tmp_path):
     os.mkfifo(tmp_path / "fifo")
 
     with pytest.raises(CannotPack, match="fifo"):
-        write_canonical_tar(tmp_path, tmp_path.parent / "x.tar")
+        write_layers(tmp_path, io.BytesIO(), tmp_path)

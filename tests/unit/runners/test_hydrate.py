@@ -5,7 +5,8 @@ import struct
 
 import pytest
 
-from runners.hydrate import DeltaEntry, apply_delta, write_delta
+from runners.archive import Entry
+from runners.hydrate import apply_delta, write_delta
 
 
 def delta(*entries):
@@ -16,7 +17,7 @@ def delta(*entries):
 
 def forged(*records, count=None):
     """A delta whose checksum is right and whose contents need not be."""
-    body = b"vsc-delta 1\n" + b"".join(records)
+    body = b"vsc-tree 1\n" + b"".join(records)
     return body + struct.pack(
         ">cQ32s", b"E", len(records) if count is None else count, hashlib.sha256(body).digest()
     )
@@ -44,13 +45,13 @@ def apply(tree, data):
 
 
 def test_the_order_of_entries_does_not_matter():
-    one, two = DeltaEntry(b"a", "100644", b"1"), DeltaEntry(b"b", None)
+    one, two = Entry(b"a", "100644", b"1"), Entry(b"b", None)
 
     assert delta(one, two) == delta(two, one)
 
 
 def test_deleting_the_last_file_takes_its_empty_parents(tree):
-    apply(tree, delta(DeltaEntry(b"d/e/f", None)))
+    apply(tree, delta(Entry(b"d/e/f", None)))
 
     assert not (tree / "d").exists()
     assert tree.exists()
@@ -58,12 +59,12 @@ def test_deleting_the_last_file_takes_its_empty_parents(tree):
 
 def test_files_links_and_directories_change_places(tree):
     entries = [
-        DeltaEntry(b"d/e/f", None),
-        DeltaEntry(b"d", "100755", b"a file"),
-        DeltaEntry(b"a", None),
-        DeltaEntry(b"a/new", "100644", b"below"),
-        DeltaEntry(b"link", None),
-        DeltaEntry(b"link/x", "120000", b"../a"),
+        Entry(b"d/e/f", None),
+        Entry(b"d", "100755", b"a file"),
+        Entry(b"a", None),
+        Entry(b"a/new", "100644", b"below"),
+        Entry(b"link", None),
+        Entry(b"link/x", "120000", b"../a"),
     ]
 
     apply(tree, delta(*entries))
@@ -77,7 +78,7 @@ def test_files_links_and_directories_change_places(tree):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_everything_new_belongs_to_the_owner(tree):
     apply_delta(
-        io.BytesIO(delta(DeltaEntry(b"n/f", "100644", b""), DeltaEntry(b"n/l", "120000", b"f"))),
+        io.BytesIO(delta(Entry(b"n/f", "100644", b""), Entry(b"n/l", "120000", b"f"))),
         tree,
         12345,
     )
@@ -92,15 +93,15 @@ def test_everything_new_belongs_to_the_owner(tree):
 )  # fmt: skip
 def test_paths_that_lead_anywhere_else_are_refused_by_writer_and_reader(tree, path):
     with pytest.raises(ValueError, match=r".+"):
-        delta(DeltaEntry(path, "100644", b"x"))
+        delta(Entry(path, "100644", b"x"))
     with pytest.raises(ValueError, match=r".+"):
         apply(tree, forged(record(b"F", path, b"x")))
 
 
 def test_a_link_on_the_way_is_not_followed(tree):
     for data in (
-        delta(DeltaEntry(b"link/e/g", "100644", b"x")),
-        delta(DeltaEntry(b"link/e/f", None)),
+        delta(Entry(b"link/e/g", "100644", b"x")),
+        delta(Entry(b"link/e/f", None)),
     ):
         with pytest.raises(ValueError, match="link"):
             apply(tree, data)
@@ -112,17 +113,19 @@ def test_a_link_on_the_way_is_not_followed(tree):
     "data",
     [
         b"",
-        b"vsc-delta 1\n",
+        b"vsc-tree 1\n",
         delta()[:-1],
         delta() + b"x",
-        delta(DeltaEntry(b"n", "100644", b"n"))[:-20],
-        delta(DeltaEntry(b"n", "100644", b"n")).replace(b"n", b"m"),
+        delta(Entry(b"n", "100644", b"n"))[:-20],
+        delta(Entry(b"n", "100644", b"n")).replace(b"n", b"m"),
         forged(record(b"F", b"n", b"x"), count=2),
         forged(record(b"F", b"n", b"x", length=2**60)),
         forged(record(b"F", b"n", b"x"), record(b"F", b"n", b"y")),
         forged(record(b"F", b"o", b"x"), record(b"F", b"n", b"y")),
         forged(record(b"Q", b"n", b"x")),
         forged(record(b"D", b"a", b"x")),
+        forged(record(b"T", b"n")),
+        forged(record(b"L", b"n")),
         forged(b"\0\0\0"),
     ],
 )  # fmt: skip
@@ -134,7 +137,7 @@ def test_a_malformed_delta_changes_nothing(tree, data):
 
 
 @pytest.mark.parametrize(
-    "entry", [DeltaEntry(b"missing", None), DeltaEntry(b"d", None), DeltaEntry(b"d", "100644", b"")]
+    "entry", [Entry(b"missing", None), Entry(b"d", None), Entry(b"d", "100644", b"")]
 )
 def test_a_delta_for_another_tree_is_refused(tree, entry):
     with pytest.raises(ValueError, match=r"missing|b'd'"):
@@ -143,4 +146,4 @@ def test_a_delta_for_another_tree_is_refused(tree, entry):
 
 def test_a_mode_that_git_does_not_have_is_refused():
     with pytest.raises(ValueError, match="mode"):
-        delta(DeltaEntry(b"a", "104755", b""))
+        delta(Entry(b"a", "104755", b""))

@@ -8,6 +8,7 @@ import pytest
 
 from sandboxes.docker.records import Records
 from sandboxes.spec import (
+    Against,
     Artifact,
     Ended,
     Input,
@@ -27,7 +28,8 @@ SPEC = SandboxSpec(
     limits=Limits(deadline_s=1.5),
     environ={"A": "1"},
     inputs=(Input("/vsc/x", "0" * 64),),
-    workspace=Workspace(base="b", delta="d", against="c"),
+    workspace=Workspace(base="b", delta="d", against=Against.START),
+    environment=("e", "f"),
     outputs=(Output("o", 3),),
     door=True,
     egress=("index.test:443",),

@@ -146,7 +146,10 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         "environments",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("cache_key", sa.Text(), nullable=False),
-        sa.Column("archive_sha256", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column(
+            "layers", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column(
             "facts", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
@@ -157,9 +160,13 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             server_default=sa.text("now()"),
             nullable=False,
         ),
-        sa.CheckConstraint(
-            "archive_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_environments_archive_sha256_hex")
+        sa.Column(
+            "used_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
         ),
+        sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_environments_sha256_hex")),
         sa.ForeignKeyConstraint(
             ["run_id"], ["runs.id"], name=op.f("fk_environments_run_id_runs"), use_alter=True
         ),
@@ -233,6 +240,30 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_repos")),
         sa.UniqueConstraint("key", name=op.f("uq_repos_key")),
+    )
+    op.create_table(
+        "snapshots",
+        sa.Column("repo_id", sa.Uuid(), nullable=False),
+        sa.Column("commit", sa.Text(), nullable=False),
+        sa.Column("archive_sha256", sa.Text(), nullable=False),
+        sa.Column("archive_bytes", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "used_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "archive_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_snapshots_archive_sha256_hex")
+        ),
+        sa.ForeignKeyConstraint(["repo_id"], ["repos.id"], name=op.f("fk_snapshots_repo_id_repos")),
+        sa.PrimaryKeyConstraint("repo_id", "commit", name=op.f("pk_snapshots")),
     )
     op.create_table(
         "modules",
