@@ -1,4 +1,4 @@
-"""The words between the control plane and the runner: paths, the capsule, the result, and what goes through the door.
+"""The words between control plane and runner: paths, capsule, result, and the door's verbs.
 
 The runner shares the uid of the code it runs, so a reader of `Result` or of events trusts none of
 it (DESIGN section 5).

@@ -1,4 +1,4 @@
-"""Log chunks and test events through the door: numbered, acknowledged, sent again until the door has them.
+"""Log chunks and test events through the door: numbered, sent again until acknowledged.
 
 Memory is bounded by the callers' caps: what is offered was counted before. Nothing here can delay
 the end past `close(until)`.
@@ -96,7 +96,7 @@ class Uplink(threading.Thread):
             return {stream: bytes(data) for stream, data in unsent.items() if data}
 
     def run(self) -> None:
-        """Send until closed and empty, until the time is over, or until the door refuses for good."""
+        """Send until closed and empty, until the time is over, or the door refuses for good."""
         failures = 0
         while batch := self._batch():
             try:
@@ -146,7 +146,7 @@ class Uplink(threading.Thread):
                 del data[:MAX_CHUNK_BYTES]
 
     def _set_aside(self, batch: list[Chunk]) -> None:
-        """One of the batch's streams is full: find out which, chunk by chunk, and send no more of it."""
+        """One of the batch's streams is full: find out which, chunk by chunk, and end it."""
         if len(batch) > 1:
             self._batch_chunks = 1
             return
@@ -167,7 +167,8 @@ class Uplink(threading.Thread):
             for stream, seq in first.items():
                 if awaited.get(stream, seq) < seq:
                     raise DoorRefuses(
-                        f"the door lost chunks of {stream}: it awaits {awaited[stream]}, {seq} is the oldest kept"
+                        f"the door lost chunks of {stream}: it awaits {awaited[stream]},"
+                        f" {seq} is the oldest kept"
                     )
             kept = deque(
                 chunk for chunk in self._unacknowledged if chunk.seq >= awaited.get(chunk.stream, 0)

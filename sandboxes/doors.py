@@ -1,4 +1,4 @@
-"""How a sandbox reaches its door: on an engine of this machine by sockets in a directory of its own.
+"""How a sandbox reaches its door: here, by sockets in a directory of its own.
 
 The directory is mounted at `/run/vsc`; whoever connects there *is* that sandbox. Where it lies
 depends on the installation and the sandbox's name only, so that a gateway without the engine finds
@@ -47,7 +47,7 @@ class DoorDirectory:
         self._admit(self.path, by_group=0o710, by_all=0o711)
 
     def admit(self, socket: Path) -> None:
-        """Let the sandbox, and nobody else, connect to a socket that was just bound. Raises OSError."""
+        """Let the sandbox, and nobody else, connect to a socket just bound. Raises OSError."""
         self._admit(socket, by_group=0o660, by_all=0o666)
 
     def _admit(self, path: Path, *, by_group: int, by_all: int) -> None:

@@ -1,4 +1,4 @@
-"""The door of a sandbox: two sockets in a directory of its own, and the directory *is* the identity.
+"""The door of a sandbox: two sockets in a directory of its own, which *is* the identity.
 
 Whoever can connect is that sandbox; nothing in a request says who speaks. `door.sock` is an
 ordinary ASGI application served by uvicorn, `egress.sock` our own listener for CONNECT, which is

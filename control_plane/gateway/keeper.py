@@ -138,7 +138,7 @@ class DoorKeeper:
 
 
 class DistantGateway:
-    """The bell of an orchestrator whose gateway is another process of the site: wakes it and waits."""
+    """The bell of an orchestrator whose gateway is another process: wakes it and waits."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions

@@ -105,7 +105,7 @@ async def _keep(
 
 
 class AuditLog:
-    """Egress attempts in the audit chain of the run's task (a shared run has a chain of its own)."""
+    """Egress attempts in the audit chain of the run's task (a shared run has its own chain)."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions

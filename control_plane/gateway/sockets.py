@@ -1,4 +1,4 @@
-"""Binding a door's sockets in its directory, so that nothing of the directory can lead elsewhere."""
+"""Binding a door's sockets in its directory, so that nothing of it can lead elsewhere."""
 
 import contextlib
 import fcntl
@@ -17,7 +17,7 @@ class Served(Exception):
 
 
 class NoDirectory(Exception):
-    """The directory is not there (yet, or any more); the sandbox's own side makes and removes it."""
+    """The directory is not there (yet, or any more); the sandbox's side makes and removes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,7 @@ def _read_chunks(body: bytes, most: int) -> list[Chunk]:
     return [_read_chunk(item) for item in document["chunks"]]
 
 
-def _read_chunk(item: Any) -> Chunk:  # noqa: ANN401 -- hostile JSON can be anything; this function finds out
+def _read_chunk(item: Any) -> Chunk:  # noqa: ANN401 -- hostile JSON can be anything
     if not isinstance(item, dict) or set(item) != {"stream", "seq", "data"}:
         raise ValueError("a chunk has stream, seq and data, and nothing else")
     stream, seq, text = item["stream"], item["seq"], item["data"]
@@ -200,7 +200,7 @@ def _read_chunk(item: Any) -> Chunk:  # noqa: ANN401 -- hostile JSON can be anyt
     if type(seq) is not int or not 0 <= seq < 2**31:  # a bool is an int, too
         raise ValueError("seq is a number from 0")
     if not isinstance(text, str):
-        raise ValueError("data is base64 text")  # noqa: TRY004 -- one error type for all that is wrong with a body
+        raise ValueError("data is base64 text")  # noqa: TRY004 -- one error for a bad body
     try:
         data = base64.b64decode(text.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
@@ -240,7 +240,7 @@ async def _blocks(request: Request, idle_s: float) -> AsyncIterator[bytes]:
 
 
 async def _drain(request: Request) -> None:
-    """Read on for a little while: a client that is still sending would take a broken pipe for the answer."""
+    """Read on for a while: a client that is still sending would see a broken pipe, no answer."""
     drained_bytes, blocks = 0, aiter(request.stream())
     with contextlib.suppress(TimeoutError, ClientDisconnect, StopAsyncIteration):
         while drained_bytes < _DRAIN_BYTES:

@@ -1,4 +1,4 @@
-"""One sandbox of a run, from its row to its end: whatever instant the control plane dies at, doing it again is harmless.
+"""One sandbox of a run, from its row to its end; after a crash, doing it again is harmless.
 
 The row comes first (with the whole spec), then the door, then the engine. A restart finds the row,
 launches the same spec under the same name, which the provider adopts, and waits again.
@@ -77,7 +77,7 @@ class Stages:
         self._slots = asyncio.Semaphore(concurrency)
 
     async def run(self, lease: Lease, draft: Draft, *, attempt: int = 0) -> StageEnd:
-        """Run `draft` to its end, relaunching after infrastructure failures, at most `MAX_LAUNCHES` times in all.
+        """Run `draft` to its end, relaunched after failures of the platform (`MAX_LAUNCHES` in all).
 
         `attempt` tells apart the times that a run wants the same stage again (a patch that is
         judged once more).
@@ -160,7 +160,7 @@ class Stages:
         return stage_end(row)
 
     async def _live(self, lease: Lease, row: Sandbox) -> Sandbox:
-        """Have its door served, launch or adopt, wait, and record the end, which closes the door."""
+        """Have its door served, launch or adopt, wait, and record the end: that closes the door."""
         spec = spec_from_json(row.spec)
         if spec.door:
             await self._doors.answered(row.id, self._provider.door(spec.name))
@@ -262,7 +262,7 @@ class Stages:
 
 def stage_end(row: Sandbox) -> StageEnd:
     """The end that a row has on record. Only for sandboxes that have ended."""
-    assert row.outcome is not None, f"sandbox {row.name} has not ended"  # noqa: S101 -- the caller has just seen its state
+    assert row.outcome is not None, f"sandbox {row.name} has not ended"  # noqa: S101 -- the caller saw it
     document = dict(row.outcome)
     streams = {name: SealedStream(**one) for name, one in document.pop("streams").items()}
     outcome = outcome_from_json(document)

@@ -1,4 +1,7 @@
-"""The log of a run as records: from rows while a sandbox lives, from blobs when its streams are sealed. Memory is bounded."""
+"""The log of a run as records: from rows while a sandbox lives, then from blobs.
+
+Memory is bounded.
+"""
 
 import asyncio
 import codecs
@@ -110,7 +113,7 @@ async def _rows(
 def _record(
     sandbox: Sandbox, stream: str, cursor: _Cursor, data: bytes, skip: int
 ) -> Record | None:
-    """The part of `data` past `skip`, as text: bytes that are not UTF-8 are shown as replacement characters."""
+    """The part of `data` past `skip`, as text; what is not UTF-8 becomes replacement characters."""
     start = cursor.offset
     cursor.offset += len(data)
     kept = data[max(0, skip - start) :] if skip > start else data

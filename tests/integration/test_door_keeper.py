@@ -1,4 +1,4 @@
-"""Which doors are open follows from the rows, whoever looks: over a real database and real sockets."""
+"""Which doors are open follows from the rows: over a real database and real sockets."""
 
 import asyncio
 import contextlib

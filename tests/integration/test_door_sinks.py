@@ -1,4 +1,4 @@
-"""A door over the real database: what is acknowledged is committed, what was tried is in the audit chain."""
+"""A door over the real database: acknowledged is committed, tried is in the audit chain."""
 
 import asyncio
 
