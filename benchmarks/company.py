@@ -1,7 +1,7 @@
 """A company of our own for a benchmark: queue a change, wait for its end, and read when what happened."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository
 from control_plane.runs.models import Run, RunEvent
 from control_plane.runs.service import events_after
+from control_plane.sessions.drivers import Driver
 from control_plane.settings import Settings
 from control_plane.tasks.defaults import default_packet
 from control_plane.tasks.service import Submission, latest_runs, submit
@@ -52,13 +53,14 @@ class Bench:
     repo_id: UUID
     base_commit: str
 
-    async def run(self, driver: Mapping[str, Any]) -> Told:
-        """Queue a task and come back when its run has ended."""
+    async def run(self, *, patch_sha256: str | None = None, driver: Driver | None = None) -> Told:
+        """Queue a task and come back when its first run has ended."""
         services = self.company.services
         submission = Submission(
             repo_id=self.repo_id,
             base_commit=self.base_commit,
-            driver=dict(driver),
+            patch_sha256=patch_sha256,
+            driver=driver,
             packet=default_packet("PROJ-BENCH", "MOD-BENCH", datetime.now(UTC)).document(),
             test_changes_allowed=True,
             dependency_changes_allowed=True,

@@ -55,7 +55,7 @@ async def measure(home: Path, rounds: int) -> list[Entry]:
 
 async def _judged(bench: Bench, patch: bytes) -> Told:
     sha256 = (await bench.company.services.blobs.put(patch)).sha256
-    told = await bench.run({"kind": "patch", "sha256": sha256})
+    told = await bench.run(patch_sha256=sha256)
     if told.run.verdict is not Verdict.PASSED:
         raise RuntimeError(f"the verdict is {told.run.verdict}: {told.run.cause}")
     return told

@@ -11,10 +11,11 @@ from benchmarks.material import release
 from benchmarks.paired import Entry, Stopwatch, paired, ratio, say
 from benchmarks.trees import UID
 from control_plane.runs.rules import RunState
+from control_plane.sessions.drivers import CommandDriver
 from sandboxes.docker import local
 from sandboxes.docker.render import seccomp_profile
 
-_PHASES = ("QUEUED", "HYDRATING", "EXECUTING", "DEHYDRATING", "VERIFYING")
+_PHASES = ("QUEUED", "HYDRATING", "EXECUTING", "DEHYDRATING", "FINISHED")
 
 
 async def measure(home: Path, rounds: int) -> list[Entry]:
@@ -47,7 +48,7 @@ async def measure(home: Path, rounds: int) -> list[Entry]:
 
 
 async def _whole_run(bench: Bench, phases: dict[str, list[float]]) -> float:
-    told = await bench.run({"kind": "command", "argv": list(COMMAND)})
+    told = await bench.run(driver=CommandDriver(tuple(COMMAND)))
     if told.run.state is not RunState.FINISHED:
         raise RuntimeError(f"the run ended as {told.run.state}: {told.run.cause}")
     moments = [told.run.created_at, *(told.reached(state) for state in _PHASES[1:])]

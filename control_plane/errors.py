@@ -11,7 +11,8 @@ from control_plane.packets.errors import PacketInvalid, PacketTaken
 from control_plane.projects.service import KeyTaken
 from control_plane.repos.git import RepositoryError
 from control_plane.runs.errors import IllegalMove, LeaseLost, NotFound
-from control_plane.tasks.errors import IdempotencyConflict
+from control_plane.sessions.documents import SchemaUnusable
+from control_plane.tasks.errors import IdempotencyConflict, NotJudgedAgain
 from sandboxes.errors import BlobMissing, DepotUnavailable, SandboxError, TooLarge
 
 
@@ -31,6 +32,8 @@ ANSWERS: dict[type[Exception], Answer] = {
     KeyTaken: Answer("key_taken", 409, 2),
     RepositoryError: Answer("repository", 422, 2),
     IdempotencyConflict: Answer("idempotency_conflict", 422, 2),
+    SchemaUnusable: Answer("schema_unusable", 422, 2),
+    NotJudgedAgain: Answer("not_judged_again", 409, 2),
     BlobMissing: Answer("blob_missing", 404, 2),
     TooLarge: Answer("too_large", 413, 2),
     DepotUnavailable: Answer("blobs_unavailable", 503, 2),

@@ -14,8 +14,6 @@ PROTOCOL_VERSION = 1
 WORKSPACE = "/workspace"
 PACKET = "/vsc/packet.json"
 CAPSULE = "/vsc/capsule.json"
-GIVEN_PATCH = "/vsc/change.patch"
-"""What the driver `patch` applies."""
 RUNNER = "/vsc/runner.pyz"
 ENV = "/env"
 OUT = "/out"
@@ -46,14 +44,13 @@ class Driver:
     """What the supervisor executes.
 
     - `command`: `argv` in the workspace, output to the log.
-    - `patch`: apply the file `GIVEN_PATCH` to the workspace with git.
     - `verify`: the tools, as far as `after` allows side by side; results are reported tool by tool.
     - `prepare`: the tools one after another, then `/out/env.tar` from the directory that the
     environ's
       `VSC_ENV_DIR` names (`/env` if unset), in canonical form.
     """
 
-    kind: Literal["command", "patch", "verify", "prepare"]
+    kind: Literal["command", "verify", "prepare"]
     argv: tuple[str, ...] = ()
     environ: dict[str, str] = field(default_factory=dict)
     tools: tuple[ToolRun, ...] = ()

@@ -46,7 +46,6 @@ class Places:
 
     capsule: Path = Path(protocol.CAPSULE)
     workspace: Path = Path(protocol.WORKSPACE)
-    patch: Path = Path(protocol.GIVEN_PATCH)
     out: Path = Path(protocol.OUT)
     door: Path = Path(protocol.DOOR)
     gateway_port: int = protocol.GATEWAY_PORT
@@ -54,9 +53,9 @@ class Places:
     @classmethod
     def below(cls, root: Path) -> "Places":
         """The same places under another root, and any free port: no network is the sandbox's own."""
-        patch, door = root / protocol.GIVEN_PATCH[1:], root / protocol.DOOR[1:]
         capsule, workspace = root / protocol.CAPSULE[1:], root / protocol.WORKSPACE[1:]
-        return cls(capsule, workspace, patch, root / protocol.OUT[1:], door, gateway_port=0)
+        out, door = root / protocol.OUT[1:], root / protocol.DOOR[1:]
+        return cls(capsule, workspace, out, door, gateway_port=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +161,6 @@ class _Supervision:
             writers = {name: write for name, (_, write) in pipes.items()}
             surroundings = Surroundings(
                 places.workspace,
-                places.patch,
                 places.out,
                 writers["tests"],
                 writers["report"],

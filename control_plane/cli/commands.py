@@ -11,7 +11,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -42,13 +42,15 @@ from control_plane.cli.errors import (
 )
 from control_plane.cli.judging import Order, judge
 from control_plane.cli.output import Output, records
-from control_plane.cli.show import plain, rows_table
+from control_plane.cli.show import plain, rows_table, task_tables
 from control_plane.cli.timeline import Timeline
 from control_plane.packets.errors import PacketInvalid
 from control_plane.packets.parse import MAX_BYTES, parse_packet
 from control_plane.processes.local import open_company
 from control_plane.settings import Settings
 from quality_gates.linting import RULES
+
+Records = AsyncIterator[dict[str, Any]]
 
 _INTERRUPTED = 130
 _PATCH_BYTES = 64 * 2**20
@@ -219,12 +221,8 @@ async def show_task(where: Where, output: Output, task: str) -> int:
     if output.as_json:
         output.document(document)
     else:
-        rows = [
-            {"field": name, "value": value}
-            for name, value in document.items()
-            if name != "context_packet"
-        ]
-        output.result.print(rows_table(("field", "value"), rows))
+        for line in task_tables(document):
+            output.result.print(line)
     return 0
 
 
@@ -246,9 +244,7 @@ async def submit_task(
         document = document | {"packet": await asyncio.to_thread(_read_packet, packet)}
     async with _server(where) as connection:
         if content is not None:
-            document = document | {
-                "driver": {"kind": "patch", "sha256": await connection.client.upload(content)}
-            }
+            document = document | {"patch": await connection.client.upload(content)}
         headers = {"idempotency_key": key} if key else {}
         task = await connection.client.post("/v1/tasks", document, **headers)
     if output.as_json:
@@ -256,6 +252,22 @@ async def submit_task(
     else:
         output.result.print(
             f"task {plain(task['key'])}, run {task['run_id']}; follow it with: vsc logs -f {task['run_id']}"
+        )
+    return 0
+
+
+async def judge_task(where: Where, output: Output, task: str) -> int:
+    """Have a task's patch judged once more."""
+    async with _server(where) as connection:
+        document = await connection.client.post(f"/v1/tasks/{task}/judge")
+    if output.as_json:
+        output.document(document)
+    else:
+        run = document["run_id"]
+        output.result.print(
+            f"task {plain(document['key'])} is judged again in run {run}; follow it with:"
+            f" vsc logs -f {run}",
+            soft_wrap=True,
         )
     return 0
 
@@ -276,35 +288,51 @@ async def cancel_task(where: Where, output: Output, task: str) -> int:
 async def logs(
     where: Where, output: Output, which: str, *, follow: bool, stage: str | None, stream: str | None
 ) -> int:
-    """The log of a run, or of a task's newest one.
+    """The log of a run, or of a task: its session, then its judge run.
 
     Without a control plane nothing goes on that could be followed.
     """
     end: dict[str, Any] | None = None
     async with _server(where, in_process=None if follow else "read") as connection:
-        kind, named = await _meant(connection.client, which)
-        run_id = (
-            named
-            if kind == "runs"
-            else str((await connection.client.get(f"/v1/tasks/{named}"))["run_id"])
-        )
-        async for record in connection.client.log(
-            run_id, follow=follow, stage=stage, stream=stream
+        async for record in _log(
+            connection.client, which, follow=follow, stage=stage, stream=stream
         ):
             if record.get("end"):
                 end = record
-            if output.as_json:
-                records(record)
-            elif not record.get("end"):
+            elif not output.as_json:
                 sys.stdout.write(plain(record["text"]))
                 sys.stdout.flush()
+            if output.as_json and not record.get("end"):
+                records(record)
     if end is None:
         raise CliError("the log broke off before its end; ask for it again")
+    if output.as_json:
+        records(end)
     if follow:
         output.tell(
             f"run {end['state']}, verdict {end['verdict'] or 'none'} {end['cause']}".rstrip()
         )
     return 0
+
+
+async def _log(client: Client, which: str, *, follow: bool, **wanted: str | None) -> Records:
+    """The records of a run; of a task, those of its session and then of its judge run."""
+    kind, named = await _meant(client, which)
+    if kind == "runs":
+        async for record in client.log(named, follow=follow, **wanted):
+            yield record
+        return
+    read: set[str] = set()
+    while unread := [run for run in await _halves(client, named) if run not in read]:
+        read.add(unread[0])
+        async for record in client.log(unread[0], follow=follow, **wanted):
+            yield record
+
+
+async def _halves(client: Client, task: str) -> list[str]:
+    """The task's newest session and judge run, as far as there are any."""
+    document = await client.get(f"/v1/tasks/{task}")
+    return [document[half]["id"] for half in ("session", "judgement") if document[half]]
 
 
 async def report(where: Where, output: Output, which: str, form: str, into: Path | None) -> int:

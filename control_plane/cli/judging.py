@@ -38,7 +38,10 @@ class Judged:
     """How it ended. `report` None: the run ended without one, and `cause` says why."""
 
     task: str
+    session: str | None
+    """The run in which a command made the change; None: the change was brought."""
     run: str
+    """The judge run; the session, if that left nothing to judge."""
     state: str
     verdict: str | None
     cause: str
@@ -61,6 +64,7 @@ class Judged:
             "gates": report["gates"],
             "notes": report.get("notes", []),
             "task": self.task,
+            "session": self.session,
             "run": self.run,
             "state": self.state,
             "cause": self.cause,
@@ -95,42 +99,49 @@ async def judge(
     source = {"kind": "path", "path": str(order.repository)}
     await client.post("/v1/repositories", {"key": key, "source": source})
     task = await client.post("/v1/tasks", await _submission(client, key, order))
-    run_id = task["run_id"]
-    tell(f"task {task['key']}, run {run_id}")
+    tell(f"task {task['key']}, run {task['run_id']}")
     try:
-        await _follow(client, run_id, timeline)
+        await _follow_task(client, task, timeline)
     except asyncio.CancelledError:
         tell("cancelling the task; interrupt once more to leave it to the next control plane")
         with contextlib.suppress(ServerError, TimeoutError):
             async with asyncio.timeout(_CANCEL_S):
                 await client.post(f"/v1/tasks/{task['id']}/cancel")
-                await _follow(
-                    client, run_id, Timeline()
-                )  # in this process: who leaves now, leaves the sandbox running
+                # in this process: who leaves now, leaves the sandbox running
+                await _follow_task(client, task, Timeline())
         with contextlib.suppress(ServerError):
-            judged = await _judged(client, task, order, timeline, interrupted=True)
+            judged = await _judged(client, task, timeline, interrupted=True)
             if (ours := asyncio.current_task()) is not None:
                 # it is answered; what still closes down is not to be taken for cancelled
                 ours.uncancel()
             return judged
         raise
-    return await _judged(client, task, order, timeline)
+    return await _judged(client, task, timeline)
 
 
 async def _submission(client: Client, key: str, order: Order) -> Document:
-    driver: Document = {"kind": "command", "argv": list(order.argv)}
+    change: Document = {"driver": {"kind": "command", "argv": list(order.argv)}}
     if order.patch is not None:
-        driver = {"kind": "patch", "sha256": await client.upload(order.patch)}
+        change = {"patch": await client.upload(order.patch)}
     return {
         "repository": key,
         "base": order.base_commit,
-        "driver": driver,
+        **change,
         "packet": order.packet,
         "task_type": order.task_type,
         "test_changes_allowed": order.test_changes_allowed,
         "dependency_changes_allowed": order.dependency_changes_allowed,
         "deadline_s": order.deadline_s,
     }
+
+
+async def _follow_task(client: Client, task: Document, timeline: Timeline) -> None:
+    """To the end of the session, if there is one, and of the judge run, if one follows."""
+    run_id = task["run_id"]
+    await _follow(client, run_id, timeline)
+    newest = (await client.get(f"/v1/tasks/{task['id']}"))["run_id"]
+    if newest != run_id:
+        await _follow(client, newest, timeline)
 
 
 async def _follow(client: Client, run_id: str, timeline: Timeline) -> None:
@@ -165,26 +176,29 @@ async def _follow_child(client: Client, child: str, timeline: Timeline) -> None:
 
 
 async def _judged(
-    client: Client, task: Document, order: Order, timeline: Timeline, *, interrupted: bool = False
+    client: Client, task: Document, timeline: Timeline, *, interrupted: bool = False
 ) -> Judged:
-    run = await client.get(f"/v1/runs/{task['run_id']}")
+    now = await client.get(f"/v1/tasks/{task['id']}")
+    session, judgement = now["session"], now["judgement"]
+    run = judgement or session
     report = markdown = None
-    if run["report_sha256"] is not None:
+    if run["verdict"] is not None:
         report = await client.get(f"/v1/runs/{run['id']}/report")
         markdown = await client.text(f"/v1/runs/{run['id']}/report", format="md")
     patch, output = None, {}
-    if order.argv and run["patch_sha256"] is not None:
-        patch = await client.content(f"/v1/runs/{run['id']}/patch") or None
-    if order.argv and not (report and report["gates"]):
-        output = await _tails(client, run["id"])
+    if session is not None and session["session"]["patch_sha256"] is not None:
+        patch = await client.content(f"/v1/runs/{session['id']}/patch") or None
+    if session is not None and not (report and report["gates"]):
+        output = await _tails(client, session["id"])
     return Judged(
         task=task["key"],
+        session=session["id"] if session is not None else None,
         run=run["id"],
         state=run["state"],
         verdict=run["verdict"],
         cause=run["cause"],
         base_commit=run["base_commit"],
-        patch_sha256=run["patch_sha256"],
+        patch_sha256=_patch_sha256(session, judgement),
         report=report,
         markdown=markdown,
         patch=patch,
@@ -192,6 +206,13 @@ async def _judged(
         interrupted=interrupted,
         timeline=timeline,
     )
+
+
+def _patch_sha256(session: Document | None, judgement: Document | None) -> str | None:
+    """Of the patch that was judged, else of what the session left."""
+    if judgement is not None:
+        return str(judgement["judgement"]["patch_sha256"])
+    return session["session"]["patch_sha256"] if session is not None else None
 
 
 async def _tails(client: Client, run_id: str) -> dict[str, str]:

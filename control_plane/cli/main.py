@@ -215,7 +215,7 @@ def task_submit(
     document = {
         "repository": repository,
         "base": base,
-        "driver": {"kind": "command", "argv": command},
+        "driver": {"kind": "command", "argv": command} if command else None,
         "module": module,
         "task_type": task_type,
         "test_changes_allowed": allow_test_changes,
@@ -244,6 +244,19 @@ def task_cancel(
 
 
 @app.command()
+def judge(
+    task: str, server: Server = None, token_file: TokenFile = None, as_json: Json = False
+) -> NoReturn:
+    """Have a task's patch judged once more: in fresh sandboxes, without a new session."""
+    from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
+
+    output = Output(as_json=as_json)
+    raise typer.Exit(
+        commands.run(commands.judge_task(commands.Where(server, token_file), output, task), output)
+    )
+
+
+@app.command()
 def logs(
     which: Annotated[
         str,
@@ -262,7 +275,7 @@ def logs(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> NoReturn:
-    """The log of a run, or of a task's newest one; with --json one record a line."""
+    """The log of a run, or of a task (session, then judge run); --json: one record a line."""
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)

@@ -83,3 +83,25 @@ def rows_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Tab
             )
         )
     return table
+
+
+_HALVES = {"session": "session", "judgement": "judgement"}
+_HALF_FIELDS = ("id", "state", "verdict", "cause", "created_at", "started_at", "finished_at")
+
+
+def task_tables(task: Mapping[str, Any]) -> list[Table]:
+    """A task as three tables: what was asked, who made the change, what was found of it."""
+    own = {name: value for name, value in task.items() if name not in ("context_packet", *_HALVES)}
+    tables = [_fields("task", own)]
+    for half in _HALVES:
+        if (run := task[half]) is not None:
+            shown = {name: run[name] for name in _HALF_FIELDS} | dict(run[half])
+            tables.append(_fields(half, shown))
+    return tables
+
+
+def _fields(title: str, document: Mapping[str, Any]) -> Table:
+    rows = [
+        {title: name, "": value} for name, value in document.items() if value not in (None, "", [])
+    ]
+    return rows_table((title, ""), rows)

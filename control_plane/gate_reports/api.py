@@ -10,6 +10,7 @@ from control_plane.gate_reports import service
 from control_plane.services import Services
 from control_plane.web.deps import ServicesDep
 from control_plane.web.strict import StrictRoute
+from quality_gates.report import to_json
 
 router = APIRouter(route_class=StrictRoute, tags=["reports"])
 Format = Annotated[Literal["json", "md"], Query(alias="format")]
@@ -24,23 +25,26 @@ _HEADERS = {
 async def run_report(run: UUID, services: ServicesDep, form: Format = "json") -> Response:
     """The report of one run."""
     async with services.sessions() as session:
-        sha256 = await service.report_sha256_of_run(session, run)
-    return await _answer(services, sha256, form)
+        found = await service.report_of_run(session, run)
+    return await _answer(services, found, form)
 
 
 @router.get("/tasks/{task}/report")
 async def task_report(task: str, services: ServicesDep, form: Format = "json") -> Response:
     """The newest report of a task."""
     async with services.sessions() as session:
-        sha256 = await service.report_sha256_of_task(session, task)
-    return await _answer(services, sha256, form)
+        found = await service.report_of_task(session, task)
+    return await _answer(services, found, form)
 
 
-async def _answer(services: Services, sha256: str, form: str) -> Response:
-    report = await service.read_report(services.blobs, sha256)
+async def _answer(services: Services, found: service.Found, form: str) -> Response:
+    if found.page is not None:
+        report = to_json(found.page)
+    else:
+        report = await service.read_report(services.blobs, found.sha256 or "")
     if form == "md":
         return PlainTextResponse(
-            services.markdown(service.report_of(report)),
+            services.markdown(found.page or service.report_of(report)),
             media_type="text/markdown",
             headers=_HEADERS,
         )

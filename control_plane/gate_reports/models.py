@@ -11,18 +11,18 @@ from quality_gates.model import Severity, Verdict
 
 
 class GateReportRow(Base):
-    """What one gate found in one judging of one run.
+    """What one gate found in one attempt of one judgement.
 
-    A run that is judged again has one per attempt.
+    `run_id` is the judge run's.
     """
 
     __tablename__ = "gate_reports"
-    __table_args__ = (UniqueConstraint("run_id", "judge_attempt", "gate"),)
+    __table_args__ = (UniqueConstraint("run_id", "attempt", "gate"),)
 
     id: Mapped[Key]
     run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
     task_id: Mapped[UUID | None] = mapped_column(ForeignKey("tasks.id"), index=True)
-    judge_attempt: Mapped[int] = mapped_column(default=0, server_default="0")
+    attempt: Mapped[int] = mapped_column(default=0, server_default="0")
     gate: Mapped[str]
     verdict: Mapped[Verdict] = mapped_column(enum_of(Verdict, "verdict"))
     applicable: Mapped[bool] = mapped_column(default=True)

@@ -76,8 +76,10 @@ class DoorKeeper:
             while True:
                 await self._looked()
                 await asyncio.sleep(_AGAIN_S)
+                # Not wait_for: before Python 3.12 it loses a cancel that comes with the time-out.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._poked.wait(), self._poll_s)
+                    async with asyncio.timeout(self._poll_s):
+                        await self._poked.wait()
                 self._poked.clear()
         finally:
             await self._doors.close_all()

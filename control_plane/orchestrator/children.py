@@ -1,4 +1,4 @@
-"""Runs that other runs wait for: one `prepare` or `base` at a time per cache key, shared by all who want it."""
+"""Runs that other runs wait for: one `prepare` or `base` at a time per cache key, shared by all."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +9,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.db.base import new_id
-from control_plane.runs.models import IS_LIVE, Run
+from control_plane.runs.models import IS_LIVE, Run, SharedRun
 from control_plane.runs.rules import TERMINAL, RunKind, RunState
 
-WAITING_FOR = "waiting_for"
 RECHECK_S = 5.0
 """A waiting run is woken when its child ends; this is for a wake-up that was missed."""
 
@@ -26,9 +25,10 @@ class Wanted:
     repo_id: UUID
     base_commit: str
     deadline_s: float
-    driver: dict[str, Any]
-    policy: dict[str, Any]
-    options: dict[str, Any]
+    judged: str | None = None
+    """`prepare`: the tree whose dependency list is installed."""
+    environment_id: UUID | None = None
+    policy: dict[str, Any] | None = None
 
 
 async def ensure_child(session: AsyncSession, wanted: Wanted) -> UUID:
@@ -36,6 +36,14 @@ async def ensure_child(session: AsyncSession, wanted: Wanted) -> UUID:
     live = select(Run.id).where(
         Run.kind == wanted.kind, Run.cache_key == wanted.cache_key, Run.state.not_in(TERMINAL)
     )
+    return (
+        await session.scalar(live)
+        or await _made(session, wanted)
+        or (await session.scalars(live)).one()
+    )
+
+
+async def _made(session: AsyncSession, wanted: Wanted) -> UUID | None:
     new = (
         insert(Run)
         .values(
@@ -45,25 +53,24 @@ async def ensure_child(session: AsyncSession, wanted: Wanted) -> UUID:
             repo_id=wanted.repo_id,
             base_commit=wanted.base_commit,
             deadline_s=wanted.deadline_s,
-            driver=wanted.driver,
-            policy=wanted.policy,
-            options=wanted.options,
-            facts={},
             state=RunState.QUEUED,
         )
         .on_conflict_do_nothing(index_elements=["kind", "cache_key"], index_where=text(IS_LIVE))
         .returning(Run.id)
     )
-    return (
-        await session.scalar(live)
-        or await session.scalar(new)
-        or (await session.scalars(live)).one()
-    )
+    run_id: UUID | None = await session.scalar(new)
+    if run_id is not None:
+        asked = {
+            "judged": wanted.judged,
+            "environment_id": wanted.environment_id,
+            "policy": wanted.policy,
+        }
+        session.add(SharedRun(run_id=run_id, **asked))
+        await session.flush()
+    return run_id
 
 
 async def wake_parents(session: AsyncSession, child: UUID) -> None:
     """Runs that wait for `child` may be looked at now. Called in the transaction that ends it."""
-    waiting = update(Run).where(
-        Run.facts[WAITING_FOR].astext == str(child), Run.state.not_in(TERMINAL)
-    )
+    waiting = update(Run).where(Run.waiting_for == child, Run.state.not_in(TERMINAL))
     await session.execute(waiting.values(next_action_at=func.now()))

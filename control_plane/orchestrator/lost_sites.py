@@ -15,7 +15,7 @@ from control_plane.orchestrator.ending import lose
 from control_plane.orchestrator.streams import forget_chunks, seal_streams
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.moves import begin_again
-from control_plane.runs.rules import TERMINAL, RunState, SandboxState
+from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
 from control_plane.sites.models import Site
 from control_plane.sites.service import gone
 from sandboxes.documents import outcome_to_json
@@ -80,7 +80,7 @@ class LostSites:
         if run is None or await session.scalar(back):
             return
         log.warning("site.gone", site=site.name, run=str(run.id), state=run.state)
-        if run.cache_key is None and run.state in _AN_AGENT_WORKED:
+        if run.kind is RunKind.SESSION and run.state in _AN_AGENT_WORKED:
             await lose(session, run, epoch=None, cause=_cause(site))
         else:
             await begin_again(session, run.id, cause=_cause(site))

@@ -3,19 +3,25 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 from control_plane.repos.environments.prepare import DEADLINE_S, Preparation
 from control_plane.runs.models import Run
+from control_plane.sessions.documents import DOCUMENT, DOCUMENT_BYTES
+from control_plane.sessions.drivers import Driver, Product, kind
 from quality_gates.model import StagePlan
 from runners import protocol
-from runners.protocol import Capsule, Driver
+from runners.protocol import Capsule
 from sandboxes.names import SandboxName
 from sandboxes.spec import Input, Limits, Output, SandboxSpec, Workspace
 
 EXECUTE = "execute"
 """The stage of the agent's own sandbox."""
 RESULT_BYTES = 1 * 2**20
+OUTPUTS: Mapping[Product, Mapping[str, int]] = {
+    Product.PATCH: {},
+    Product.DOCUMENT: {DOCUMENT: DOCUMENT_BYTES},
+}
+"""What a session's sandbox may leave beside its workspace."""
 PATCH_BYTES = 256 * 2**20
 PREPARE_DISK_BYTES = 6 * 2**30
 """An environment, its archive and pip's scratch lie on one disk."""
@@ -74,39 +80,32 @@ def place(draft: Draft, *, name: SandboxName, image: str, blobs: Mapping[str, st
     )
 
 
-def execute_draft(
+def session_draft(
     *,
     run: str,
-    driver: Mapping[str, Any],
+    driver: Driver,
+    product: Product,
     deadline_s: float,
     workspace: Workspace,
     environment: tuple[str, ...],
     packet: bytes,
 ) -> Draft:
-    """The agent's own sandbox.
-
-    `driver` is the run's: `{"kind": "command", "argv": [...]}` or `{"kind": "patch", "sha256":
-    ...}`.
-    """
-    kind = driver["kind"]
+    """The agent's own sandbox."""
     return Draft(
         stage=EXECUTE,
         capsule=Capsule(
             run=run,
             stage=EXECUTE,
-            driver=Driver(
-                kind=kind,
-                argv=tuple(driver.get("argv", ())),
-                environ=cast("dict[str, str]", dict(driver.get("environ", {}))),
-            ),
+            driver=kind(driver).in_capsule(driver),
             deadline_s=deadline_s,
             relay=True,
         ),
         limits=Limits(deadline_s=deadline_s),
         files=(Bytes(protocol.PACKET, packet),),
-        blobs={protocol.GIVEN_PATCH: driver["sha256"]} if kind == "patch" else {},
+        blobs=kind(driver).inputs(driver),
         workspace=workspace,
         environment=environment,
+        outputs=OUTPUTS[product],
     )
 
 
@@ -138,7 +137,7 @@ def judge_draft(
         capsule=Capsule(
             run=run,
             stage=plan.stage.value,
-            driver=Driver(kind="verify", tools=plan.tools),
+            driver=protocol.Driver(kind="verify", tools=plan.tools),
             deadline_s=plan.deadline_s,
             log_bytes=16 * 2**20,
         ),

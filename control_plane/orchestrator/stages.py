@@ -72,7 +72,7 @@ class Stages:
         concurrency: int,
     ) -> None:
         self._sessions, self._provider, self._blobs, self._doors = sessions, provider, blobs, doors
-        self._install, self.image, self._runner = install, image, runner
+        self._install, self._image, self._runner = install, image, runner
         self._site = site
         self._slots = asyncio.Semaphore(concurrency)
 
@@ -119,8 +119,8 @@ class Stages:
         granted(draft.stage, draft.egress)
         name = SandboxName(self._install, lease.run_id, draft.stage, n)
         blobs = await self._stored(draft)
-        blobs[protocol.RUNNER] = await self._runner(self.image)
-        spec = place(draft, name=name, image=self.image, blobs=blobs)
+        blobs[protocol.RUNNER] = await self._runner(self._image)
+        spec = place(draft, name=name, image=self._image, blobs=blobs)
         row = Sandbox(
             id=new_id(),
             run_id=lease.run_id,

@@ -14,7 +14,6 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from control_plane.orchestrator.children import WAITING_FOR
 from control_plane.orchestrator.ending import lose
 from control_plane.orchestrator.lease import Again, Lease
 from control_plane.runs import leases
@@ -113,8 +112,10 @@ class Worker:
         return None
 
     async def _rest(self) -> None:
+        # Not wait_for: before Python 3.12 it loses a cancel that comes with the time-out.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._poked.wait(), self._poll_s)
+            async with asyncio.timeout(self._poll_s):
+                await self._poked.wait()
         self._poked.clear()
 
     async def _hold(self, run: Run) -> None:
@@ -225,6 +226,7 @@ async def give_back(session: AsyncSession, lease: Lease, again: Again) -> None:
         child = await session.get_one(Run, again.waiting_for, with_for_update=True)
         after_s = 0.0 if child.state in TERMINAL else after_s
     run = await lease.check(session)
-    run.facts = {**run.facts, WAITING_FOR: str(again.waiting_for) if again.waiting_for else None}
-    await session.flush()
+    if again.waiting_for is not None:
+        run.waiting_for = again.waiting_for
+        await session.flush()
     await leases.release(session, run.id, lease.epoch, after_s)

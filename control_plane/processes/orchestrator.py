@@ -10,30 +10,35 @@ from dataclasses import dataclass
 
 from control_plane.gateway.keeper import DoorBell
 from control_plane.loops import for_ever
+from control_plane.orchestrator.base_cache import BaseCache
 from control_plane.orchestrator.base_runs import BaseRuns
 from control_plane.orchestrator.compiled_runner import CompiledRunners
-from control_plane.orchestrator.environment_runs import EnvironmentRuns
-from control_plane.orchestrator.execution import Execution
-from control_plane.orchestrator.judging import Judging
+from control_plane.orchestrator.driving import RunDriver
+from control_plane.orchestrator.environment_cache import EnvironmentCache
+from control_plane.orchestrator.gathering import EvidenceGatherer
+from control_plane.orchestrator.judge_runs import JudgeRuns
 from control_plane.orchestrator.lost_sites import LostSites
+from control_plane.orchestrator.prepare_runs import PrepareRuns
+from control_plane.orchestrator.recipes import Recipes
 from control_plane.orchestrator.reconcile import Reconciler
+from control_plane.orchestrator.recording import VerdictRecorder
+from control_plane.orchestrator.run_moves import RunMoves
+from control_plane.orchestrator.session_runs import SessionRuns
 from control_plane.orchestrator.stages import Stages
-from control_plane.orchestrator.supervise import Supervisor
-from control_plane.orchestrator.task_moves import TaskMoves
-from control_plane.orchestrator.task_run import TaskRuns
-from control_plane.orchestrator.verdicts import Verdicts
-from control_plane.orchestrator.verification import Verification
 from control_plane.orchestrator.worker import Worker
 from control_plane.processes.engines import Engine, depot_of
 from control_plane.processes.ground import Ground
 from control_plane.processes.listening import listen
 from control_plane.repos.changes import Changes
+from control_plane.repos.given_patches import GivenPatches
 from control_plane.repos.snapshots import Snapshots
+from control_plane.repos.trees import Trees
 from control_plane.runs.rules import RunKind
 from control_plane.sites import service as sites
 from control_plane.sites.models import Site
 from quality_gates.paths import CONFIGURATION
 from runners.pack import runner_pyz
+from runners.tree_rules import PatchLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ def _worker(ground: Ground, engine: Engine, doors: DoorBell) -> Worker:
     settings = ground.settings
     return Worker(
         sessions=ground.sessions,
-        drive=_supervisor(ground, engine, doors).drive,
+        drive=_run_driver(ground, engine, doors).drive,
         owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
         site=engine.site.id,
         concurrency=settings.workers,
@@ -115,32 +120,18 @@ def _stages(ground: Ground, engine: Engine, doors: DoorBell) -> Stages:
     )
 
 
-def _supervisor(ground: Ground, engine: Engine, doors: DoorBell) -> Supervisor:
+def _run_driver(ground: Ground, engine: Engine, doors: DoorBell) -> RunDriver:
     """The steps of every kind of run."""
-    sessions, blobs, mirrors = ground.sessions, ground.blobs, ground.mirrors
+    sessions, blobs, mirrors, image = ground.sessions, ground.blobs, ground.mirrors, engine.image
     depot = depot_of(ground)
     trees = Snapshots(sessions, mirrors, depot, ground.home / "snapshots")
     stages = _stages(ground, engine, doors)
-    judging = Judging(stages=stages, mirrors=mirrors, snapshots=trees, blobs=blobs)
-    environments = EnvironmentRuns(
-        sessions=sessions,
-        stages=stages,
-        blobs=blobs,
-        mirrors=mirrors,
-        snapshots=trees,
-        depot=depot,
-    )
+    moves, recipes = RunMoves(sessions), Recipes(mirrors)
+    gatherer = EvidenceGatherer(stages=stages, mirrors=mirrors, snapshots=trees, blobs=blobs)
+    environments = EnvironmentCache(sessions=sessions, recipes=recipes, image=image)
     changes = Changes(mirrors, lambda path: path in CONFIGURATION)
-    bases = BaseRuns(
-        sessions=sessions,
-        stages=stages,
-        judging=judging,
-        environments=environments,
-        changes=changes,
-    )
-    verdicts = Verdicts(sessions, blobs, ground.settings.judge_again)
-    moves = TaskMoves(sessions, verdicts, engine.image)
-    execution = Execution(
+    bases = BaseCache(sessions=sessions, changes=changes, image=image)
+    session_runs = SessionRuns(
         sessions=sessions,
         stages=stages,
         moves=moves,
@@ -149,14 +140,42 @@ def _supervisor(ground: Ground, engine: Engine, doors: DoorBell) -> Supervisor:
         mirrors=mirrors,
         snapshots=trees,
     )
-    verification = Verification(
+    judge_runs = JudgeRuns(
+        sessions=sessions,
         stages=stages,
         moves=moves,
-        judging=judging,
+        gatherer=gatherer,
         environments=environments,
         bases=bases,
         changes=changes,
-        verdicts=verdicts,
+        given=GivenPatches(mirrors, PatchLimits(total_bytes=ground.settings.patch_bytes)),
+        trees=Trees(mirrors),
+        blobs=blobs,
+        recorder=VerdictRecorder(sessions, blobs, ground.settings.judge_again),
+        image=image,
     )
-    tasks = TaskRuns(moves, execution, verification)
-    return Supervisor({RunKind.TASK: tasks, RunKind.PREPARE: environments, RunKind.BASE: bases})
+    prepare_runs = PrepareRuns(
+        sessions=sessions,
+        stages=stages,
+        moves=moves,
+        blobs=blobs,
+        snapshots=trees,
+        depot=depot,
+        recipes=recipes,
+        image=image,
+    )
+    base_runs = BaseRuns(
+        sessions=sessions,
+        moves=moves,
+        gatherer=gatherer,
+        environments=environments,
+        bases=bases,
+    )
+    return RunDriver(
+        {
+            RunKind.SESSION: session_runs,
+            RunKind.JUDGE: judge_runs,
+            RunKind.PREPARE: prepare_runs,
+            RunKind.BASE: base_runs,
+        }
+    )

@@ -151,6 +151,14 @@ class Trees:
         write_delta((_entry(item, contents) for item in differing), into)
         return packed(into.getvalue())
 
+    async def sizes(self, repo_id: str, blobs: list[str]) -> dict[str, int]:
+        """How many bytes each object has."""
+        asked = "--batch-check=%(objectname) %(objectsize)"
+        told = await self._mirrors.git(repo_id).run(
+            "cat-file", asked, stdin=_lines(sorted(set(blobs)))
+        )
+        return {name: int(size) for name, size in map(str.split, told.stdout.decode().splitlines())}
+
     async def blobs(self, repo_id: str, blobs: list[str], max_bytes_each: int) -> dict[str, bytes]:
         """Contents by object id; one that is larger than the limit is left out."""
         git, wanted = self._mirrors.git(repo_id), sorted(set(blobs))

@@ -13,6 +13,7 @@ from control_plane.runs import logs, service
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.rules import RunState
 from control_plane.runs.schemas import Events, EventView, RunDetails, RunView, SandboxView
+from control_plane.runs.views import run_views
 from control_plane.tasks.service import find_task
 from control_plane.web.deps import ServicesDep, SessionDep
 from control_plane.web.pages import After, Limit, Page, page_of
@@ -36,7 +37,7 @@ async def list_runs(
     if state is not None:
         query = query.where(Run.state == state)
     rows, cursor = await page_of(session, query, Run.id, after, limit)
-    return Page(items=[RunView.model_validate(row) for row in rows], next=cursor)
+    return Page(items=await run_views(session, rows), next=cursor)
 
 
 @router.get("/runs/{run}")
@@ -44,16 +45,13 @@ async def show_run(run: UUID, session: SessionDep) -> RunDetails:
     """One run with its sandboxes."""
     found = await service.find_run(session, run)
     sandboxes = [_sandbox(row) for row in await service.sandboxes_of(session, run)]
-    own = RunView.model_validate(found).model_dump()
-    return RunDetails(**own, sandboxes=sandboxes, waiting_for=found.facts.get("waiting_for"))
+    [own] = await run_views(session, [found])
+    return RunDetails(**own.model_dump(), sandboxes=sandboxes)
 
 
 @router.get("/runs/{run}/patch", response_class=Response)
 async def run_patch(run: UUID, services: ServicesDep) -> Response:
-    """What the run's author left, as a patch.
-
-    Work in progress, if the run failed or was cancelled.
-    """
+    """What a session left (work in progress, if it failed or was cancelled), or what was judged."""
     async with services.sessions() as session:
         sha256 = await service.patch_sha256_of(session, run)
     headers = {

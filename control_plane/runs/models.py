@@ -1,7 +1,6 @@
-"""Runs and what belongs to them: sandboxes, logs, events, session metrics."""
+"""Runs and what belongs to them: sandboxes, logs, events (DESIGN sections 4 and 8)."""
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -11,15 +10,14 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
-    Numeric,
     UniqueConstraint,
     func,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from control_plane.db.base import Base, CreatedAt, Key, enum_of, sha256_check
-from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState, SessionStatus
+from control_plane.db.base import Base, CreatedAt, Key, enum_of
+from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
 from quality_gates.model import Verdict
 
 _ENDED = ", ".join(f"'{state.value}'" for state in RunState if state in TERMINAL)
@@ -27,28 +25,28 @@ IS_LIVE = f"state NOT IN ({_ENDED})"
 
 
 class Run(Base):
-    """The execution of a session, and the queue.
+    """One thing that the queue drives: `next_action_at`, `lease_*` say who looks at it when.
 
-    `next_action_at` and `lease_*` say who looks at it when.
-
-    `state` changes only through `control_plane.runs.moves.move_run`.
+    What a session or a judgement is stands in its own row (`sessions`, `judgements`), what a shared
+    run makes in `shared_runs`. `state` changes only through `control_plane.runs.moves.move_run`.
     """
 
     __tablename__ = "runs"
     __table_args__ = (
-        CheckConstraint("(kind = 'task') = (task_id IS NOT NULL)", name="task_of_its_kind"),
-        CheckConstraint("(kind = 'task') = (cache_key IS NULL)", name="cache_key_of_its_kind"),
+        CheckConstraint("kind <> 'judge' OR task_id IS NOT NULL", name="judge_has_task"),
         CheckConstraint(
-            "kind <> 'task' OR state <> 'FINISHED' OR verdict IS NOT NULL",
+            "(kind IN ('prepare', 'base')) = (cache_key IS NOT NULL)", name="cache_key_of_its_kind"
+        ),
+        CheckConstraint("cache_key IS NULL OR task_id IS NULL", name="shared_has_no_task"),
+        CheckConstraint(
+            "kind <> 'judge' OR state <> 'FINISHED' OR verdict IS NOT NULL",
             name="finished_has_verdict",
         ),
         CheckConstraint("deadline_s > 0", name="deadline_s_positive"),
         CheckConstraint(
-            "judge_attempt >= 0 AND lease_epoch >= 0 AND claims >= 0 AND event_seq >= 0",
+            "lease_epoch >= 0 AND claims >= 0 AND event_seq >= 0",
             name="counters_not_negative",
         ),
-        sha256_check("patch_sha256"),
-        sha256_check("report_sha256"),
         Index(
             "ix_runs_kind_cache_key",
             "kind",
@@ -68,16 +66,13 @@ class Run(Base):
     id: Mapped[Key]
     kind: Mapped[RunKind] = mapped_column(enum_of(RunKind, "kind"))
     task_id: Mapped[UUID | None] = mapped_column(ForeignKey("tasks.id"), index=True)
-    packet_id: Mapped[UUID | None] = mapped_column(ForeignKey("packets.id"), index=True)
     repo_id: Mapped[UUID] = mapped_column(ForeignKey("repos.id"), index=True)
     base_commit: Mapped[str]
-    driver: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    policy: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    options: Mapped[dict[str, Any]] = mapped_column(default=dict)
     cache_key: Mapped[str | None]
-    """Of a `prepare` or `base` run: one at a time lives, and all who want it wait for that one."""
+    """Of a shared run: one at a time lives, and all who want it wait for that one."""
     state: Mapped[RunState] = mapped_column(enum_of(RunState, "state"), default=RunState.QUEUED)
     verdict: Mapped[Verdict | None] = mapped_column(enum_of(Verdict, "verdict"))
+    """Of a judge run; of a session only where it ended in a way that leaves nothing to judge."""
     cause: Mapped[str] = mapped_column(default="", server_default="")
     cancel_requested_at: Mapped[datetime | None]
     deadline_s: Mapped[float]
@@ -96,19 +91,29 @@ class Run(Base):
 
     A process that is killed cannot say that it failed; the claim that it leaves behind says it.
     """
-
-    judge_attempt: Mapped[int] = mapped_column(default=0, server_default="0")
-    base_tree: Mapped[str | None]
-    head_tree: Mapped[str | None]
-    patch_sha256: Mapped[str | None]
-    environment_id: Mapped[UUID | None] = mapped_column(ForeignKey("environments.id"), index=True)
-    report_sha256: Mapped[str | None]
+    waiting_for: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id"), index=True)
+    """The shared run that this one has asked for last. It stays when that one has ended."""
     event_seq: Mapped[int] = mapped_column(default=0, server_default="0")
     """The number of the run's last event.
 
     Advanced only under this row's lock, so no reader can miss one.
     """
-    facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class SharedRun(Base):
+    """What a `prepare` or `base` run makes, for all who wait for it (1:1 with its run)."""
+
+    __tablename__ = "shared_runs"
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    judged: Mapped[str | None]
+    """`prepare`: the tree or commit whose dependency list is installed."""
+    environment_id: Mapped[UUID | None] = mapped_column(ForeignKey("environments.id"), index=True)
+    """`base`: the environment that it is judged in."""
+    policy: Mapped[dict[str, Any] | None]
+    """`base`: what the gates are asked (`control_plane.judgements.policies`)."""
+    cacheable: Mapped[bool | None]
+    """`base`: whether every stage came to its end, so that its evidence is kept for others."""
 
 
 class Sandbox(Base):
@@ -199,33 +204,3 @@ class RunEvent(Base):
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     kind: Mapped[str]
     payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
-
-
-class AgentSession(Base):
-    """One agent working on one task once, with the metrics of SPEC section 5.8."""
-
-    __tablename__ = "sessions"
-    __table_args__ = (
-        CheckConstraint("code_quality_score BETWEEN 0 AND 100", name="code_quality_score_range"),
-        CheckConstraint(
-            "tokens_input >= 0 AND tokens_output >= 0 AND execution_time_ms >= 0"
-            " AND estimated_cost_usd >= 0 AND context_request_count >= 0",
-            name="metrics_not_negative",
-        ),
-    )
-
-    id: Mapped[Key]
-    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"), unique=True)
-    task_id: Mapped[UUID | None] = mapped_column(ForeignKey("tasks.id"), index=True)
-    agent_id: Mapped[UUID | None] = mapped_column(ForeignKey("agents.id"), index=True)
-    tokens_input: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    tokens_output: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    execution_time_ms: Mapped[int | None] = mapped_column(BigInteger)
-    estimated_cost_usd: Mapped[Decimal] = mapped_column(
-        Numeric(14, 6), default=Decimal(0), server_default="0"
-    )
-    status: Mapped[SessionStatus | None] = mapped_column(enum_of(SessionStatus, "status"))
-    """None: it has not ended."""
-    context_request_count: Mapped[int] = mapped_column(default=0, server_default="0")
-    code_quality_score: Mapped[Decimal | None] = mapped_column(Numeric(5, 2))
-    created_at: Mapped[CreatedAt]

@@ -4,14 +4,20 @@ from enum import StrEnum
 
 
 class RunKind(StrEnum):
-    """`prepare` builds an environment, `base` judges a base commit.
+    """What the queue drives (DESIGN section 2).
 
-    Both are shared by cache key (DESIGN section 2).
+    `session` is one agent working once, `judge` is what the gates find of one patch. `prepare` builds
+    an environment, `base` judges a base commit: both are shared by cache key.
     """
 
-    TASK = "task"
+    SESSION = "session"
+    JUDGE = "judge"
     PREPARE = "prepare"
     BASE = "base"
+
+
+SHARED = frozenset({RunKind.PREPARE, RunKind.BASE})
+"""Kinds of which one at a time lives per cache key, for all who want it."""
 
 
 class RunState(StrEnum):
@@ -36,39 +42,29 @@ class SandboxState(StrEnum):
     DESTROYED = "DESTROYED"
 
 
-class SessionStatus(StrEnum):
-    """SPEC section 5.8."""
-
-    SUCCESS = "success"
-    FAILURE = "failure"
-
-
 _S = RunState
 TERMINAL = frozenset({_S.FINISHED, _S.CANCELLED, _S.LOST})
 LIVE = tuple(state for state in RunState if state not in TERMINAL)
 
 _ANYWHERE = frozenset({_S.CANCELLED, _S.LOST})
-# FINISHED from an early state: the run ended with a verdict that needed no further step (an image
-# is missing, the patch was refused). A prepare or base run skips the states that it has no use for.
+# FINISHED from an early state: nothing further was needed (the environment cannot be had, the patch
+# does not apply, an image is missing).
+_EXECUTES = {
+    _S.QUEUED: frozenset({_S.HYDRATING}),
+    _S.HYDRATING: frozenset({_S.EXECUTING, _S.FINISHED}),
+    _S.EXECUTING: frozenset({_S.DEHYDRATING, _S.FINISHED}),
+    _S.DEHYDRATING: frozenset({_S.FINISHED}),
+}
+_JUDGES = {
+    _S.QUEUED: frozenset({_S.HYDRATING}),
+    _S.HYDRATING: frozenset({_S.VERIFYING, _S.FINISHED}),
+    _S.VERIFYING: frozenset({_S.FINISHED}),
+}
 _FORWARD: dict[RunKind, dict[RunState, frozenset[RunState]]] = {
-    RunKind.TASK: {
-        _S.QUEUED: frozenset({_S.HYDRATING}),
-        _S.HYDRATING: frozenset({_S.EXECUTING, _S.FINISHED}),
-        _S.EXECUTING: frozenset({_S.DEHYDRATING, _S.FINISHED}),
-        _S.DEHYDRATING: frozenset({_S.VERIFYING, _S.FINISHED}),
-        _S.VERIFYING: frozenset({_S.FINISHED}),
-    },
-    RunKind.PREPARE: {
-        _S.QUEUED: frozenset({_S.HYDRATING}),
-        _S.HYDRATING: frozenset({_S.EXECUTING, _S.FINISHED}),
-        _S.EXECUTING: frozenset({_S.DEHYDRATING, _S.FINISHED}),
-        _S.DEHYDRATING: frozenset({_S.FINISHED}),
-    },
-    RunKind.BASE: {
-        _S.QUEUED: frozenset({_S.HYDRATING}),
-        _S.HYDRATING: frozenset({_S.VERIFYING, _S.FINISHED}),
-        _S.VERIFYING: frozenset({_S.FINISHED}),
-    },
+    RunKind.SESSION: _EXECUTES,
+    RunKind.PREPARE: _EXECUTES,
+    RunKind.JUDGE: _JUDGES,
+    RunKind.BASE: _JUDGES,
 }
 
 

@@ -4,8 +4,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from control_plane.judgements.schemas import JudgementView
 from control_plane.projects.schemas import ViewModel
 from control_plane.runs.rules import RunKind, RunState, SandboxState
+from control_plane.sessions.schemas import SessionView
 from quality_gates.model import Verdict
 
 
@@ -40,16 +42,17 @@ class RunView(ViewModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    judge_attempt: int
-    patch_sha256: str | None
-    report_sha256: str | None
+    waiting_for: UUID | None
+    """The shared run (an environment, the base's evidence) that this one has asked for last."""
+    session: SessionView | None
+    """Of a session: its driver and what it left."""
+    judgement: JudgementView | None
+    """Of a judge run: its patch and its report."""
 
 
 class RunDetails(RunView):
     """A run with its sandboxes, in the order in which they were planned."""
 
-    waiting_for: UUID | None
-    """The shared run (an environment, the base's evidence) that this one waits for."""
     sandboxes: list[SandboxView]
 
 

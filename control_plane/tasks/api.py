@@ -8,10 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.repos.service import find_repository
 from control_plane.runs.models import Run
+from control_plane.runs.rules import RunKind
+from control_plane.runs.views import run_views
 from control_plane.tasks import service
 from control_plane.tasks.models import Task
 from control_plane.tasks.rules import TaskStatus
-from control_plane.tasks.schemas import NewTask, PatchDriver, TaskDetails, TaskView
+from control_plane.tasks.schemas import NewTask, TaskDetails, TaskView
 from control_plane.web.deps import OperatorDep, ServicesDep, SessionDep
 from control_plane.web.pages import After, Limit, Page, page_of
 from control_plane.web.strict import StrictRoute
@@ -33,12 +35,13 @@ async def submit_task(
     async with services.sessions() as session:
         repo = await find_repository(session, new.repository)
     base_commit = await services.mirrors.resolve(repo.id.hex, new.base)
-    if isinstance(new.driver, PatchDriver):
-        await services.blobs.stat(new.driver.sha256)  # BlobMissing before anything is queued
+    if new.patch is not None:
+        await services.blobs.stat(new.patch)  # BlobMissing before anything is queued
     submission = service.Submission(
         repo_id=repo.id,
         base_commit=base_commit,
-        driver=new.driver.model_dump(),
+        patch_sha256=new.patch,
+        driver=new.driver.inside() if new.driver is not None else None,
         module=new.module,
         packet=new.packet,
         task_type=new.task_type,
@@ -86,10 +89,31 @@ async def cancel_task(task: str, services: ServicesDep, operator: OperatorDep) -
     return view
 
 
+@router.post("/tasks/{task}/judge", status_code=status.HTTP_202_ACCEPTED)
+async def judge_task(task: str, services: ServicesDep, operator: OperatorDep) -> TaskDetails:
+    """Judge the task's newest patch once more. Nobody works on it again for that."""
+    async with services.sessions.begin() as session:
+        found = await service.judge_again(session, task, by=operator.name)
+        view = await _details(session, found)
+    services.poke()
+    return view
+
+
 async def _details(session: AsyncSession, task: Task) -> TaskDetails:
     runs = await service.latest_runs(session, [task.id])
-    own = {"driver": task.driver, "options": task.options, "context_packet": task.context_packet}
-    return TaskDetails(**_facts(task, runs.get(task.id)), **own)
+    halves = await service.halves_of(session, task.id)
+    by_kind = {view.kind: view for view in await run_views(session, halves)}
+    policy = task.policy or {}
+    return TaskDetails(
+        **_facts(task, runs.get(task.id)),
+        patch_sha256=task.patch_sha256,
+        driver=task.driver,
+        test_changes_allowed=policy.get("test_changes_allowed", False),
+        dependency_changes_allowed=policy.get("dependency_changes_allowed", False),
+        context_packet=task.context_packet,
+        session=by_kind.get(RunKind.SESSION),
+        judgement=by_kind.get(RunKind.JUDGE),
+    )
 
 
 def _facts(task: Task, run: Run | None) -> dict[str, object]:

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from control_plane.agents.rules import Role
-from control_plane.db.base import Base, CreatedAt, Key, enum_of
+from control_plane.db.base import Base, CreatedAt, Key, enum_of, sha256_check
 from control_plane.tasks.rules import Priority, TaskStatus
 from quality_gates.model import TaskType
 
@@ -20,6 +20,10 @@ class Task(Base):
     __table_args__ = (
         CheckConstraint("complexity_score BETWEEN 0 AND 100", name="complexity_score_range"),
         CheckConstraint("retry_count >= 0", name="retry_count_not_negative"),
+        CheckConstraint("patch_sha256 IS NULL OR driver IS NULL", name="patch_or_driver"),
+        CheckConstraint("deadline_s > 0", name="deadline_s_positive"),
+        sha256_check("patch_sha256"),
+        sha256_check("request_sha256"),
         Index("ix_tasks_status_created_at", "status", "created_at"),
     )
 
@@ -43,10 +47,19 @@ class Task(Base):
     )
     repo_id: Mapped[UUID | None] = mapped_column(ForeignKey("repos.id"), index=True)
     base_commit: Mapped[str | None]
-    driver: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What the runner is to execute (`runners.protocol.Driver`)."""
-    options: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What the task allows (test changes, dependency changes) and asks beside its packet."""
+    packet_id: Mapped[UUID | None] = mapped_column(ForeignKey("packets.id"), index=True)
+    patch_sha256: Mapped[str | None]
+    """The change that was brought; None: a session makes it."""
+    driver: Mapped[dict[str, Any] | None]
+    """What a session of the task runs (`control_plane.sessions.drivers`)."""
+    policy: Mapped[dict[str, Any] | None]
+    """What the gates are asked of its changes, leave to change tests included.
+
+    Frozen at submission (`control_plane.judgements.policies`).
+    """
+    deadline_s: Mapped[float | None]
+    request_sha256: Mapped[str | None]
+    """Of the submission, so that an Idempotency-Key finds the same one only."""
     created_by: Mapped[str]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -67,6 +67,11 @@ async def apply_effect(
     """Do to the task what `tasks.rules.effect_of` said; None: it stays where it is."""
     if effect.status is None:
         return None
+    task = await session.get_one(
+        Task, task_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+    if task.status is effect.status:  # judged once more, with the same result
+        return task
     return await move_task(
         session, task_id, effect.status, cause=cause, rejected=effect.counts_as_retry
     )

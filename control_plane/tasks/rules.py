@@ -51,6 +51,10 @@ MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
 }
 
 
+JUDGED_AGAIN = frozenset({_S.IN_PROGRESS, _S.QUEUED, _S.READY_FOR_REVIEW, _S.REJECTED})
+"""Where a person may ask that the patch is judged once more (unless a run is under way)."""
+
+
 def legal(from_: TaskStatus, to: TaskStatus) -> bool:
     """Whether a task may move so."""
     return to in MOVES[from_]

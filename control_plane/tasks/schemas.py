@@ -9,18 +9,13 @@ from pydantic import Field, StringConstraints, model_validator
 from control_plane.projects.schemas import Line, StrictModel, ViewModel
 from control_plane.repos.schemas import Sha256
 from control_plane.runs.rules import RunState
+from control_plane.runs.schemas import RunView
+from control_plane.sessions import drivers
 from control_plane.tasks.rules import Priority, TaskStatus
 from quality_gates.model import TaskType, Verdict
 
 Word = Annotated[str, StringConstraints(max_length=32_000)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-
-
-class PatchDriver(StrictModel):
-    """The change is there already: an uploaded patch (`POST /v1/blobs`)."""
-
-    kind: Literal["patch"]
-    sha256: Sha256
 
 
 class CommandDriver(StrictModel):
@@ -29,6 +24,14 @@ class CommandDriver(StrictModel):
     kind: Literal["command"]
     argv: Annotated[list[Word], Field(min_length=1, max_length=1000)]
     environ: Annotated[dict[VariableName, Word], Field(default_factory=dict)]
+
+    def inside(self) -> drivers.Driver:
+        """The same, as the rest of the house knows it."""
+        return drivers.CommandDriver(tuple(self.argv), dict(self.environ))
+
+
+Driver = CommandDriver
+"""The union of all drivers by their `kind`; a new one joins here and in `sessions.drivers.KINDS`."""
 
 
 class NewTask(StrictModel):
@@ -39,13 +42,21 @@ class NewTask(StrictModel):
 
     repository: Line
     base: Line = "HEAD"
-    driver: Annotated[PatchDriver | CommandDriver, Field(discriminator="kind")]
+    patch: Sha256 | None = None
+    """The change is there already: an uploaded patch (`POST /v1/blobs`). Either this or a driver."""
+    driver: Driver | None = None
     module: Line | None = None
     packet: dict[str, Any] | None = None
     task_type: Annotated[TaskType | None, Field(strict=False)] = None
     test_changes_allowed: bool = False
     dependency_changes_allowed: bool = False
     deadline_s: Annotated[float, Field(gt=0, le=86_400, strict=False, allow_inf_nan=False)] = 900.0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.patch is None) == (self.driver is None):
+            raise ValueError("give either a patch (the change) or a driver (what makes it)")
+        return self
 
     @model_validator(mode="after")
     def _one_type(self) -> Self:
@@ -77,8 +88,14 @@ class TaskView(ViewModel):
 
 
 class TaskDetails(TaskView):
-    """A task with what it was given."""
+    """A task with what it was given, and its two halves: who made the change, what was found of it."""
 
-    driver: dict[str, Any]
-    options: dict[str, Any]
+    patch_sha256: str | None
+    driver: dict[str, Any] | None
+    test_changes_allowed: bool
+    dependency_changes_allowed: bool
     context_packet: dict[str, Any] | None
+    session: RunView | None
+    """The newest session; null: the change was brought."""
+    judgement: RunView | None
+    """The newest judge run; null: there is nothing to judge (yet)."""

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.audit.service import append_line
 from control_plane.db.base import new_id
+from control_plane.judgements.policies import policy_to_json
+from control_plane.judgements.service import newest_judgement, queue_judgement
 from control_plane.packets.parse import validate_packet
 from control_plane.packets.schema import ContextPacket
 from control_plane.packets.service import store_packet
@@ -22,15 +24,15 @@ from control_plane.projects.service import as_id, default_module, find_module
 from control_plane.runs.errors import IllegalMove, NotFound
 from control_plane.runs.leases import wake
 from control_plane.runs.models import Run
-from control_plane.runs.moves import append_event, update_run
-from control_plane.runs.policy import policy_to_json
+from control_plane.runs.moves import update_run
 from control_plane.runs.rules import TERMINAL as ENDED
-from control_plane.runs.rules import RunKind, RunState
+from control_plane.sessions.drivers import Driver, driver_to_json
+from control_plane.sessions.service import queue_session
 from control_plane.tasks.defaults import default_packet
-from control_plane.tasks.errors import IdempotencyConflict
+from control_plane.tasks.errors import IdempotencyConflict, NotJudgedAgain
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
-from control_plane.tasks.rules import TERMINAL, TaskStatus
+from control_plane.tasks.rules import JUDGED_AGAIN, TERMINAL, TaskStatus
 from quality_gates.linting import RULES
 from quality_gates.model import GatePolicy, TaskType
 
@@ -44,8 +46,10 @@ class Submission:
 
     repo_id: UUID
     base_commit: str
-    driver: Mapping[str, Any]
-    """`{"kind": "patch", "sha256": ...}` or `{"kind": "command", "argv": [...], "environ": {...}}`."""
+    patch_sha256: str | None = None
+    """The change that somebody brings; either this, or a `driver`."""
+    driver: Driver | None = None
+    """What a session runs to make the change."""
     module: str | None = None
     packet: Mapping[str, Any] | None = None
     task_type: TaskType | None = None
@@ -61,13 +65,18 @@ async def submit(session: AsyncSession, submission: Submission, by: str) -> Task
 
     With an idempotency key, the same submission by the same operator finds the first task.
 
+    A change that is brought is judged at once; else a session makes it first.
+
     Raises:
         PacketInvalid, PacketTaken, NotFound: the packet or the module is not usable.
         IdempotencyConflict: the key was used for another submission.
     """
+    if (submission.patch_sha256 is None) == (submission.driver is None):
+        raise ValueError("a submission has either a patch or a driver")
     packet, module = await _packet_and_module(session, submission)
     key, request_sha256 = _key_of(submission, packet, by), _request_sha256(submission)
-    task_id = new_id()
+    task_id, policy = new_id(), policy_to_json(policy_of(packet, submission))
+    driver = driver_to_json(submission.driver) if submission.driver is not None else None
     row = {
         "id": task_id,
         "key": key,
@@ -78,8 +87,11 @@ async def submit(session: AsyncSession, submission: Submission, by: str) -> Task
         "status": TaskStatus.QUEUED,
         "repo_id": submission.repo_id,
         "base_commit": submission.base_commit,
-        "driver": dict(submission.driver),
-        "options": _options(submission) | {"request_sha256": request_sha256},
+        "patch_sha256": submission.patch_sha256,
+        "driver": driver,
+        "policy": policy,
+        "deadline_s": submission.deadline_s,
+        "request_sha256": request_sha256,
         "created_by": by,
     }
     if not await _inserted(session, row):
@@ -100,11 +112,14 @@ async def submit(session: AsyncSession, submission: Submission, by: str) -> Task
         facts={
             "packet_sha256": stored.sha256,
             "base_commit": submission.base_commit,
-            "driver": dict(submission.driver),
+            "patch_sha256": submission.patch_sha256,
+            "driver": driver,
         },
     )
-    await _queue_run(session, task_id, stored.id, submission, policy_of(packet, submission))
-    return await session.get_one(Task, task_id)
+    task = await session.get_one(Task, task_id)
+    task.packet_id = stored.id
+    await _queue_first_run(session, task, submission)
+    return task
 
 
 def policy_of(packet: ContextPacket, submission: Submission) -> GatePolicy:
@@ -144,26 +159,77 @@ async def latest_runs(session: AsyncSession, task_ids: list[UUID]) -> dict[UUID,
     }
 
 
+async def halves_of(session: AsyncSession, task_id: UUID) -> list[Run]:
+    """The task's newest session and its newest judge run, as far as there are any."""
+    newest = (
+        select(Run)
+        .where(Run.task_id == task_id)
+        .order_by(Run.kind, Run.id.desc())
+        .ext(distinct_on(Run.kind))
+    )
+    return list((await session.scalars(newest)).all())
+
+
 async def cancel(session: AsyncSession, task: Task, by: str) -> None:
     """Ask for the end of the task. A live run is stopped by whoever drives it; twice is harmless.
 
     Raises:
         IllegalMove: the task has ended otherwise.
     """
-    run = await session.scalar(
-        select(Run)
-        .where(Run.task_id == task.id, Run.state.not_in(ENDED))
-        .order_by(Run.id.desc())
-        .limit(1)
-    )
-    if run is not None and await _asked_to_stop(session, run.id, by):
-        return
+    while (run_id := await _live_run(session, task.id)) is not None:
+        if await _asked_to_stop(session, run_id, by):
+            return
+        # It ended while we looked; a session that ended well has queued its judge run.
     await session.refresh(task)
     if task.status is TaskStatus.CANCELLED:
         return
     if task.status in TERMINAL:
         raise IllegalMove("task", task.id, task.status, TaskStatus.CANCELLED)
     await move_task(session, task.id, TaskStatus.CANCELLED, cause="cancelled by request", actor=by)
+
+
+async def judge_again(session: AsyncSession, which: str, by: str) -> Task:
+    """Queue a new judge run of the task's newest patch: no session works again for that.
+
+    Raises:
+        NotFound: no such task, or it has no patch that was ever to be judged.
+        IllegalMove: a run of it is under way, or nothing more can come of it.
+    """
+    task_id = (await find_task(session, which)).id
+    task = await session.get_one(Task, task_id, with_for_update=True, populate_existing=True)
+    if task.status not in JUDGED_AGAIN or await _live_run(session, task.id) is not None:
+        raise NotJudgedAgain(task.key, task.status)
+    newest = await newest_judgement(session, task.id)
+    if newest is None:
+        raise NotFound("patch to judge of task", f"{task.key}: its session left none")
+    run = await session.get_one(Run, newest.run_id)
+    run_id = await queue_judgement(
+        session,
+        task_id=task.id,
+        repo_id=run.repo_id,
+        base_commit=run.base_commit,
+        deadline_s=run.deadline_s,
+        policy=newest.policy,
+        patch_sha256=newest.patch_sha256,
+        session_id=newest.session_id,
+        head_tree=newest.head_tree if newest.session_id is not None else None,
+        refused=newest.refused if newest.session_id is not None else (),
+    )
+    await append_line(
+        session,
+        chain=task.id,
+        actor=by,
+        action="task.judge",
+        subject=f"run:{run_id}",
+        facts={"patch_sha256": newest.patch_sha256},
+    )
+    return task
+
+
+async def _live_run(session: AsyncSession, task_id: UUID) -> UUID | None:
+    live = select(Run.id).where(Run.task_id == task_id, Run.state.not_in(ENDED))
+    found: UUID | None = await session.scalar(live.order_by(Run.id.desc()).limit(1))
+    return found
 
 
 async def _asked_to_stop(session: AsyncSession, run_id: UUID, by: str) -> bool:
@@ -229,50 +295,34 @@ async def _inserted(session: AsyncSession, row: dict[str, Any]) -> bool:
 
 async def _same(session: AsyncSession, idempotency_key: str, key: str, request_sha256: str) -> Task:
     known = await find_task(session, key)
-    if known.options.get("request_sha256") != request_sha256:
+    if known.request_sha256 != request_sha256:
         raise IdempotencyConflict(idempotency_key)
     return known
 
 
-def _options(submission: Submission) -> dict[str, Any]:
-    return {
-        "test_changes_allowed": submission.test_changes_allowed,
-        "dependency_changes_allowed": submission.dependency_changes_allowed,
-    }
-
-
 def _request_sha256(submission: Submission) -> str:
     request = asdict(submission) | {"repo_id": str(submission.repo_id), "idempotency_key": None}
-    if submission.task_type is None:
-        del request[
-            "task_type"
-        ]  # the hashes of requests from before there was one stay as they are
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-async def _queue_run(
-    session: AsyncSession,
-    task_id: UUID,
-    packet_id: UUID,
-    submission: Submission,
-    policy: GatePolicy,
-) -> None:
-    run_id = new_id()
-    session.add(
-        Run(
-            id=run_id,
-            kind=RunKind.TASK,
-            task_id=task_id,
-            packet_id=packet_id,
+async def _queue_first_run(session: AsyncSession, task: Task, submission: Submission) -> None:
+    if submission.driver is not None:
+        await queue_session(
+            session,
+            task_id=task.id,
+            packet_id=task.packet_id,
             repo_id=submission.repo_id,
             base_commit=submission.base_commit,
-            driver=dict(submission.driver),
-            policy=policy_to_json(policy),
-            options=_options(submission),
-            state=RunState.QUEUED,
             deadline_s=submission.deadline_s,
-            next_action_at=func.now(),
+            driver=submission.driver,
         )
-    )
-    await session.flush()
-    await append_event(session, run_id, "queued", {"task": str(task_id)})
+    if submission.patch_sha256 is not None:
+        await queue_judgement(
+            session,
+            task_id=task.id,
+            repo_id=submission.repo_id,
+            base_commit=submission.base_commit,
+            deadline_s=submission.deadline_s,
+            policy=task.policy or {},
+            patch_sha256=submission.patch_sha256,
+        )

@@ -18,7 +18,6 @@ class Surroundings:
     """What a driver finds around it."""
 
     workspace: Path
-    patch: Path
     out: Path
     events_fd: int
     """Where test events go; the supervisor reads the other end."""
@@ -71,10 +70,6 @@ def _run(driver: Driver, surroundings: Surroundings) -> int:
         from runners.drivers.command import run_command  # noqa: PLC0415 -- see above
 
         run_command(driver, surroundings)
-    if driver.kind == "patch":
-        from runners.drivers.patch import apply_patch  # noqa: PLC0415 -- see above
-
-        return apply_patch(surroundings)
     if driver.kind == "verify":
         from runners.verify import verify  # noqa: PLC0415 -- see above
 

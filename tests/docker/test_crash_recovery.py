@@ -30,11 +30,12 @@ from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository
 from control_plane.runs.models import LogChunk, Run, RunEvent, Sandbox
-from control_plane.runs.rules import TERMINAL, RunState, SandboxState
+from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
+from control_plane.sessions.drivers import CommandDriver
 from control_plane.sites.service import join
 from control_plane.tasks.models import Task
 from control_plane.tasks.rules import TaskStatus
-from control_plane.tasks.service import Submission, latest_runs, submit
+from control_plane.tasks.service import Submission, submit
 from quality_gates.model import Verdict
 from sandboxes.docker.local import connect, engine_id
 
@@ -42,29 +43,21 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 LOCK = 4242
 PROCESS = Path(__file__).with_name("control_plane_process.py")
-PATCH = b"""\
-diff --git a/src/toy/__init__.py b/src/toy/__init__.py
---- a/src/toy/__init__.py
-+++ b/src/toy/__init__.py
-@@ -1,3 +1,8 @@
- def add(a, b):
-     \"\"\"Sum.\"\"\"
-     return a + b
-+
-+
-+def double(a):
-+    \"\"\"Twice.\"\"\"
-+    return a * 2
-diff --git a/tests/test_double.py b/tests/test_double.py
-new file mode 100644
---- /dev/null
-+++ b/tests/test_double.py
-@@ -0,0 +1,5 @@
-+from toy import double
-+
-+
-+def test_double():
-+    assert double(2) == 4
+SCRIPT = """
+cat >> src/toy/__init__.py <<'END'
+
+
+def double(a):
+    \"\"\"Twice.\"\"\"
+    return a * 2
+END
+cat > tests/test_double.py <<'END'
+from toy import double
+
+
+def test_double():
+    assert double(2) == 4
+END
 """
 
 # (table, when the trigger fires): what the control plane is about to write when it is killed.
@@ -72,12 +65,12 @@ INSTANTS = {
     "leaving QUEUED": (
         "runs",
         "UPDATE",
-        "OLD.kind = 'task' AND OLD.state = 'QUEUED' AND NEW.state <> OLD.state",
+        "OLD.kind = 'session' AND OLD.state = 'QUEUED' AND NEW.state <> OLD.state",
     ),
     "leaving HYDRATING": (
         "runs",
         "UPDATE",
-        "OLD.kind = 'task' AND OLD.state = 'HYDRATING' AND NEW.state <> OLD.state",
+        "OLD.kind = 'session' AND OLD.state = 'HYDRATING' AND NEW.state <> OLD.state",
     ),
     "planning the execution": ("sandboxes", "INSERT", "NEW.stage = 'execute'"),
     "launched, not recorded": (
@@ -94,12 +87,23 @@ INSTANTS = {
     "leaving EXECUTING": (
         "runs",
         "UPDATE",
-        "OLD.kind = 'task' AND OLD.state = 'EXECUTING' AND NEW.state <> OLD.state",
+        "OLD.kind = 'session' AND OLD.state = 'EXECUTING' AND NEW.state <> OLD.state",
     ),
     "leaving DEHYDRATING": (
         "runs",
         "UPDATE",
-        "OLD.kind = 'task' AND OLD.state = 'DEHYDRATING' AND NEW.state <> OLD.state",
+        "OLD.kind = 'session' AND OLD.state = 'DEHYDRATING' AND NEW.state <> OLD.state",
+    ),
+    "queueing the judge run": ("judgements", "INSERT", "true"),
+    "leaving the judge's QUEUED": (
+        "runs",
+        "UPDATE",
+        "OLD.kind = 'judge' AND OLD.state = 'QUEUED' AND NEW.state <> OLD.state",
+    ),
+    "leaving the judge's HYDRATING": (
+        "runs",
+        "UPDATE",
+        "OLD.kind = 'judge' AND OLD.state = 'HYDRATING' AND NEW.state <> OLD.state",
     ),
     "mid-gate: launched, not recorded": (
         "sandboxes",
@@ -115,7 +119,7 @@ INSTANTS = {
     "leaving VERIFYING": (
         "runs",
         "UPDATE",
-        "OLD.kind = 'task' AND OLD.state = 'VERIFYING' AND NEW.state <> OLD.state",
+        "OLD.kind = 'judge' AND OLD.state = 'VERIFYING' AND NEW.state <> OLD.state",
     ),
 }
 
@@ -141,7 +145,7 @@ class Installation:
             [sys.executable, str(PROCESS)], env=environ, stdout=subprocess.DEVNULL
         )
 
-    async def submit(self, repo: Path) -> tuple[Task, Run]:
+    async def submit(self, repo: Path) -> Task:
         blobs = ThreadedBlobs(DirectoryBlobs(self.home / "blobs"))
         row, head = await import_repository(
             self.sessions,
@@ -150,20 +154,22 @@ class Installation:
             "toy",
             FromPath(kind="path", path=str(repo)),
         )
-        driver = {"kind": "patch", "sha256": (await blobs.put(PATCH)).sha256}
+        driver = CommandDriver(("/bin/sh", "-euc", SCRIPT))
         async with self.sessions.begin() as session:
-            task = await submit(
-                session, Submission(repo_id=row.id, base_commit=head, driver=driver), "test"
-            )
-            return task, (await latest_runs(session, [task.id]))[task.id]
+            submission = Submission(repo_id=row.id, base_commit=head, driver=driver)
+            return await submit(session, submission, "test")
 
-    async def ended(self, run: Run) -> Run:
+    async def ended(self, task: Task) -> list[Run]:
+        """The task's runs, when the newest has ended and no other follows."""
+        query = select(Run).where(Run.task_id == task.id).order_by(Run.id)
         async with asyncio.timeout(240):
             while True:
                 async with self.sessions() as session:
-                    now = await session.get_one(Run, run.id)
-                if now.state in TERMINAL:
-                    return now
+                    runs = list(await session.scalars(query))
+                if runs[-1].state in TERMINAL and (
+                    runs[-1].kind is RunKind.JUDGE or runs[-1].state is not RunState.FINISHED
+                ):
+                    return runs
                 await asyncio.sleep(0.2)
 
     def starts(self, since_s: int) -> dict[str, int]:
@@ -227,7 +233,7 @@ def toy(tmp_path_factory):
 async def test_a_killed_control_plane_loses_nothing_and_doubles_nothing(installation, toy, instant):
     began_s = int(time.time())
     with HeldUp(installation.conninfo, *INSTANTS[instant]) as held:
-        task, run = await installation.submit(toy)
+        task = await installation.submit(toy)
         first = installation.start()
         try:
             await asyncio.to_thread(held.wait)
@@ -236,7 +242,7 @@ async def test_a_killed_control_plane_loses_nothing_and_doubles_nothing(installa
             first.wait()
     second = installation.start()
     try:
-        ended = await installation.ended(run)
+        runs = await installation.ended(task)
         async with asyncio.timeout(
             60
         ):  # the sandbox of a stage that had ended is cleared by whoever comes next
@@ -246,14 +252,22 @@ async def test_a_killed_control_plane_loses_nothing_and_doubles_nothing(installa
         second.terminate()
         await asyncio.to_thread(second.wait)
 
-    assert (ended.state, ended.verdict) == (RunState.FINISHED, Verdict.PASSED), ended.cause
-    await assert_one_history(installation, task, run)
-    assert all(
-        count == 1 for name, count in installation.starts(began_s).items() if run.id.hex in name
-    )
+    assert [run.kind for run in runs] == [RunKind.SESSION, RunKind.JUDGE]
+    assert (runs[1].state, runs[1].verdict) == (RunState.FINISHED, Verdict.PASSED), runs[1].cause
+    for run, way in zip(runs, WAYS, strict=True):
+        await assert_one_history(installation, task, run, way)
+        assert all(
+            count == 1 for name, count in installation.starts(began_s).items() if run.id.hex in name
+        )
 
 
-async def assert_one_history(installation, task, run):
+WAYS = (
+    ["HYDRATING", "EXECUTING", "DEHYDRATING", "FINISHED"],
+    ["HYDRATING", "VERIFYING", "FINISHED"],
+)
+
+
+async def assert_one_history(installation, task, run, way):
     """I1 and I2: each move once, events without gaps; the task where the verdict puts it.
 
     No row left open.
@@ -272,7 +286,7 @@ async def assert_one_history(installation, task, run):
             .where(LogChunk.sandbox_id.in_([row.id for row in rows]))
         )
 
-        assert moves == ["HYDRATING", "EXECUTING", "DEHYDRATING", "VERIFYING", "FINISHED"]
+        assert moves == way
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
         assert {row.n for row in rows} == {0}, "nothing was launched again"
         assert {row.state for row in rows} == {SandboxState.DESTROYED}

@@ -8,12 +8,15 @@ import signal
 import pytest
 from cheat_cases import Case, base_repository, commit_all
 from company_kit import test_company as a_company
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from control_plane.judgements.models import Judgement
 from control_plane.repos import changes
-from control_plane.runs.models import AgentSession, Run, Sandbox
-from control_plane.runs.rules import TERMINAL, RunState, SandboxState, SessionStatus
+from control_plane.runs.models import Run, Sandbox
+from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
+from control_plane.sessions.models import AgentSession
+from control_plane.sessions.rules import SessionStatus
 from control_plane.tasks.models import Task
 from control_plane.tasks.rules import TaskStatus
 from control_plane.tasks.service import cancel
@@ -58,12 +61,31 @@ async def until(company, run, condition):
 
 
 async def patch_of(company, run):
-    return await company.company.services.blobs.read(run.patch_sha256, 2**20)
+    session = await stored(company, select(AgentSession).where(AgentSession.run_id == run.id))
+    return await company.company.services.blobs.read(session.patch_sha256, 2**20)
 
 
 async def stored(company, query):
     async with company.company.services.sessions() as session:
         return await session.scalar(query)
+
+
+async def test_what_a_command_leaves_is_judged_in_a_run_of_its_own(company, repository):
+    ended = await judged(company, repository, NOTE)
+
+    judgement = await stored(company, select(Judgement).where(Judgement.run_id == ended.run.id))
+    session = await stored(
+        company, select(AgentSession).where(AgentSession.run_id == judgement.session_id)
+    )
+    assert ended.verdict is Verdict.PASSED, ended.run.cause
+    assert session.status is SessionStatus.SUCCESS
+    assert (session.patch_sha256, session.head_tree) == (
+        judgement.patch_sha256,
+        judgement.head_tree,
+    )
+    stages = select(Sandbox.stage).where(Sandbox.run_id == judgement.session_id)
+    async with company.company.services.sessions() as rows:
+        assert list(await rows.scalars(stages)) == ["execute"]
 
 
 async def test_a_command_that_changes_nothing_is_no_success(company, repository):
@@ -78,6 +100,8 @@ async def test_a_failing_command_is_the_agents_and_its_work_is_kept(company, rep
 
     assert ended.verdict is Verdict.FAILED
     assert "exit code 3" in ended.run.cause
+    assert (ended.report["verdict"], ended.report["notes"]) == ("failed", [ended.run.cause])
+    assert ended.run.kind is RunKind.SESSION, "there is nothing to judge"
     assert b"+# noted" in await patch_of(company, ended.run)
     session = await stored(company, select(AgentSession).where(AgentSession.run_id == ended.run.id))
     assert session.status is SessionStatus.FAILURE
@@ -132,9 +156,10 @@ async def test_a_sandbox_that_vanished_is_launched_again(company, repository):
     )
     connect().containers.get(boxes[0].name).remove(force=True)
 
-    ended, boxes = await until(company, run, lambda now, boxes: now.state is RunState.FINISHED)
+    _, boxes = await until(company, run, lambda now, boxes: now.state is RunState.FINISHED)
 
-    assert ended.verdict is Verdict.PASSED, ended.cause
+    judged = await company.ended(await company.newest(run.task_id))
+    assert (judged.kind, judged.verdict) == (RunKind.JUDGE, Verdict.PASSED), judged.cause
     assert sorted(box.n for box in boxes if box.stage == "execute") == [0, 1]
 
 
@@ -155,7 +180,8 @@ async def test_a_database_that_dies_meanwhile_ends_nothing(company, repository):
                 break
             await asyncio.sleep(0.5)
 
-    assert (ended.state, ended.verdict) == (RunState.FINISHED, Verdict.PASSED), ended.cause
+    judged = await company.ended(await company.newest(run.task_id))
+    assert (ended.state, judged.verdict) == (RunState.FINISHED, Verdict.PASSED), judged.cause
     assert [box.n for box in boxes if box.stage == "execute"] == [0]
 
 
@@ -184,3 +210,45 @@ async def test_requirements_that_cannot_be_had_are_an_error_with_the_tools_own_w
     assert ended.verdict is Verdict.ERRORED
     assert "vsc-no-such-distribution" in ended.run.cause
     assert ended.report["verdict"] == "errored"
+
+
+HUNGRY = """
+
+def test_that_needs_more_than_there_is():
+    held = [b"x" * 2**20 for _ in range(4096)]
+    assert held
+"""
+
+
+async def test_a_base_that_runs_out_of_memory_is_told_and_not_judged_for_ever(company, tmp_path):
+    repo = tmp_path / "hungry"
+    base_repository(repo, Case("none", "", Verdict.PASSED, None))
+    (repo / "tests" / "test_hungry.py").write_text(HUNGRY)
+    base = commit_all(repo, "a test that eats all memory")
+
+    ended = await company.judge(repo, base, shell(NOTE), REFACTOR)
+
+    assert ended.verdict in (Verdict.INCONCLUSIVE, Verdict.ERRORED)
+    assert "base could not be tested: stage base ended as oom" in ended.run.cause
+    assert any("base could not be tested" in note for note in ended.report["notes"])
+    bases = select(func.count()).where(
+        Run.kind == RunKind.BASE, Run.repo_id == ended.run.repo_id, Run.base_commit == base
+    )
+    assert await stored(company, bases) == 1, "made once, and not again for the same asker"
+
+
+async def test_a_patch_that_is_given_needs_no_sandbox_to_be_applied(company, repository, tmp_path):
+    patch = b"""\
+diff --git a/src/toolbox/__init__.py b/src/toolbox/__init__.py
+--- a/src/toolbox/__init__.py
++++ b/src/toolbox/__init__.py
+@@ -9 +9 @@
+-nothing of the kind
++noted
+"""
+    ended = await company.judge(*repository, {"kind": "patch", "patch": patch}, REFACTOR)
+
+    assert (ended.run.kind, ended.verdict) == (RunKind.JUDGE, Verdict.FAILED)
+    assert ended.run.cause.startswith("the patch does not apply exactly: on ")
+    boxes = select(func.count()).where(Sandbox.run_id == ended.run.id)
+    assert await stored(company, boxes) == 0

@@ -5,7 +5,7 @@ import hashlib
 import json
 import subprocess
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -17,14 +17,18 @@ from control_plane.auth.models import ApiToken
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.base import new_id
+from control_plane.judgements.models import Judgement
+from control_plane.judgements.service import queue_judgement
 from control_plane.repos.mirrors import Mirrors
 from control_plane.runs.models import LogChunk, Run, Sandbox
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState, SandboxState
 from control_plane.services import Services
+from control_plane.sessions.models import AgentSession
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
+from control_plane.tasks.service import latest_runs
 from quality_gates.model import GatePolicy, GateReport, TaskReport, Verdict
 from quality_gates.render.markdown import render
 from quality_gates.report import to_json
@@ -112,7 +116,16 @@ async def repo_key(client, repository):
 async def submission(client, repo_key):
     patch = await client.post("/v1/blobs", content=b"a patch")
     assert patch.json()["sha256"] == hashlib.sha256(b"a patch").hexdigest()
-    return {"repository": repo_key, "driver": {"kind": "patch", "sha256": patch.json()["sha256"]}}
+    return {"repository": repo_key, "patch": patch.json()["sha256"]}
+
+
+@pytest.fixture
+async def command(client, repo_key):
+    """The id of a task whose change a command makes."""
+    driver = {"kind": "command", "argv": ["true"]}
+    answer = await client.post("/v1/tasks", json={"repository": repo_key, "driver": driver})
+    assert answer.status_code == 202, answer.text
+    return answer.json()
 
 
 @pytest.fixture
@@ -386,16 +399,16 @@ async def test_an_upload_has_a_limit(client):
 
 
 async def test_a_task_without_a_packet_gets_the_defaults_and_a_queued_run(client, sessions, task):
-    run = await run_row(sessions, task)
+    policy = task["judgement"]["judgement"]["policy"]
 
     assert (task["status"], task["run_state"], task["task_type"]) == ("QUEUED", "QUEUED", "FEATURE")
-    assert run.policy["coverage_minimum"] == 0.8
-    assert (run.policy["security_level"], run.policy["linting_rules"]) == (
-        "MEDIUM",
-        "ruff-defaults",
+    assert policy["coverage_minimum"] == 0.8
+    assert (policy["security_level"], policy["linting_rules"]) == ("MEDIUM", "ruff-defaults")
+    assert policy["test_changes_allowed"] is False
+    assert task["judgement"]["judgement"]["patch_sha256"] == task["patch_sha256"]
+    assert (task["session"], task["driver"]) == (None, None), (
+        "a change that is there needs no session"
     )
-    assert run.policy["test_changes_allowed"] is False
-    assert run.driver == task["driver"]
     assert (await client.get(f"/v1/tasks/{task['key']}")).json() == task
 
 
@@ -406,16 +419,16 @@ async def test_a_packet_decides_key_type_and_gates(client, sessions, submission)
             "/v1/tasks", json=submission | {"packet": packet, "test_changes_allowed": True}
         )
     ).json()
-    run = await run_row(sessions, task)
+    policy = task["judgement"]["judgement"]["policy"]
 
     assert (task["key"], task["task_type"], task["priority"]) == (
         packet["task_definition"]["task_id"],
         "BUGFIX",
         "HIGH",
     )
-    assert (run.policy["coverage_minimum"], run.policy["security_level"]) == (0.9, "HIGH")
-    assert run.policy["testing_requirements"] == ["Unit test 401 case"]
-    assert run.policy["test_changes_allowed"] is True
+    assert (policy["coverage_minimum"], policy["security_level"]) == (0.9, "HIGH")
+    assert policy["testing_requirements"] == ["Unit test 401 case"]
+    assert (policy["test_changes_allowed"], task["test_changes_allowed"]) == (True, True)
     again = (await client.post("/v1/tasks", json=submission | {"packet": packet})).json()
     assert again["key"].startswith(task["key"] + "-")
     assert again["id"] != task["id"]
@@ -430,22 +443,22 @@ async def test_a_task_without_a_packet_may_name_its_type_and_one_with_a_packet_m
     )
     unknown = await client.post("/v1/tasks", json=submission | {"task_type": "CHORE"})
 
-    assert (task["task_type"], (await run_row(sessions, task)).policy["task_type"]) == (
-        "REFACTOR",
-        "REFACTOR",
-    )
+    asked = task["judgement"]["judgement"]["policy"]["task_type"]
+    assert (task["task_type"], asked) == ("REFACTOR", "REFACTOR")
     assert (twice.status_code, unknown.status_code) == (422, 422)
     assert "leave task_type out" in twice.json()["errors"][0]["message"]
 
 
 async def test_the_patch_of_a_run_is_an_attachment_also_of_one_that_was_cancelled(
-    client, sessions, services, task
+    client, sessions, services, command
 ):
+    task = command
     before = await client.get(f"/v1/runs/{task['run_id']}/patch")
     diff = b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-<script>\n+\xff\r\n"
-    changes = {"patch_sha256": (await services.blobs.put(diff)).sha256}
     async with sessions.begin() as session:
-        await move_run(session, task["run_id"], RunState.CANCELLED, epoch=None, changes=changes)
+        await move_run(session, task["run_id"], RunState.CANCELLED, epoch=None)
+        own = await session.get_one(AgentSession, task["run_id"])
+        own.patch_sha256 = (await services.blobs.put(diff)).sha256
     after = await client.get(f"/v1/runs/{task['run_id']}/patch")
 
     assert before.status_code == 404
@@ -477,10 +490,12 @@ async def test_a_packet_that_is_invalid_is_refused_with_the_path_and_nothing_is_
     ("change", "status"),
     [
         ({"repository": "nowhere"}, 404), ({"base": "no-such-revision"}, 422), ({"base": "--output=/tmp/x"}, 422),
-        ({"module": "nowhere"}, 404), ({"driver": {"kind": "patch", "sha256": "0" * 64}}, 404),
-        ({"driver": {"kind": "patch", "sha256": "../../etc/passwd"}}, 422), ({"driver": {"kind": "llm"}}, 422),
-        ({"driver": {"kind": "command", "argv": []}}, 422), ({"driver": {"kind": "command", "argv": [1]}}, 422),
-        ({"driver": {"kind": "command", "argv": ["a"], "environ": {"A=B": "c"}}}, 422), ({"deadline_s": 0}, 422),
+        ({"module": "nowhere"}, 404), ({"patch": "0" * 64}, 404), ({"patch": "../../etc/passwd"}, 422), ({"patch": None}, 422),
+        ({"driver": {"kind": "command", "argv": ["a"]}}, 422), ({"patch": None, "driver": {"kind": "llm"}}, 422),
+        ({"patch": None, "driver": {"kind": "command", "argv": []}}, 422),
+        ({"patch": None, "driver": {"kind": "command", "argv": [1]}}, 422),
+        ({"patch": None, "driver": {"kind": "command", "argv": ["a"], "environ": {"A=B": "c"}}}, 422), ({"deadline_s": 0}, 422),
+        ({"patch": None, "driver": {"kind": "command", "argv": ["a"]}}, 202),
         ({"deadline_s": "60"}, 202), ({"test_changes_allowed": 1}, 422), ({"unknown": 1}, 422),
     ],
 )  # fmt: skip
@@ -653,7 +668,8 @@ async def test_a_report_is_given_as_json_and_as_markdown_and_is_never_taken_for_
     kept = await services.blobs.put(json.dumps(REPORT).encode())
     async with sessions.begin() as session:
         run = await session.get_one(Run, task["run_id"])
-        run.report_sha256, run.verdict = kept.sha256, Verdict.FAILED
+        run.verdict = Verdict.FAILED
+        (await session.get_one(Judgement, run.id)).report_sha256 = kept.sha256
 
     assert (await client.get(f"/v1/tasks/{task['key']}/report")).json() == REPORT
     markdown = await client.get(f"/v1/runs/{task['run_id']}/report", params={"format": "md"})
@@ -662,6 +678,91 @@ async def test_a_report_is_given_as_json_and_as_markdown_and_is_never_taken_for_
         "text/markdown; charset=utf-8",
         "nosniff",
     )
+
+
+async def test_a_session_that_left_nothing_to_judge_has_a_page_that_says_why(
+    client, sessions, command
+):
+    path = f"/v1/runs/{command['run_id']}/report"
+    assert (await client.get(path)).status_code == 404
+    async with sessions.begin() as session:
+        for state in (RunState.HYDRATING, RunState.EXECUTING, RunState.DEHYDRATING):
+            await move_run(session, command["run_id"], state, epoch=None)
+        failed = {"verdict": Verdict.FAILED}
+        await move_run(
+            session,
+            command["run_id"],
+            RunState.FINISHED,
+            epoch=None,
+            cause="exit code 3",
+            changes=failed,
+        )
+
+    page = (await client.get(path)).json()
+    markdown = (await client.get(f"/v1/tasks/{command['key']}/report?format=md")).text
+    shown = (await client.get(f"/v1/tasks/{command['id']}")).json()
+
+    assert (page["verdict"], page["gates"], page["notes"]) == ("failed", [], ["exit code 3"])
+    assert "# Verdict: failed" in markdown
+    assert (shown["session"]["verdict"], shown["judgement"]) == ("failed", None)
+
+
+async def test_a_session_whose_patch_is_judged_names_the_run_that_does(client, sessions, command):
+    async with sessions.begin() as session:
+        task = await session.get_one(Task, UUID(command["id"]))
+        own = await session.get_one(AgentSession, UUID(command["run_id"]))
+        own.patch_sha256 = "0" * 64
+        judged = await queue_judgement(
+            session, task_id=task.id, repo_id=task.repo_id, base_commit=task.base_commit,
+            deadline_s=60.0, policy=task.policy, patch_sha256=own.patch_sha256, session_id=own.run_id,
+        )  # fmt: skip
+    task = (await client.get(f"/v1/tasks/{command['id']}")).json()
+    report = await client.get(f"/v1/runs/{command['run_id']}/report")
+
+    assert (task["run_id"], task["judgement"]["id"]) == (str(judged), str(judged))
+    assert (
+        task["judgement"]["judgement"]["session_id"] == task["session"]["id"] == command["run_id"]
+    )
+    assert report.status_code == 404
+    assert f"judged in run {judged}" in report.json()["detail"]
+
+
+async def finish(sessions, task, verdict, status):
+    """What a judge does."""
+    async with sessions.begin() as session:
+        run_id = (await latest_runs(session, [UUID(task["id"])]))[UUID(task["id"])].id
+        for state in (RunState.HYDRATING, RunState.VERIFYING):
+            await move_run(session, run_id, state, epoch=None)
+        await move_run(session, run_id, RunState.FINISHED, epoch=None, changes={"verdict": verdict})
+        for to in (TaskStatus.IN_PROGRESS, status):
+            await move_task(session, UUID(task["id"]), to)
+
+
+async def test_a_patch_is_judged_again_when_asked_and_never_while_a_run_is_under_way(
+    client, sessions, task
+):
+    path = f"/v1/tasks/{task['key']}/judge"
+    early = await client.post(path)
+    await finish(sessions, task, Verdict.FAILED, TaskStatus.REJECTED)
+    answers = await asyncio.gather(*(client.post(path) for _ in range(10)))
+    again = (await client.get(f"/v1/tasks/{task['id']}")).json()
+
+    assert early.status_code == 409
+    assert "under way" in early.json()["detail"]
+    assert sorted(answer.status_code for answer in answers) == [202] + [409] * 9
+    assert again["run_id"] != task["run_id"]
+    assert again["judgement"]["judgement"] == task["judgement"]["judgement"]
+    assert len((await client.get("/v1/runs", params={"task": task["key"]})).json()["items"]) == 2
+
+
+async def test_what_has_no_patch_or_is_over_is_not_judged_again(client, sessions, command, task):
+    await end(sessions, command, to=RunState.LOST, status=TaskStatus.IN_PROGRESS)
+    none = await client.post(f"/v1/tasks/{command['id']}/judge")
+    await end(sessions, task)
+    over = await client.post(f"/v1/tasks/{task['id']}/judge")
+
+    assert (none.status_code, over.status_code) == (404, 409)
+    assert "left none" in none.json()["detail"]
 
 
 async def test_a_run_is_shown_with_its_sandboxes(client, sessions, task):

@@ -24,12 +24,16 @@ from control_plane.cli.connect import address_file
 from control_plane.cli.errors import ServerError, UsageError
 from control_plane.cli.output import Output
 from control_plane.db.base import new_id
+from control_plane.judgements.models import Judgement
+from control_plane.judgements.service import queue_judgement
 from control_plane.repos.mirrors import Mirrors
 from control_plane.runs.leases import claim_next
 from control_plane.runs.models import LogChunk, Sandbox
 from control_plane.runs.moves import append_event, move_run
-from control_plane.runs.rules import RunState, SandboxState
+from control_plane.runs.rules import RunKind, RunState, SandboxState
 from control_plane.services import Services
+from control_plane.sessions.models import AgentSession
+from control_plane.tasks.models import Task
 from control_plane.tasks.moves import apply_effect, move_task
 from control_plane.tasks.rules import TaskStatus, effect_of
 from control_plane.tasks.service import find_task, latest_runs
@@ -45,8 +49,12 @@ class Installation:
 
     def __init__(self, home, sessions):
         self.home, self.sessions, self.verdict = home, sessions, Verdict.PASSED
-        self.left, self.gates, self.waits_for_cancel = None, True, False
-        self.blobs, self.drivers = ThreadedBlobs(DirectoryBlobs(home / "blobs")), []
+        self.left, self.succeeds, self.waits_for_cancel = None, True, False
+        self.blobs, self.drivers, self.patches = (
+            ThreadedBlobs(DirectoryBlobs(home / "blobs")),
+            [],
+            [],
+        )
         self.services = Services(
             sessions=sessions, mirrors=Mirrors(home / "repos"), blobs=self.blobs, markdown=render
         )  # fmt: skip
@@ -58,41 +66,60 @@ class Installation:
                 run = await claim_next(session, "worker", 30)
                 if run is None:
                     continue
-                self.drivers.append(run.driver)
-                for state in (RunState.HYDRATING, RunState.EXECUTING):
-                    await move_run(session, run.id, state, epoch=run.lease_epoch)
-                await move_task(session, run.task_id, TaskStatus.IN_PROGRESS)
-                sandbox = Sandbox(
-                    id=new_id(), run_id=run.id, stage="execute", name=f"vsc-{run.id}", fingerprint="f", spec={}, state=SandboxState.LAUNCHED
-                )  # fmt: skip
-                session.add(sandbox)
-                await session.flush()
-                session.add(
-                    LogChunk(
-                        sandbox_id=sandbox.id, stream="stdout", seq=0, data=b"working\x1b[2J\n"
-                    )
-                )
-                await append_event(session, run.id, "stage.planned", {"stage": "execute", "n": 0})
-                ended = {
-                    "stage": "execute",
-                    "n": 0,
-                    "ended": "completed",
-                    "exit_code": 0,
-                    "detail": "",
-                }
-                await append_event(session, run.id, "stage.ended", ended)
+                await self._started(session, run)
                 if self.waits_for_cancel:
                     continue
                 if self.verdict is None:
+                    cause = "the engine is gone"
                     await move_run(
-                        session,
-                        run.id,
-                        RunState.LOST,
-                        epoch=run.lease_epoch,
-                        cause="the engine is gone",
+                        session, run.id, RunState.LOST, epoch=run.lease_epoch, cause=cause
                     )
+                elif run.kind is RunKind.SESSION:
+                    await self._left(session, run)
                 else:
-                    await self._finish(session, run)
+                    await self._judged(session, run)
+
+    async def _started(self, session, run):
+        executes = run.kind is RunKind.SESSION
+        stage = "execute" if executes else "head"
+        working = RunState.EXECUTING if executes else RunState.VERIFYING
+        if executes:
+            self.drivers.append((await session.get_one(AgentSession, run.id)).driver)
+        else:
+            self.patches.append((await session.get_one(Judgement, run.id)).patch_sha256)
+        for state in (RunState.HYDRATING, working):
+            await move_run(session, run.id, state, epoch=run.lease_epoch)
+        if (await session.get_one(Task, run.task_id)).status is TaskStatus.QUEUED:
+            await move_task(session, run.task_id, TaskStatus.IN_PROGRESS)
+        sandbox = Sandbox(
+            id=new_id(), run_id=run.id, stage=stage, name=f"vsc-{run.id}", fingerprint="f", spec={}, state=SandboxState.LAUNCHED
+        )  # fmt: skip
+        session.add(sandbox)
+        await session.flush()
+        said = b"working\x1b[2J\n" if executes else b"2 failed\n"
+        session.add(LogChunk(sandbox_id=sandbox.id, stream="stdout", seq=0, data=said))
+        await append_event(session, run.id, "stage.planned", {"stage": stage, "n": 0})
+        ended = {"stage": stage, "n": 0, "ended": "completed", "exit_code": 0, "detail": ""}
+        await append_event(session, run.id, "stage.ended", ended)
+
+    async def _left(self, session, run):
+        """The end of a session."""
+        own = await session.get_one(AgentSession, run.id)
+        own.patch_sha256 = (await self.blobs.put(self.left or b"")).sha256
+        await move_run(session, run.id, RunState.DEHYDRATING, epoch=run.lease_epoch)
+        failed = {} if self.succeeds else {"verdict": Verdict.FAILED}
+        await move_run(
+            session, run.id, RunState.FINISHED, epoch=run.lease_epoch, changes=failed,
+            cause="" if self.succeeds else "the command ended with exit code 3",
+        )  # fmt: skip
+        if not self.succeeds:
+            await apply_effect(session, run.task_id, effect_of(Verdict.FAILED, last=True), cause="")
+            return
+        task = await session.get_one(Task, run.task_id)
+        await queue_judgement(
+            session, task_id=task.id, repo_id=run.repo_id, base_commit=run.base_commit, deadline_s=60.0,
+            policy=task.policy, patch_sha256=own.patch_sha256, session_id=run.id,
+        )  # fmt: skip
 
     async def cancelled(self, task_key):
         """What the orchestrator does when it sees the request."""
@@ -102,32 +129,27 @@ class Installation:
                 task = await find_task(session, task_key)
                 run = (await latest_runs(session, [task.id]))[task.id]
                 if run.cancel_requested_at is not None:
-                    changes = {"patch_sha256": (await self.blobs.put(self.left)).sha256}
+                    own = await session.get_one(AgentSession, run.id)
+                    own.patch_sha256 = (await self.blobs.put(self.left)).sha256
                     await move_run(
-                        session,
-                        run.id,
-                        RunState.CANCELLED,
-                        epoch=None,
-                        cause="by request",
-                        changes=changes,
+                        session, run.id, RunState.CANCELLED, epoch=None, cause="by request"
                     )
                     return
 
-    async def _finish(self, session, run):
+    async def _judged(self, session, run):
+        """The end of a judge run."""
         report = TaskReport(
             verdict=self.verdict,
-            gates=(GateReport("tests", self.verdict, ("because",)),) if self.gates else (),
+            gates=(GateReport("tests", self.verdict, ("because",)),),
             base_commit=run.base_commit,
             patch_sha256="0" * 64,
             image="sha256:0",
             environment_sha256="0" * 64,
             policy=GatePolicy(),
-            notes=() if self.gates else ("the command ended with exit code 3",),
         )
-        kept = await self.blobs.put(json.dumps(to_json(report)).encode())
-        changes = {"report_sha256": kept.sha256, "verdict": self.verdict}
-        if self.left is not None:
-            changes["patch_sha256"] = (await self.blobs.put(self.left)).sha256
+        own = await session.get_one(Judgement, run.id)
+        own.report_sha256 = (await self.blobs.put(json.dumps(to_json(report)).encode())).sha256
+        changes = {"verdict": self.verdict}
         await move_run(session, run.id, RunState.FINISHED, epoch=run.lease_epoch, changes=changes)
         await apply_effect(session, run.task_id, effect_of(self.verdict, last=True), cause="")
 
@@ -203,13 +225,11 @@ async def test_check_ends_with_the_code_of_its_verdict_and_prints_one_document(
     assert [(gate["gate"], gate["reasons"]) for gate in document["gates"]] == (
         [("tests", ["because"])] if verdict else []
     )
-    assert [stage["name"] for stage in document["stages"]][:3] == [
-        "queued",
-        "hydrating",
-        "executing",
-    ]
-    given = await installation.blobs.read(installation.drivers[0]["sha256"], 10_000)
+    stages = [stage["name"] for stage in document["stages"]]
+    assert stages[:3] == ["queued", "hydrating", "verifying"]
+    given = await installation.blobs.read(installation.patches[0], 10_000)
     assert given.endswith(b"-a = 1\n+a = 2\n")
+    assert (installation.drivers, document["session"]) == ([], None)
 
 
 async def test_check_shows_people_gates_times_and_where_the_report_is(
@@ -222,7 +242,7 @@ async def test_check_shows_people_gates_times_and_where_the_report_is(
     out, err = capsys.readouterr()
     assert "tests" in out
     assert "verdict: passed" in out
-    assert "execute: " in err
+    assert "head: " in err
     [markdown] = (installation.home / "reports").glob("*.md")
     assert markdown.name in out.replace("\n", "")
     assert "# Verdict: passed" in markdown.read_text()
@@ -253,6 +273,10 @@ async def test_run_hands_out_the_patch_that_the_command_left(installation, repos
     assert document["patch"] == str(kept)
     assert kept.read_bytes() == installation.left
     assert document["output"] == {}
+    assert document["session"] != document["run"]
+    assert [one["name"] for one in document["stages"] if one["name"].endswith("ing")] == [
+        "hydrating", "executing", "dehydrating", "hydrating", "verifying",
+    ]  # fmt: skip
     assert f"patch: {installation.home}/reports/" in shown
     await commands.check(
         commands.Where(), options(repository), Output(as_json=True), patch=None, head=None
@@ -263,7 +287,7 @@ async def test_run_hands_out_the_patch_that_the_command_left(installation, repos
 async def test_a_command_that_fails_shows_the_end_of_what_it_said_and_no_empty_table(
     installation, repository, capsys
 ):
-    installation.gates, installation.verdict, installation.left = False, Verdict.FAILED, b""
+    installation.succeeds, installation.left = False, b""
 
     ended = await commands.run_command(
         commands.Where(), options(repository), Output(as_json=False), ["false"]
@@ -354,12 +378,12 @@ async def test_tasks_are_submitted_listed_shown_watched_reported_and_cancelled(
         == 0
     )
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line.get("text") for line in lines] == ["working\x1b[2J\n", None]
+    assert [line.get("text") for line in lines] == ["2 failed\n", None]
     for which in (checked["run"], checked["run"][:18], checked["task"], task["id"]):
         await commands.logs(
             where, Output(as_json=False), which, follow=False, stage=None, stream=None
         )
-        assert capsys.readouterr().out == "working\ufffd[2J\n"
+        assert capsys.readouterr().out == "2 failed\n"
 
     for which in (checked["task"], checked["run"], checked["run"][:18], task["id"]):
         assert (await _said(capsys, commands.report(where, output, which, "json", None)))[
@@ -378,6 +402,46 @@ async def test_tasks_are_submitted_listed_shown_watched_reported_and_cancelled(
     assert (await _said(capsys, commands.cancel_task(where, output, submitted["key"])))[
         "id"
     ] == submitted["id"]
+
+
+async def test_the_log_of_a_task_is_its_sessions_and_then_its_judges(
+    installation, repository, capsys
+):
+    where, output = commands.Where(), Output(as_json=True)
+    installation.left = b"a patch\n"
+    await commands.run_command(where, options(repository), output, ["true"])
+    ran = json.loads(capsys.readouterr().out)
+    for follow in (False, True):
+        await commands.logs(where, output, ran["task"], follow=follow, stage=None, stream=None)
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [line.get("text") for line in lines] == ["working\x1b[2J\n", "2 failed\n", None]
+    await commands.logs(where, output, ran["task"], follow=False, stage="execute", stream=None)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    await commands.show_task(where, Output(as_json=False), ran["task"])
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("session", "judgement", "argv", "passed"))
+
+
+async def test_a_patch_is_judged_again_without_a_new_session(installation, repository, capsys):
+    where, output = commands.Where(), Output(as_json=True)
+    installation.verdict = Verdict.ERRORED
+    await commands.run_command(where, options(repository), output, ["true"])
+    ran = json.loads(capsys.readouterr().out)
+    installation.verdict = Verdict.PASSED
+
+    again = await _said(capsys, commands.judge_task(where, output, ran["task"]))
+    await commands.logs(where, output, again["run_id"], follow=True, stage=None, stream=None)
+    task = await _shown(capsys, where, ran["task"])
+
+    assert again["run_id"] != ran["run"]
+    assert (task["verdict"], task["status"]) == ("passed", "READY_FOR_REVIEW")
+    assert len(installation.drivers) == 1, "nobody worked again"
+    assert len(set(installation.patches)) == 1
+
+
+async def _shown(capsys, where, task):
+    capsys.readouterr()
+    return await _said(capsys, commands.show_task(where, Output(as_json=True), task))
 
 
 async def _said(capsys, command):
@@ -405,7 +469,7 @@ async def test_logs_and_reports_are_read_without_a_server_and_without_an_engine(
         await commands.logs(where, output, checked["task"], follow=False, stage=None, stream=None)
         == 0
     )
-    assert json.loads(capsys.readouterr().out.splitlines()[0])["text"] == "working\x1b[2J\n"
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["text"] == "2 failed\n"
     assert (await _said(capsys, commands.report(where, output, checked["task"], "json", None)))[
         "verdict"
     ] == "passed"

@@ -28,7 +28,7 @@ async def a_run(session, **fields):
     session.add_all([repo, task])
     await session.flush()
     given = {
-        "kind": RunKind.TASK,
+        "kind": RunKind.JUDGE,
         "task_id": task.id,
         "repo_id": repo.id,
         "base_commit": "0" * 40,
@@ -51,11 +51,11 @@ async def test_a_move_writes_the_row_the_event_and_the_audit_line(session):
         run.id,
         RunState.HYDRATING,
         epoch=claimed.lease_epoch,
-        changes={"base_tree": "abc"},
+        changes={"cause": "for a reason"},
         payload={"why": "go"},
     )
 
-    assert (moved.state, moved.base_tree, moved.event_seq) == (RunState.HYDRATING, "abc", 1)
+    assert (moved.state, moved.cause, moved.event_seq) == (RunState.HYDRATING, "for a reason", 1)
     assert moved.started_at is not None
     event = await session.get(RunEvent, (run.id, 1))
     assert event.kind == "state"

@@ -55,7 +55,7 @@ SPEC_ENUMS = {
         "action_type",
     ): "READ_CONTEXT THOUGHT TOOL_CALL TOOL_RESULT CONTEXT_REQUEST ERROR KILL",
     ("sessions", "status"): "success failure",
-    ("runs", "kind"): "task prepare base",
+    ("runs", "kind"): "session judge prepare base",
     ("runs", "state"): "QUEUED HYDRATING EXECUTING DEHYDRATING VERIFYING FINISHED CANCELLED LOST",
     ("runs", "verdict"): "passed flaky failed inconclusive errored tampered",
     ("sandboxes", "state"): "PLANNED LAUNCHED ENDED DESTROYED",
@@ -64,8 +64,8 @@ SPEC_ENUMS = {
 }
 
 TASK_OF_COMPLEXITY_101 = """
-    INSERT INTO tasks (id, key, task_type, status, priority, driver, options, created_by, complexity_score)
-    VALUES (gen_random_uuid(), 't', 'FEATURE', 'QUEUED', 'LOW', '{}', '{}', 'me', 101)
+    INSERT INTO tasks (id, key, task_type, status, priority, created_by, complexity_score)
+    VALUES (gen_random_uuid(), 't', 'FEATURE', 'QUEUED', 'LOW', 'me', 101)
 """
 
 

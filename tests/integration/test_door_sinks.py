@@ -42,7 +42,7 @@ async def access(sessions):
         session.add_all([repo, task])
         await session.flush()
         run = Run(
-            kind=RunKind.TASK,
+            kind=RunKind.JUDGE,
             task_id=task.id,
             repo_id=repo.id,
             base_commit="0" * 40,

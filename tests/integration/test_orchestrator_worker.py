@@ -28,7 +28,7 @@ async def a_run(sessions, **fields):
         session.add_all([repo, task])
         await session.flush()
         given = {
-            "kind": RunKind.TASK,
+            "kind": RunKind.JUDGE,
             "task_id": task.id,
             "repo_id": repo.id,
             "base_commit": "0" * 40,
@@ -142,7 +142,7 @@ async def test_killed_holders_of_an_earlier_state_do_not_count(sessions):
     run = await a_run_under_way(sessions)
     async with sessions.begin() as session:
         row = await session.get_one(Run, run.id)
-        row.state = RunState.DEHYDRATING
+        row.state = RunState.HYDRATING
     for _ in range(MAX_FAILURES - 1):
         await claimed_by_a_process_that_is_killed(sessions)
     held = await claimed_by_a_process_that_is_killed(sessions)
@@ -168,6 +168,27 @@ async def test_a_run_that_waits_or_is_given_back_in_order_is_never_given_up(sess
 
     assert ended.state is RunState.CANCELLED
     assert set(driven) == {1}
+
+
+@pytest.mark.parametrize("status", [TaskStatus.QUEUED, TaskStatus.IN_PROGRESS])
+async def test_a_run_that_never_leaves_the_queue_is_given_up_too(sessions, status):
+    run, seen = await a_run(sessions), []
+    async with sessions.begin() as session:
+        if status is TaskStatus.IN_PROGRESS:  # a judge run behind its session
+            await move_task(session, run.task_id, status)
+
+    async def drive(claimed, lease, cancelled):
+        seen.append(claimed.lease_epoch)
+        raise OSError("no mirror")
+
+    async with serving(a_worker(sessions, drive)):
+        ended = await until(sessions, run, lambda now: now.state in TERMINAL)
+
+    assert (ended.state, len(seen)) == (RunState.LOST, MAX_FAILURES)
+    assert "OSError: no mirror" in ended.cause
+    async with sessions() as session:
+        task = await session.get_one(Task, run.task_id)
+        assert (task.status, task.retry_count) == (TaskStatus.QUEUED, 0)
 
 
 async def test_two_workers_never_drive_one_run_at_a_time(sessions):
@@ -233,9 +254,6 @@ async def test_a_parent_cannot_miss_the_end_of_what_it_waits_for(sessions, ends)
         repo_id=parent.repo_id,
         base_commit="0" * 40,
         deadline_s=1.0,
-        driver={},
-        policy={},
-        options={},
     )
     async with sessions.begin() as session:
         child = await ensure_child(session, wanted)
@@ -260,7 +278,7 @@ async def test_a_parent_cannot_miss_the_end_of_what_it_waits_for(sessions, ends)
 
     async with serving(a_worker(sessions, drive)):
         if ends == "while the parent waits":
-            await until(sessions, parent, lambda now: now.facts.get("waiting_for") == str(child))
+            await until(sessions, parent, lambda now: now.waiting_for == child)
             await end_child()
         await until(sessions, parent, lambda now: now.state in TERMINAL)
 

@@ -17,7 +17,7 @@ from control_plane.runs import leases
 from control_plane.runs.errors import LeaseLost
 from control_plane.runs.models import LogChunk, LogStream, Run, RunEvent, Sandbox
 from control_plane.runs.moves import move_run
-from control_plane.runs.rules import RunKind, RunState, SandboxState
+from control_plane.runs.rules import SHARED, RunKind, RunState, SandboxState
 from control_plane.sites.models import Installation, Site
 from control_plane.sites.service import installation, join
 from control_plane.tasks.models import Task
@@ -34,7 +34,7 @@ async def a_site(sessions, home):
         return await join(session, "docker:AAAA", home, 60.0)
 
 
-async def a_run(sessions, site, states, kind=RunKind.TASK):
+async def a_run(sessions, site, states, kind=RunKind.SESSION):
     """A run that `site` has begun and holds, with one sandbox that lives."""
     async with sessions.begin() as session:
         repo = Repo(key=f"repo-{new_id()}", source="/somewhere")
@@ -43,8 +43,8 @@ async def a_run(sessions, site, states, kind=RunKind.TASK):
         await session.flush()
         run = Run(
             kind=kind,
-            task_id=task.id if kind is RunKind.TASK else None,
-            cache_key=None if kind is RunKind.TASK else new_id().hex,
+            task_id=None if kind in SHARED else task.id,
+            cache_key=new_id().hex if kind in SHARED else None,
             repo_id=repo.id,
             base_commit="0" * 40,
             deadline_s=60.0,
@@ -142,8 +142,8 @@ async def test_a_session_of_a_site_that_is_gone_is_lost_with_the_reason(sessions
 @pytest.mark.parametrize(
     ("kind", "states"),
     [
-        (RunKind.TASK, [RunState.HYDRATING, RunState.EXECUTING, RunState.DEHYDRATING,
-                        RunState.VERIFYING]),
+        (RunKind.JUDGE, [RunState.HYDRATING, RunState.VERIFYING]),
+        (RunKind.SESSION, [RunState.HYDRATING]),
         (RunKind.PREPARE, [RunState.HYDRATING, RunState.EXECUTING]),
         (RunKind.BASE, [RunState.HYDRATING, RunState.VERIFYING]),
     ],

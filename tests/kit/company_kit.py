@@ -1,7 +1,6 @@
 """The whole company in this process, for tests: real database, real engine, real tools."""
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -12,23 +11,28 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from control_plane.gate_reports.service import read_report, report_of_run
 from control_plane.processes.local import Company, open_company
 from control_plane.repos.models import Repo
 from control_plane.repos.schemas import FromArchive, FromPath
 from control_plane.repos.service import import_repository
+from control_plane.runs.errors import NotFound
 from control_plane.runs.models import Run
 from control_plane.runs.service import events_after
+from control_plane.sessions.drivers import driver_from_json
 from control_plane.settings import Settings
 from control_plane.tasks.defaults import default_packet
 from control_plane.tasks.service import Submission, latest_runs, submit
 from quality_gates.model import GatePolicy, Verdict
+from quality_gates.report import to_json
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A run that has ended."""
+    """A change that has been judged, or whose session left nothing to judge."""
 
     run: Run
+    """The judge run; the session, if that was the end of it."""
     verdict: Verdict | None
     report: dict[str, Any]
 
@@ -55,7 +59,14 @@ class TestCompany:
         Copies of a repository with the same `base` commit are one repository here, so that what is
         made of base is made once.
         """
-        run = await self.submit(repo, base, driver, policy, **options)
+        run = await self.ended(await self.submit(repo, base, driver, policy, **options))
+        judged = await self.newest(run.task_id)
+        if judged.id != run.id:  # the session's patch is judged in a run of its own
+            run = await self.ended(judged)
+        return Judged(run, run.verdict, await self.report(run))
+
+    async def ended(self, run: Run) -> Run:
+        """The run at its end."""
         after = 0
         while True:
             run, events, ended = await events_after(
@@ -63,7 +74,12 @@ class TestCompany:
             )
             after = events[-1].seq if events else after
             if ended:
-                return Judged(run, run.verdict, await self.report(run))
+                return run
+
+    async def newest(self, task_id: UUID) -> Run:
+        """The newest run of a task."""
+        async with self.company.services.sessions() as session:
+            return (await latest_runs(session, [task_id]))[task_id]
 
     async def submit(
         self,
@@ -78,13 +94,15 @@ class TestCompany:
         if isinstance(repo, Path):
             row, _ = await self.imported(f"test-{base}", FromPath(kind="path", path=str(repo)))
             repo_id = row.id
+        change: dict[str, Any] = {}
         if driver["kind"] == "patch":
-            kept = await services.blobs.put(driver["patch"])
-            driver = {"kind": "patch", "sha256": kept.sha256}
+            change["patch_sha256"] = (await services.blobs.put(driver["patch"])).sha256
+        else:
+            change["driver"] = driver_from_json(driver)
         submission = Submission(
             repo_id=repo_id,
             base_commit=await services.mirrors.resolve(repo_id.hex, base),
-            driver=driver,
+            **change,
             packet=packet_for(policy),
             test_changes_allowed=policy.test_changes_allowed,
             dependency_changes_allowed=policy.dependency_changes_allowed,
@@ -104,12 +122,16 @@ class TestCompany:
         )
 
     async def report(self, run: Run) -> dict[str, Any]:
-        if run.report_sha256 is None:
+        """As the API gives it; empty where there is none."""
+        services = self.company.services
+        try:
+            async with services.sessions() as session:
+                found = await report_of_run(session, run.id)
+        except NotFound:
             return {}
-        report: dict[str, Any] = json.loads(
-            await self.company.services.blobs.read(run.report_sha256, 2**28)
-        )
-        return report
+        if found.page is not None:
+            return to_json(found.page)
+        return await read_report(services.blobs, str(found.sha256))
 
 
 def packet_for(policy: GatePolicy) -> dict[str, Any]:

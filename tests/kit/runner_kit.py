@@ -22,7 +22,7 @@ sys.path.insert(0, {pyz!r})
 from pathlib import Path
 from runners.supervisor import Places, supervise
 home = Path({home!r})
-sys.exit(supervise(Places(home / "capsule.json", home / "workspace", home / "change.patch", home / "out", home / "d/door", {port})))
+sys.exit(supervise(Places(home / "capsule.json", home / "workspace", home / "out", home / "d/door", {port})))
 """
 
 

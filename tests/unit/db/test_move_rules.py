@@ -47,12 +47,17 @@ def test_every_walk_ends_and_can_finish(kind, data):
     assert steps <= 5
 
 
-def test_the_whole_way_of_a_task_run_is_the_designs():
-    way = [*runs.LIVE, RunState.FINISHED]
-    assert all(runs.legal(RunKind.TASK, a, b) for a, b in pairwise(way))
-    assert not runs.legal(RunKind.TASK, RunState.QUEUED, RunState.EXECUTING)
-    assert not runs.legal(RunKind.TASK, RunState.EXECUTING, RunState.VERIFYING), (
-        "nothing is judged before it is dehydrated"
+def test_the_ways_of_a_session_and_of_a_judgement_are_the_designs():
+    executes = ["QUEUED", "HYDRATING", "EXECUTING", "DEHYDRATING", "FINISHED"]
+    judges = ["QUEUED", "HYDRATING", "VERIFYING", "FINISHED"]
+    for kind, way in ((RunKind.SESSION, executes), (RunKind.JUDGE, judges)):
+        assert all(runs.legal(kind, RunState(a), RunState(b)) for a, b in pairwise(way))
+    assert not runs.legal(RunKind.SESSION, RunState.QUEUED, RunState.EXECUTING)
+    assert not any(runs.legal(RunKind.SESSION, state, RunState.VERIFYING) for state in RunState), (
+        "a session never judges"
+    )
+    assert not any(runs.legal(RunKind.JUDGE, state, RunState.EXECUTING) for state in RunState), (
+        "a judgement never executes"
     )
 
 

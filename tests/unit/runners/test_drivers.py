@@ -9,7 +9,6 @@ import time
 
 import pytest
 from runner_kit import Door, Kept, Sandbox
-from tree_kit import Bench
 
 from runners.archive import members
 from runners.layers import CannotPack, write_layers
@@ -193,77 +192,6 @@ def test_the_deadline_of_the_sandbox_ends_a_plan(sandbox):
     )
 
     assert (ended.code, ended.result["outcome"], list(tools)) == (124, "deadline", ["quick"])
-
-
-# --- patch
-# ------------------------------------------------------------------------------------------------------------
-
-TEN = b"".join(b"line %d\n" % number for number in range(10))
-
-
-@pytest.fixture
-def change(tmp_path):
-    """A binary-safe patch between two trees, made by dehydrate."""
-    home = tmp_path / "bench"
-    home.mkdir()
-    base = {
-        b"text": ("100644", TEN),
-        b"bin": ("100644", bytes(range(256))),
-        b"gone": ("100644", b"x\n"),
-    }
-    base |= {
-        b".gitattributes": ("100644", b"* text=auto eol=crlf\n"),
-        b"crlf": ("100644", b"a\r\nb\n"),
-    }
-    bench = Bench(home, base)
-    (bench.workspace / "text").write_bytes(TEN.replace(b"line 5", b"changed"))
-    (bench.workspace / "bin").write_bytes(bytes(range(255, -1, -1)))
-    (bench.workspace / "gone").unlink()
-    (bench.workspace / "crlf").write_bytes(b"a\r\nc\n")
-    (bench.workspace / "new").symlink_to("text")
-    return base, bench.collect()[0]
-
-
-def patched(sandbox, files, patch):
-    for name, (_, contents) in files.items():
-        (sandbox.workspace / os.fsdecode(name)).write_bytes(contents)
-    (sandbox.home / "change.patch").write_bytes(patch)
-    return sandbox.run({"kind": "patch"})
-
-
-def test_a_patch_is_applied_byte_for_byte(sandbox, change):
-    ended = patched(sandbox, *change)
-
-    assert (ended.result["exit_code"], ended.result["detail"]) == (0, "")
-    assert (sandbox.workspace / "text").read_bytes() == TEN.replace(b"line 5", b"changed")
-    assert (sandbox.workspace / "bin").read_bytes() == bytes(range(255, -1, -1))
-    assert (sandbox.workspace / "crlf").read_bytes() == b"a\r\nc\n"
-    assert (sandbox.workspace / "new").is_symlink()
-    assert not (sandbox.workspace / "gone").exists()
-
-
-@pytest.mark.parametrize(
-    "text", [b"first\n" + TEN, TEN.replace(b"line 6", b"other")], ids=["moved", "conflict"]
-)
-def test_a_patch_that_does_not_fit_exactly_changes_nothing(sandbox, change, text):
-    base, patch = change
-    files = base | {b"text": ("100644", text)}
-
-    ended = patched(sandbox, files, patch)
-
-    assert ended.result["exit_code"] != 0
-    assert b"Hunk #1" in ended.stderr or b"patch failed" in ended.stderr
-    assert {path.name: path.read_bytes() for path in sandbox.workspace.iterdir()} == {
-        os.fsdecode(name): contents for name, (_, contents) in files.items()
-    }
-
-
-def test_an_empty_patch_is_no_failure_and_a_missing_one_is(sandbox, change):
-    assert patched(sandbox, change[0], b"").result["exit_code"] == 0
-
-    (sandbox.home / "change.patch").unlink()
-
-    assert sandbox.run({"kind": "patch"}).result["outcome"] == "refused"
 
 
 # --- prepare

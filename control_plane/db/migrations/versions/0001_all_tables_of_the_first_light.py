@@ -406,12 +406,16 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         ),
         sa.Column("repo_id", sa.Uuid(), nullable=True),
         sa.Column("base_commit", sa.Text(), nullable=True),
+        sa.Column("packet_id", sa.Uuid(), nullable=True),
+        sa.Column("patch_sha256", sa.Text(), nullable=True),
         sa.Column(
-            "driver", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+            "driver", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
         sa.Column(
-            "options", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+            "policy", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
+        sa.Column("deadline_s", sa.Double(), nullable=True),
+        sa.Column("request_sha256", sa.Text(), nullable=True),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column(
             "created_at",
@@ -429,11 +433,24 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             "complexity_score BETWEEN 0 AND 100", name=op.f("ck_tasks_complexity_score_range")
         ),
         sa.CheckConstraint("retry_count >= 0", name=op.f("ck_tasks_retry_count_not_negative")),
+        sa.CheckConstraint(
+            "patch_sha256 IS NULL OR driver IS NULL", name=op.f("ck_tasks_patch_or_driver")
+        ),
+        sa.CheckConstraint("deadline_s > 0", name=op.f("ck_tasks_deadline_s_positive")),
+        sa.CheckConstraint(
+            "patch_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_tasks_patch_sha256_hex")
+        ),
+        sa.CheckConstraint(
+            "request_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_tasks_request_sha256_hex")
+        ),
         sa.ForeignKeyConstraint(
             ["assigned_to_agent"], ["agents.id"], name=op.f("fk_tasks_assigned_to_agent_agents")
         ),
         sa.ForeignKeyConstraint(
             ["module_id"], ["modules.id"], name=op.f("fk_tasks_module_id_modules")
+        ),
+        sa.ForeignKeyConstraint(
+            ["packet_id"], ["packets.id"], name=op.f("fk_tasks_packet_id_packets")
         ),
         sa.ForeignKeyConstraint(["repo_id"], ["repos.id"], name=op.f("fk_tasks_repo_id_repos")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
@@ -443,6 +460,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         op.f("ix_tasks_assigned_to_agent"), "tasks", ["assigned_to_agent"], unique=False
     )
     op.create_index(op.f("ix_tasks_module_id"), "tasks", ["module_id"], unique=False)
+    op.create_index(op.f("ix_tasks_packet_id"), "tasks", ["packet_id"], unique=False)
     op.create_index(op.f("ix_tasks_repo_id"), "tasks", ["repo_id"], unique=False)
     op.create_index("ix_tasks_status_created_at", "tasks", ["status", "created_at"], unique=False)
     op.create_table(
@@ -545,7 +563,8 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column(
             "kind",
             sa.Enum(
-                "task",
+                "session",
+                "judge",
                 "prepare",
                 "base",
                 name="kind",
@@ -556,18 +575,8 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             nullable=False,
         ),
         sa.Column("task_id", sa.Uuid(), nullable=True),
-        sa.Column("packet_id", sa.Uuid(), nullable=True),
         sa.Column("repo_id", sa.Uuid(), nullable=False),
         sa.Column("base_commit", sa.Text(), nullable=False),
-        sa.Column(
-            "driver", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
-        ),
-        sa.Column(
-            "policy", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
-        ),
-        sa.Column(
-            "options", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
-        ),
         sa.Column("cache_key", sa.Text(), nullable=True),
         sa.Column(
             "state",
@@ -625,48 +634,33 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("claims", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("judge_attempt", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("base_tree", sa.Text(), nullable=True),
-        sa.Column("head_tree", sa.Text(), nullable=True),
-        sa.Column("patch_sha256", sa.Text(), nullable=True),
-        sa.Column("environment_id", sa.Uuid(), nullable=True),
-        sa.Column("report_sha256", sa.Text(), nullable=True),
+        sa.Column("waiting_for", sa.Uuid(), nullable=True),
         sa.Column("event_seq", sa.Integer(), server_default="0", nullable=False),
-        sa.Column(
-            "facts", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        sa.CheckConstraint(
+            "kind <> 'judge' OR task_id IS NOT NULL", name=op.f("ck_runs_judge_has_task")
         ),
         sa.CheckConstraint(
-            "(kind = 'task') = (cache_key IS NULL)", name=op.f("ck_runs_cache_key_of_its_kind")
+            "(kind IN ('prepare', 'base')) = (cache_key IS NOT NULL)",
+            name=op.f("ck_runs_cache_key_of_its_kind"),
         ),
         sa.CheckConstraint(
-            "(kind = 'task') = (task_id IS NOT NULL)", name=op.f("ck_runs_task_of_its_kind")
+            "cache_key IS NULL OR task_id IS NULL", name=op.f("ck_runs_shared_has_no_task")
         ),
         sa.CheckConstraint(
-            "kind <> 'task' OR state <> 'FINISHED' OR verdict IS NOT NULL",
+            "kind <> 'judge' OR state <> 'FINISHED' OR verdict IS NOT NULL",
             name=op.f("ck_runs_finished_has_verdict"),
-        ),
-        sa.CheckConstraint(
-            "patch_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_runs_patch_sha256_hex")
-        ),
-        sa.CheckConstraint(
-            "report_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_runs_report_sha256_hex")
         ),
         sa.CheckConstraint("deadline_s > 0", name=op.f("ck_runs_deadline_s_positive")),
         sa.CheckConstraint(
-            "judge_attempt >= 0 AND lease_epoch >= 0 AND claims >= 0 AND event_seq >= 0",
+            "lease_epoch >= 0 AND claims >= 0 AND event_seq >= 0",
             name=op.f("ck_runs_counters_not_negative"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["environment_id"],
-            ["environments.id"],
-            name=op.f("fk_runs_environment_id_environments"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["packet_id"], ["packets.id"], name=op.f("fk_runs_packet_id_packets")
         ),
         sa.ForeignKeyConstraint(["repo_id"], ["repos.id"], name=op.f("fk_runs_repo_id_repos")),
         sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_runs_site_id_sites")),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_runs_task_id_tasks")),
+        sa.ForeignKeyConstraint(
+            ["waiting_for"], ["runs.id"], name=op.f("fk_runs_waiting_for_runs")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
     )
     op.create_index(
@@ -676,7 +670,6 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         unique=False,
         postgresql_where=sa.text("state NOT IN ('FINISHED', 'CANCELLED', 'LOST')"),
     )
-    op.create_index(op.f("ix_runs_environment_id"), "runs", ["environment_id"], unique=False)
     op.create_index(
         "ix_runs_kind_cache_key",
         "runs",
@@ -684,16 +677,36 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         unique=False,
         postgresql_where=sa.text("cache_key IS NOT NULL"),
     )
-    op.create_index(op.f("ix_runs_packet_id"), "runs", ["packet_id"], unique=False)
     op.create_index(op.f("ix_runs_repo_id"), "runs", ["repo_id"], unique=False)
     op.create_index(op.f("ix_runs_site_id"), "runs", ["site_id"], unique=False)
     op.create_index(op.f("ix_runs_task_id"), "runs", ["task_id"], unique=False)
+    op.create_index(op.f("ix_runs_waiting_for"), "runs", ["waiting_for"], unique=False)
     op.create_index(
         "uq_runs_live_cache_key",
         "runs",
         ["kind", "cache_key"],
         unique=True,
         postgresql_where=sa.text("state NOT IN ('FINISHED', 'CANCELLED', 'LOST')"),
+    )
+    op.create_table(
+        "shared_runs",
+        sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("judged", sa.Text(), nullable=True),
+        sa.Column("environment_id", sa.Uuid(), nullable=True),
+        sa.Column(
+            "policy", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column("cacheable", sa.Boolean(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["environment_id"],
+            ["environments.id"],
+            name=op.f("fk_shared_runs_environment_id_environments"),
+        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_shared_runs_run_id_runs")),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_shared_runs")),
+    )
+    op.create_index(
+        op.f("ix_shared_runs_environment_id"), "shared_runs", ["environment_id"], unique=False
     )
     op.create_table(
         "traces",
@@ -728,7 +741,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("run_id", sa.Uuid(), nullable=False),
         sa.Column("task_id", sa.Uuid(), nullable=True),
-        sa.Column("judge_attempt", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
         sa.Column("gate", sa.Text(), nullable=False),
         sa.Column(
             "verdict",
@@ -766,9 +779,9 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.PrimaryKeyConstraint("id", name=op.f("pk_gate_reports")),
         sa.UniqueConstraint(
             "run_id",
-            "judge_attempt",
+            "attempt",
             "gate",
-            name=op.f("uq_gate_reports_run_id_judge_attempt_gate"),
+            name=op.f("uq_gate_reports_run_id_attempt_gate"),
         ),
     )
     op.create_index(op.f("ix_gate_reports_task_id"), "gate_reports", ["task_id"], unique=False)
@@ -847,19 +860,22 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
     )
     op.create_table(
         "sessions",
-        sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("run_id", sa.Uuid(), nullable=False),
-        sa.Column("task_id", sa.Uuid(), nullable=True),
         sa.Column("agent_id", sa.Uuid(), nullable=True),
-        sa.Column("tokens_input", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("tokens_output", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("execution_time_ms", sa.BigInteger(), nullable=True),
+        sa.Column("packet_id", sa.Uuid(), nullable=True),
         sa.Column(
-            "estimated_cost_usd",
-            sa.Numeric(precision=14, scale=6),
-            server_default="0",
-            nullable=False,
+            "driver", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
+        sa.Column(
+            "output_schema",
+            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            nullable=True,
+        ),
+        sa.Column("environment_id", sa.Uuid(), nullable=True),
+        sa.Column("head_tree", sa.Text(), nullable=True),
+        sa.Column("patch_sha256", sa.Text(), nullable=True),
+        sa.Column("refused", sa.ARRAY(sa.Text()), server_default="{}", nullable=False),
+        sa.Column("document_sha256", sa.Text(), nullable=True),
         sa.Column(
             "status",
             sa.Enum(
@@ -871,6 +887,15 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
                 length=40,
             ),
             nullable=True,
+        ),
+        sa.Column("tokens_input", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("tokens_output", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("execution_time_ms", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "estimated_cost_usd",
+            sa.Numeric(precision=14, scale=6),
+            server_default="0",
+            nullable=False,
         ),
         sa.Column("context_request_count", sa.Integer(), server_default="0", nullable=False),
         sa.Column("code_quality_score", sa.Numeric(precision=5, scale=2), nullable=True),
@@ -885,19 +910,79 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             name=op.f("ck_sessions_code_quality_score_range"),
         ),
         sa.CheckConstraint(
-            "tokens_input >= 0 AND tokens_output >= 0 AND execution_time_ms >= 0 AND estimated_cost_usd >= 0 AND context_request_count >= 0",
+            "tokens_input >= 0 AND tokens_output >= 0 AND execution_time_ms >= 0"
+            " AND estimated_cost_usd >= 0 AND context_request_count >= 0",
             name=op.f("ck_sessions_metrics_not_negative"),
+        ),
+        sa.CheckConstraint(
+            "patch_sha256 IS NULL OR document_sha256 IS NULL", name=op.f("ck_sessions_one_product")
+        ),
+        sa.CheckConstraint(
+            "patch_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_sessions_patch_sha256_hex")
+        ),
+        sa.CheckConstraint(
+            "document_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_sessions_document_sha256_hex")
         ),
         sa.ForeignKeyConstraint(
             ["agent_id"], ["agents.id"], name=op.f("fk_sessions_agent_id_agents")
         ),
+        sa.ForeignKeyConstraint(
+            ["environment_id"],
+            ["environments.id"],
+            name=op.f("fk_sessions_environment_id_environments"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["packet_id"], ["packets.id"], name=op.f("fk_sessions_packet_id_packets")
+        ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_sessions_run_id_runs")),
-        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_sessions_task_id_tasks")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
-        sa.UniqueConstraint("run_id", name=op.f("uq_sessions_run_id")),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_sessions")),
     )
     op.create_index(op.f("ix_sessions_agent_id"), "sessions", ["agent_id"], unique=False)
-    op.create_index(op.f("ix_sessions_task_id"), "sessions", ["task_id"], unique=False)
+    op.create_index(
+        op.f("ix_sessions_environment_id"), "sessions", ["environment_id"], unique=False
+    )
+    op.create_index(op.f("ix_sessions_packet_id"), "sessions", ["packet_id"], unique=False)
+    op.create_table(
+        "judgements",
+        sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("session_id", sa.Uuid(), nullable=True),
+        sa.Column("patch_sha256", sa.Text(), nullable=False),
+        sa.Column("head_tree", sa.Text(), nullable=True),
+        sa.Column("refused", sa.ARRAY(sa.Text()), server_default="{}", nullable=False),
+        sa.Column(
+            "policy", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("environment_id", sa.Uuid(), nullable=True),
+        sa.Column("report_sha256", sa.Text(), nullable=True),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint("attempt >= 0", name=op.f("ck_judgements_attempt_not_negative")),
+        sa.CheckConstraint(
+            "patch_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_judgements_patch_sha256_hex")
+        ),
+        sa.CheckConstraint(
+            "report_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_judgements_report_sha256_hex")
+        ),
+        sa.ForeignKeyConstraint(
+            ["environment_id"],
+            ["environments.id"],
+            name=op.f("fk_judgements_environment_id_environments"),
+        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_judgements_run_id_runs")),
+        sa.ForeignKeyConstraint(
+            ["session_id"], ["sessions.run_id"], name=op.f("fk_judgements_session_id_sessions")
+        ),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_judgements")),
+    )
+    op.create_index(
+        op.f("ix_judgements_environment_id"), "judgements", ["environment_id"], unique=False
+    )
+    op.create_index(op.f("ix_judgements_session_id"), "judgements", ["session_id"], unique=False)
     op.create_table(
         "trace_steps",
         sa.Column("id", sa.Uuid(), nullable=False),

@@ -1,7 +1,7 @@
 """A report becomes part of the task: blob first, then rows, the run's move and the task's move in one transaction."""
 
 import json
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,8 @@ from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
 from control_plane.db.storable import storable_facts, storable_text
 from control_plane.gate_reports.models import FindingRow, GateReportRow
+from control_plane.judgements.models import Judgement
+from control_plane.judgements.service import was_held_against_its_author
 from control_plane.orchestrator.lease import Lease
 from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run, update_run
@@ -21,8 +23,8 @@ from quality_gates.model import Finding, GateReport, TaskReport
 from quality_gates.report import to_json
 
 
-class Verdicts:
-    """Records what the judge decided.
+class VerdictRecorder:
+    """Keeps what the judge decided.
 
     A patch that could not be decided is judged again at most `judge_again` times.
     """
@@ -40,23 +42,19 @@ class Verdicts:
         *,
         cause: str = "",
         environment_id: UUID | None = None,
-        changes: Mapping[str, Any] | None = None,
         final: bool = False,
     ) -> Run:
         """Keep the report, and end the run with its verdict, or (unless `final`) have the same patch judged again."""
         document = storable_facts(to_json(report))
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         artifact = await self._blobs.put(text)
-        effect = effect_of(report.verdict, last=final or run.judge_attempt >= self._judge_again)
-        kept = {
-            **(changes or {}),
-            "report_sha256": artifact.sha256,
-            "environment_id": environment_id,
-        }
         async with self._sessions.begin() as session:
             await lease.check(session)
+            judgement = await session.get_one(Judgement, run.id)
+            judgement.report_sha256 = artifact.sha256
+            judgement.environment_id = environment_id
             rows = [
-                _row(run, gate, told)
+                _row(run, judgement.attempt, gate, told)
                 for gate, told in zip(report.gates, document["gates"], strict=True)
             ]
             session.add_all(rows)
@@ -68,53 +66,53 @@ class Verdicts:
                 for row, gate in zip(rows, report.gates, strict=True)
                 for one in gate.findings
             )
+            effect = effect_of(report.verdict, last=final or judgement.attempt >= self._judge_again)
             if effect.judge_again:
-                return await self._again(session, run, lease, report, kept)
-            return await self._ended(session, run, lease, report, effect, cause, kept)
+                return await _again(session, judgement, lease, report)
+            return await _ended(session, run, judgement, lease, report, effect, cause)
 
-    async def _again(
-        self,
-        session: AsyncSession,
-        run: Run,
-        lease: Lease,
-        report: TaskReport,
-        kept: dict[str, Any],
-    ) -> Run:
-        return await update_run(
-            session,
-            run.id,
-            epoch=lease.epoch,
-            changes={**kept, "judge_attempt": run.judge_attempt + 1},
-            event="judged.again",
-            payload={
-                "verdict": report.verdict.value,
-                "attempt": run.judge_attempt + 1,
-                "reasons": reasons(report),
-            },
-        )
 
-    async def _ended(
-        self,
-        session: AsyncSession,
-        run: Run,
-        lease: Lease,
-        report: TaskReport,
-        effect: VerdictEffect,
-        cause: str,
-        kept: dict[str, Any],
-    ) -> Run:
-        moved = await move_run(
-            session,
-            run.id,
-            RunState.FINISHED,
-            epoch=lease.epoch,
-            cause=(cause or "; ".join(reasons(report)))[:2000],
-            changes={**kept, "verdict": report.verdict},
-            payload={"report": kept["report_sha256"], "needs_human": effect.needs_human},
-        )
-        if run.task_id is not None:
-            await apply_effect(session, run.task_id, effect, cause=moved.cause)
-        return moved
+async def _again(
+    session: AsyncSession, judgement: Judgement, lease: Lease, report: TaskReport
+) -> Run:
+    judgement.attempt += 1
+    return await update_run(
+        session,
+        judgement.run_id,
+        epoch=lease.epoch,
+        changes={"waiting_for": None},  # a cause that can change may lie in the shared run, too
+        event="judged.again",
+        payload={
+            "verdict": report.verdict.value,
+            "attempt": judgement.attempt,
+            "reasons": reasons(report),
+        },
+    )
+
+
+async def _ended(
+    session: AsyncSession,
+    run: Run,
+    judgement: Judgement,
+    lease: Lease,
+    report: TaskReport,
+    effect: VerdictEffect,
+    cause: str,
+) -> Run:
+    moved = await move_run(
+        session,
+        run.id,
+        RunState.FINISHED,
+        epoch=lease.epoch,
+        cause=(cause or "; ".join(reasons(report)))[:2000],
+        changes={"verdict": report.verdict},
+        payload={"report": judgement.report_sha256, "needs_human": effect.needs_human},
+    )
+    if run.task_id is not None:
+        if await was_held_against_its_author(session, run, judgement.patch_sha256):
+            effect = replace(effect, counts_as_retry=False)
+        await apply_effect(session, run.task_id, effect, cause=moved.cause)
+    return moved
 
 
 def reasons(report: TaskReport) -> list[str]:
@@ -127,12 +125,12 @@ def reasons(report: TaskReport) -> list[str]:
     ] or list(report.notes)
 
 
-def _row(run: Run, gate: GateReport, told: dict[str, Any]) -> GateReportRow:
+def _row(run: Run, attempt: int, gate: GateReport, told: dict[str, Any]) -> GateReportRow:
     return GateReportRow(
         id=new_id(),
         run_id=run.id,
         task_id=run.task_id,
-        judge_attempt=run.judge_attempt,
+        attempt=attempt,
         gate=gate.gate,
         verdict=gate.verdict,
         applicable=gate.applicable,

@@ -1,4 +1,4 @@
-"""A gate policy as the run's row keeps it. Pure."""
+"""What the gates are asked, as a row keeps it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

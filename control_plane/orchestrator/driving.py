@@ -15,7 +15,7 @@ class Steps(Protocol):
         """Do the one next thing and write it down; the run as it is now, or when to look again."""
 
 
-class Supervisor:
+class RunDriver:
     """Knows which steps a kind of run has. Its `drive` is what a worker calls."""
 
     def __init__(self, steps: dict[RunKind, Steps]) -> None:

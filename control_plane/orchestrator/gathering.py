@@ -1,4 +1,4 @@
-"""VERIFYING: the trees and sandboxes that a plan asks for, and the evidence that comes back.
+"""Evidence: the trees and sandboxes that a plan asks for, and what comes back of them.
 
 The verdict is not made here.
 """
@@ -39,7 +39,7 @@ class StageRan:
     end: StageEnd
 
 
-class Judging:
+class EvidenceGatherer:
     """Runs the stages of a plan side by side, each in a fresh sandbox, and reads what they left."""
 
     def __init__(
@@ -113,7 +113,7 @@ class Judging:
 
     async def _read(self, plan: StagePlan, end: StageEnd, into: Path) -> StageEvidence:
         outcome = end.outcome
-        result = await _document(self._blobs, outcome.outputs.get(protocol.RESULT))
+        result = await read_document(self._blobs, outcome.outputs.get(protocol.RESULT))
         return StageEvidence(
             stage=plan.stage,
             ended=outcome.ended.value,
@@ -185,7 +185,7 @@ def tool_evidence(plan: StagePlan, result: Mapping[str, Any]) -> dict[str, ToolE
     return evidence
 
 
-async def _document(blobs: Blobs, artifact: Artifact | None) -> dict[str, Any]:
+async def read_document(blobs: Blobs, artifact: Artifact | None) -> dict[str, Any]:
     """A JSON object that a sandbox wrote; empty if there is none that can be read."""
     if artifact is None:
         return {}

@@ -2,7 +2,7 @@
 
 import json
 
-from control_plane.runs.policy import policy_from_json, policy_to_json
+from control_plane.judgements.policies import policy_from_json, policy_to_json
 from quality_gates.model import GatePolicy, SecurityLevel, TaskType
 
 

@@ -1,0 +1,1 @@
+"""Judgements: what the gates find of one patch."""

@@ -1,0 +1,78 @@
+"""Environments, found by what they are made of."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from control_plane.orchestrator.children import Wanted
+from control_plane.orchestrator.recipes import Recipes
+from control_plane.repos.environments.prepare import PROGRAM
+from control_plane.repos.models import EnvironmentRow
+from control_plane.runs.models import Run
+from control_plane.runs.rules import TERMINAL, RunKind
+from quality_gates.model import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An environment that is there."""
+
+    id: UUID
+    layers: tuple[str, ...]
+    facts: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Unpreparable:
+    """There is no such environment, and an attempt to make it has just failed."""
+
+    reason: str
+
+
+class EnvironmentCache:
+    """Looks for environments; makes none (see `prepare_runs`)."""
+
+    def __init__(
+        self, *, sessions: async_sessionmaker[AsyncSession], recipes: Recipes, image: str
+    ) -> None:
+        self._sessions, self._recipes, self._image = sessions, recipes, image
+
+    async def find(self, run: Run, judged: str) -> Prepared | Wanted | Unpreparable:
+        """The environment for base's build files and the requirements of the tree or commit `judged`."""
+        recipe = await self._recipes.of(run, judged)
+        key = recipe.key(self._image, PROGRAM.read_bytes(), run.repo_id.hex, run.base_commit)
+        async with self._sessions() as session:
+            row = await session.scalar(
+                select(EnvironmentRow).where(EnvironmentRow.cache_key == key)
+            )
+            if row is not None:
+                used = update(EnvironmentRow).where(EnvironmentRow.id == row.id)
+                await session.execute(used.values(used_at=func.now()))
+                await session.commit()
+                return _prepared(row)
+            if run.waiting_for is not None:
+                child = await session.get(Run, run.waiting_for)
+                if child is not None and child.cache_key == key and child.state in TERMINAL:
+                    return Unpreparable(
+                        f"the environment could not be prepared (run {child.id}): {child.cause}"
+                    )
+        return Wanted(
+            kind=RunKind.PREPARE,
+            cache_key=key,
+            repo_id=run.repo_id,
+            base_commit=run.base_commit,
+            deadline_s=run.deadline_s,
+            judged=judged,
+        )
+
+    async def by_id(self, environment_id: UUID) -> Prepared:
+        """One that was found before."""
+        async with self._sessions() as session:
+            return _prepared(await session.get_one(EnvironmentRow, environment_id))
+
+
+def _prepared(row: EnvironmentRow) -> Prepared:
+    listed = {name: tuple(row.facts[name]) for name in ("pytest_plugins", "notes")}
+    return Prepared(row.id, tuple(row.layers), Environment(**{**row.facts, **listed}))

@@ -1,0 +1,1 @@
+"""Sessions: one agent working once; the product is a patch or a document."""
