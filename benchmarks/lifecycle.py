@@ -8,7 +8,7 @@ from benchmarks.raw_engine import RawEngine
 from benchmarks.trees import LIMITS, UID, Trees
 from runners.hydrate import apply_delta
 from runners.unpack import unpack
-from sandboxes.docker import local
+from sandboxes.docker import images, local
 from sandboxes.docker.render import container_config
 from sandboxes.names import SandboxName
 from sandboxes.spec import Against, Ended, SandboxSpec, Workspace
@@ -22,7 +22,7 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
 
     The floor has the same posture and no workspace.
     """
-    image = await asyncio.to_thread(local.image, "python")
+    image = await asyncio.to_thread(images.identity, local.connect(), "python")
     provider = await asyncio.to_thread(
         lambda: local.provider(
             install=_INSTALL,

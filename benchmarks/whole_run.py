@@ -12,7 +12,7 @@ from benchmarks.paired import Entry, Stopwatch, paired, ratio, say
 from benchmarks.trees import UID
 from control_plane.runs.rules import RunState
 from control_plane.sessions.drivers import CommandDriver
-from sandboxes.docker import local
+from sandboxes.docker import images, local
 from sandboxes.docker.render import seccomp_profile
 
 _PHASES = ("QUEUED", "HYDRATING", "EXECUTING", "DEHYDRATING", "FINISHED")
@@ -20,7 +20,7 @@ _PHASES = ("QUEUED", "HYDRATING", "EXECUTING", "DEHYDRATING", "FINISHED")
 
 async def measure(home: Path, rounds: int) -> list[Entry]:
     """By the database's clock: from the row that is queued to the row that names the patch."""
-    image = await asyncio.to_thread(local.image, "python")
+    image = await asyncio.to_thread(images.identity, local.connect(), "python")
     profile = home / "seccomp.json"
     profile.write_text(seccomp_profile())
     library = release(home, "cachetools", "7.3.1", "7.3.2")

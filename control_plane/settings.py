@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     For tests and demos, `memory:HOME`: the in-memory engine of that home, without isolation.
     """
     image_python: str | None = None
-    """The runner image for Python, as an image id.
+    """The runner image for Python, as a spec names it: `python@...`, or an image id.
 
     None: the one whose tag matches the content of `runner_images/`.
     """

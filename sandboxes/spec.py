@@ -87,7 +87,10 @@ class SandboxSpec:
     name: str
     """`sandboxes.names.SandboxName` as text; labels, mounts and directories carry it too."""
     image: str
-    """An image's identity by content (`sha256:...`), never a tag that can move."""
+    """A name and the hash of the image's inputs (`python@...`), which the provider resolves.
+
+    Or an engine's own id (`sha256:...`). Never a tag that can move.
+    """
     command: tuple[str, ...]
     limits: Limits
     environ: Mapping[str, str] = field(default_factory=dict)

@@ -121,7 +121,7 @@ async def _runc(_: Settings) -> Finding:
 
 async def _images(_: Settings) -> Finding:
     try:
-        return Finding("runner images", "ok", (await asyncio.to_thread(local.image, "python"))[:19])
+        return Finding("runner images", "ok", await asyncio.to_thread(local.image, "python"))
     except SandboxError as error:
         return Finding("runner images", "fail", str(error), "build them: make images")
 

@@ -10,6 +10,7 @@ import docker
 import docker.errors
 import requests
 
+from sandboxes.docker.images import tag_of
 from sandboxes.docker.render import FINGERPRINT, INSTALL, NAME
 from sandboxes.errors import (
     ImageMissing,
@@ -49,8 +50,22 @@ class Engine:
     def create(self, name: str, config: dict[str, Any]) -> str:
         """Create a container and say its id. Raises ImageMissing, NameTaken, SandboxStartFailed."""
         with _ours(config["Image"]):
+            config = {**config, "Image": self._image(config["Image"])}
             made = self._client.create_container_from_config(config, name)  # type: ignore[no-untyped-call]  # the stubs lack it
             return str(made["Id"])
+
+    def _image(self, image: str) -> str:
+        """The engine's own id of an image that a spec names.
+
+        Found anew each time: an image can be removed and built again under the same inputs.
+        """
+        name, is_reference, _ = image.partition("@")
+        if not is_reference:
+            return image
+        found = self._client.inspect_image(tag_of(image))  # type: ignore[no-untyped-call]  # no stubs
+        if (found["Config"].get("Labels") or {}).get("vsc.image") != name:
+            raise ImageMissing(image, f"{tag_of(image)} is another image; run `make images`")
+        return str(found["Id"])
 
     def start(self, container: str, image: str) -> None:
         """Start it; once more does nothing. Raises SandboxStartFailed."""

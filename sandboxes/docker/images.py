@@ -1,8 +1,8 @@
 """Runner images on this machine's engine: which there are, what they are called, and which must be built.
 
 An image's tag is the hash of what goes into it, so that two checkouts with the same inputs share an
-image, and a changed input never runs under an old name. What runs is named by `identity`, the
-engine's own digest of the image.
+image, and a changed input never runs under an old name. A spec names an image by `reference`, which
+is the same on every engine; the provider finds out which image that is here.
 """
 
 import argparse
@@ -44,6 +44,16 @@ def tag(name: str, folder: Path = FOLDER) -> str:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"\n{path.relative_to(folder)}\0{executable}\0{content}".encode())
     return f"vsc/{name}:{digest.hexdigest()[:24]}"
+
+
+def reference(name: str, folder: Path = FOLDER) -> str:
+    """What a spec calls the image: its name and the hash of its inputs, on every engine alike."""
+    return tag(name, folder).removeprefix("vsc/").replace(":", "@")
+
+
+def tag_of(image: str) -> str:
+    """The tag under which an engine has the image that `reference` names."""
+    return f"vsc/{image.replace('@', ':')}"
 
 
 def identity(client: docker.DockerClient, name: str, folder: Path = FOLDER) -> str:

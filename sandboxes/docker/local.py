@@ -49,11 +49,12 @@ def provider(
 
 
 def image(name: str) -> str:
-    """The digest of a runner image as its inputs are now.
+    """What specs call a runner image as its inputs are now (`python@...`), once it is there.
 
     Raises ImageMissing (`make images`), ProviderUnavailable.
     """
-    return images.identity(connect(), name)
+    images.identity(connect(), name)
+    return images.reference(name)
 
 
 @dataclass(frozen=True, slots=True)

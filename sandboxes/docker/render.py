@@ -29,7 +29,7 @@ _SHARED_MEMORY_BYTES = 64 * 2**20
 _LOCKED_MEMORY_BYTES = 64 * 2**10
 _QUEUE_BYTES = 800 * 2**10
 _OUTPUT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-_WHOLE_IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
+_WHOLE_IMAGE = re.compile(r"sha256:[0-9a-f]{64}|[a-z][a-z0-9-]{0,40}@[0-9a-f]{24}")
 
 
 def container_config(
@@ -82,7 +82,7 @@ def check(spec: SandboxSpec) -> None:
     for wrong, reason in (
         (
             not _WHOLE_IMAGE.fullmatch(spec.image),
-            "an image is named by its identity (`sha256:...`), never by a tag",
+            "an image is named with its identity (`python@...`, `sha256:...`), never by a tag",
         ),
         (not spec.command, "there is no command"),
         (

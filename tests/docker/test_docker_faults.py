@@ -1,6 +1,7 @@
 """What goes wrong with a sandbox, done to real ones: floods and bombs from inside, removals and pauses from outside."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import socketserver
@@ -12,9 +13,9 @@ import pytest
 from sandbox_fixtures import docker_provider
 from sandbox_kit import Kit
 
-from sandboxes.docker import mounts
+from sandboxes.docker import images, mounts
 from sandboxes.docker.workspaces import CopyWorkspaces, OverlayWorkspaces
-from sandboxes.errors import ProviderUnavailable
+from sandboxes.errors import ImageMissing, ProviderUnavailable
 from sandboxes.spec import Ended, Limits
 
 pytestmark = pytest.mark.docker
@@ -309,3 +310,27 @@ async def test_usage_is_measured(kit, provider):
 
     assert 0.5 <= usage.cpu_s < 2
     assert usage.memory_peak_bytes > 40_000_000
+
+
+async def test_an_image_is_named_by_what_it_is_made_of_and_found_on_this_engine(kit, provider):
+    spec = kit.spec("open('/out/out.txt', 'w').write('x')", image=images.reference("python"))
+
+    outcome = await run(provider, spec)
+
+    assert kit.read(outcome.outputs["out.txt"]) == b"x"
+
+
+async def test_a_name_that_leads_to_another_image_is_refused(kit, provider):
+    """A tag can be moved by whoever may use the engine; the image itself says what it is."""
+    wrong = f"python@{'0' * 24}"
+    with contextlib.closing(docker.from_env()) as client:
+        client.images.get(images.identity(client, "base")).tag(*images.tag_of(wrong).split(":"))
+        try:
+            with pytest.raises(ImageMissing, match="another image"):
+                await provider.launch(kit.spec("pass", image=wrong))
+        finally:
+            client.images.remove(images.tag_of(wrong))
+
+    with pytest.raises(ImageMissing, match="make images"):
+        await provider.launch(kit.spec("pass", image=wrong))
+    assert [one async for one in provider.owned()] == []

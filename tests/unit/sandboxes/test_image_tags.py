@@ -72,3 +72,8 @@ def test_every_package_that_an_image_takes_is_pinned_by_hash_and_names_no_index(
         assert "://" not in text
         for block in text.split("\n    # via")[:-1]:
             assert "--hash=sha256:" in block
+
+
+def test_a_reference_is_the_tag_without_the_engines_name_for_it(folder):
+    assert images.tag_of(images.reference("python", folder)) == images.tag("python", folder)
+    assert images.reference("python").startswith("python@")
