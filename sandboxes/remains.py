@@ -11,12 +11,6 @@ from sandboxes.errors import BlobMissing, ProviderUnavailable, TooLarge
 from sandboxes.ports import Collect, Depot, Start
 from sandboxes.spec import Artifact, Output
 
-COLLECT = "(collect)"
-"""Under this name a failed collection stands among the refused outputs.
-
-It is no file name that an output may have.
-"""
-
 _KINDS = {
     stat.S_IFLNK: "a link",
     stat.S_IFDIR: "a directory",
@@ -34,6 +28,8 @@ class Remains:
     outputs: dict[str, Artifact] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     collected: dict[str, Artifact] = field(default_factory=dict)
+    uncollected: str = ""
+    """Why the collection failed; empty: it did not."""
 
 
 def take_outputs(out: Path, wanted: Iterable[Output], depot: Depot, remains: Remains) -> None:
@@ -73,7 +69,7 @@ def collect_tree(
     except (BlobMissing, ProviderUnavailable):
         raise
     except Exception as failure:  # noqa: BLE001 - hostile bytes can raise anything; a run must end all the same
-        remains.refused[COLLECT] = f"{type(failure).__name__}: {failure}"
+        remains.uncollected = f"{type(failure).__name__}: {failure}"
         return
     finally:
         made = sorted(into.iterdir())
@@ -82,7 +78,7 @@ def collect_tree(
             try:
                 remains.collected[file.name] = depot.put(source, max_bytes)
             except TooLarge:
-                remains.refused[f"{COLLECT}:{file.name}"] = f"larger than {max_bytes} bytes"
+                remains.uncollected = f"{file.name} is larger than {max_bytes} bytes"
 
 
 def _take(out: int, output: Output, depot: Depot, remains: Remains) -> None:

@@ -164,6 +164,8 @@ class SandboxOutcome:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Output name -> why it was not taken (too large, a link, a device...)."""
     collected: Mapping[str, Artifact] = field(default_factory=dict)
+    uncollected: str = ""
+    """Why the collector failed on what was left; empty: it did not, or was not asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,13 +162,8 @@ class SessionRuns:
         listed, patch = end.outcome.collected.get(CHANGES), end.outcome.collected.get(PATCH)
         if listed is None or patch is None:
             nothing = await self._blobs.put(b"")
-            why = "; ".join(
-                f"{name}: {reason}"
-                for name, reason in end.outcome.refused.items()
-                if "collect" in name
-            )
             base_tree = await self._mirrors.tree_of(run.repo_id.hex, run.base_commit)
-            reason = why or "what the agent left could not be collected"
+            reason = end.outcome.uncollected or "what the agent left could not be collected"
             return Left(nothing.sha256, base_tree, (reason,))
         told = changes_from_json(await self._blobs.read(listed.sha256, CHANGES_BYTES))
         content = await self._blobs.read(patch.sha256, PATCH_BYTES)

@@ -16,7 +16,7 @@ from sandboxes.docker.workspaces import Disk, Workspaces
 from sandboxes.doors import closed
 from sandboxes.errors import BlobMissing, ProviderUnavailable, SandboxStartFailed
 from sandboxes.ports import ApplyDelta, Collect, Depot, Start
-from sandboxes.remains import COLLECT, Remains, collect_tree, take_outputs
+from sandboxes.remains import Remains, collect_tree, take_outputs
 from sandboxes.spec import Input, SandboxSpec
 from sandboxes.trees import ROOT, TreeCache, delta_of
 
@@ -97,7 +97,7 @@ class Disks:
             made = self._workspaces.reopen(place.disk, base)
             take_outputs(made.out, spec.outputs, self._depot, remains)
         except OSError as error:
-            remains.refused[COLLECT] = f"its disk cannot be read any more: {error}"
+            remains.uncollected = f"its disk cannot be read any more: {error}"
             return remains
         if made.tree and base:
             self._collect_tree(place, spec, made.tree, base, remains)

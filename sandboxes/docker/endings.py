@@ -26,6 +26,7 @@ def outcome_of(
         usage=usage,
         outputs=remains.outputs,
         refused=remains.refused,
+        uncollected=remains.uncollected,
         collected=remains.collected,
     )
 

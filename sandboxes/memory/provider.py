@@ -210,6 +210,7 @@ class MemoryProvider:
             usage=Usage(**found["usage"]),
             outputs=remains.outputs,
             refused=remains.refused,
+            uncollected=remains.uncollected,
             collected=remains.collected,
         )
 

@@ -357,7 +357,7 @@ async def test_a_collector_that_gives_up_does_not_hide_the_end(world):
     outcome = await run(world, world.kit.spec("open('/out/out.txt', 'w').write('x')"))
 
     assert outcome.ended is Ended.COMPLETED
-    assert outcome.refused["(collect)"] == "ValueError: a hostile name"
+    assert outcome.uncollected == "ValueError: a hostile name"
     assert set(outcome.outputs) == {"out.txt"}
 
 

@@ -152,7 +152,7 @@ async def test_a_tree_that_no_repository_may_be_is_refused_with_the_reason(kit, 
     )
 
     assert (outcome.ended, outcome.exit_code) == (Ended.COMPLETED, 0)
-    assert outcome.refused["(collect)"].startswith("HostileTree: ")
+    assert outcome.uncollected.startswith("HostileTree: ")
     assert set(outcome.outputs) == {"out.txt"}
 
 
