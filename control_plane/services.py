@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
 from control_plane.repos.mirrors import Mirrors
+from control_plane.wake import WakeHub
 from quality_gates.model import TaskReport
 
 Probe = Callable[[], Awaitable[str]]
@@ -30,6 +31,8 @@ class Services:
     """A report for people to read."""
     probes: Mapping[str, Probe] = field(default_factory=dict)
     """Name (`database`, `docker`, `images`) -> how to find out."""
+    wake: WakeHub = field(default_factory=WakeHub)
+    """Wakes who watches; one that is not served makes them poll."""
     poke: Callable[[], None] = nobody_waits
     """Called after a commit that gives a worker something to do."""
     upload_bytes: int = 64 * 2**20

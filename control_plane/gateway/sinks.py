@@ -20,6 +20,7 @@ from control_plane.gateway.ports import (
 )
 from control_plane.runs.models import LogChunk, LogStream, Run, Sandbox
 from control_plane.runs.rules import SandboxState
+from control_plane.wake import LOGS, notify
 from runners.protocol import Stream
 
 _LIVING = (SandboxState.PLANNED, SandboxState.LAUNCHED)
@@ -44,6 +45,7 @@ class PostgresChunks:
             rows, after = fresh(before, chunks, caps)
             if rows:
                 await _keep(session, sandbox_id, rows, after)
+                await notify(session, LOGS, sandbox_id)
         return after
 
 

@@ -21,6 +21,7 @@ from control_plane.runs.errors import LeaseLost
 from control_plane.runs.models import Run
 from control_plane.runs.moves import update_run
 from control_plane.runs.rules import TERMINAL
+from control_plane.wake import WakeHub
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ MAX_FAILURES = 5
 A poison run must not spin, nor kill one process after the other: a claim whose holder was killed
 counts like one whose holder says that it failed.
 """
-CANCEL_POLL_S = 1.0
+_LEAST_S, _AWAY_S = 0.05, 1.0
 
 
 class Worker:
@@ -54,13 +55,14 @@ class Worker:
         drive: Drive,
         owner: str,
         site: UUID | None = None,
+        wake: WakeHub | None = None,
         concurrency: int,
         lease_s: float,
         poll_s: float = 1.0,
         retry_s: float = RETRY_S,
     ) -> None:
         self._sessions, self._drive, self._owner = sessions, drive, owner
-        self._site = site
+        self._site, self._wake = site, wake or WakeHub()
         self._lease_s, self._poll_s, self._retry_s = lease_s, poll_s, retry_s
         self._free = asyncio.Semaphore(concurrency)
         self._poked = asyncio.Event()
@@ -191,29 +193,34 @@ class Worker:
         await leases.release(session, run.id, lease.epoch, self._retry_s, failed=True)
 
     async def _keep(self, lease: Lease, cancelled: asyncio.Event) -> None:
-        """Renew the lease at a third of its time; look each second whether the run is to stop.
+        """Renew the lease at a third of its time; see at once when the run is to stop.
 
         While the database is away, nothing can be renewed; whether the lease was lost meanwhile
         shows at the next write.
         """
         renewed = time.monotonic()
-        while True:
-            await asyncio.sleep(CANCEL_POLL_S)
-            due = time.monotonic() - renewed >= self._lease_s / 3
-            try:
-                async with self._sessions.begin() as session:
-                    if due:
-                        await leases.renew(session, lease.run_id, lease.epoch, self._lease_s)
-                    wanted = select(Run.cancel_requested_at).where(Run.id == lease.run_id)
-                    if await session.scalar(wanted) is not None:
-                        cancelled.set()
-            except LeaseLost:
-                return
-            except SQLAlchemyError as error:
-                log.warning("worker.database_away", run=str(lease.run_id), error=str(error))
-                continue
-            if due:
-                renewed = time.monotonic()
+        with self._wake.watching(lease.run_id) as watch:
+            while True:
+                await watch.wait(max(_LEAST_S, renewed + self._lease_s / 3 - time.monotonic()))
+                due = time.monotonic() - renewed >= self._lease_s / 3
+                try:
+                    await self._looked_after(lease, cancelled, renew=due)
+                except LeaseLost:
+                    return
+                except SQLAlchemyError as error:
+                    log.warning("worker.database_away", run=str(lease.run_id), error=str(error))
+                    await asyncio.sleep(_AWAY_S)
+                    continue
+                if due:
+                    renewed = time.monotonic()
+
+    async def _looked_after(self, lease: Lease, cancelled: asyncio.Event, *, renew: bool) -> None:
+        async with self._sessions.begin() as session:
+            if renew:
+                await leases.renew(session, lease.run_id, lease.epoch, self._lease_s)
+            wanted = select(Run.cancel_requested_at).where(Run.id == lease.run_id)
+            if await session.scalar(wanted) is not None:
+                cancelled.set()
 
 
 async def give_back(session: AsyncSession, lease: Lease, again: Again) -> None:

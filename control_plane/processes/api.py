@@ -40,5 +40,6 @@ def services_of(
         blobs=ground.blobs,
         markdown=markdown.render,
         probes={"database": database, **(probes or {})},
+        wake=ground.wake,
         poke=poke,
     )

@@ -8,7 +8,6 @@ from control_plane.gateway.door import Doors
 from control_plane.gateway.keeper import DoorKeeper
 from control_plane.gateway.sinks import AuditLog, PostgresChunks
 from control_plane.processes.ground import Ground
-from control_plane.processes.listening import listen
 from sandboxes.doors import DoorDirectory
 
 Where = Callable[[str], DoorDirectory]
@@ -23,13 +22,10 @@ async def open_gateway(ground: Ground, site: str, where: Where) -> AsyncIterator
     """
     doors = Doors(PostgresChunks(ground.sessions), ground.blobs, AuditLog(ground.sessions))
     keeper = DoorKeeper(sessions=ground.sessions, doors=doors, where=where, install=site)
-    async with asyncio.TaskGroup() as group:
-        loops = [
-            group.create_task(keeper.serve(), name="doors"),
-            group.create_task(listen(ground.url, keeper.poke), name="door listener"),
-        ]
-        try:
-            yield keeper
-        finally:
-            for loop in loops:
+    with ground.wake.poking(keeper.poke):
+        async with asyncio.TaskGroup() as group:
+            loop = group.create_task(keeper.serve(), name="doors")
+            try:
+                yield keeper
+            finally:
                 loop.cancel()

@@ -14,6 +14,7 @@ from control_plane.db.engine import Sessions, new_engine, session_factory
 from control_plane.db.migrate import migrate, refuse_home_of_0_1_0
 from control_plane.repos.mirrors import Mirrors
 from control_plane.settings import Settings
+from control_plane.wake import WakeHub
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Ground:
     store: BlobStore
     """The same blobs for threads of providers; everybody else asks `blobs`."""
     mirrors: Mirrors
+    wake: WakeHub
 
 
 @asynccontextmanager
@@ -46,6 +48,8 @@ async def open_ground(settings: Settings) -> AsyncIterator[Ground]:
         store = await asyncio.to_thread(open_store, settings)
         blobs = ThreadedBlobs(store)
         engine = new_engine(url, pool_size=settings.workers + settings.sandboxes)
+        wake = WakeHub()
+        listening = asyncio.create_task(wake.serve(url), name="wake")
         try:
             yield Ground(
                 settings=settings,
@@ -55,8 +59,11 @@ async def open_ground(settings: Settings) -> AsyncIterator[Ground]:
                 blobs=blobs,
                 store=store,
                 mirrors=Mirrors(home / "mirrors"),
+                wake=wake,
             )
         finally:
+            listening.cancel()
+            await asyncio.wait({listening})
             await engine.dispose()
             blobs.close()
 

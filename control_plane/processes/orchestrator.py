@@ -28,7 +28,6 @@ from control_plane.orchestrator.stages import Stages
 from control_plane.orchestrator.worker import Worker
 from control_plane.processes.engines import Engine, depot_of
 from control_plane.processes.ground import Ground
-from control_plane.processes.listening import listen
 from control_plane.repos.changes import Changes
 from control_plane.repos.given_patches import GivenPatches
 from control_plane.repos.snapshots import Snapshots
@@ -61,10 +60,10 @@ async def open_orchestrator(
             group.create_task(reconciler.serve(), name="reconciler"),
             group.create_task(_stay(ground, engine.site), name="site"),
             group.create_task(_look_for_lost_sites(ground), name="lost sites"),
-            group.create_task(listen(ground.url, worker.poke), name="listener"),
         ]
         try:
-            yield Orchestrator(worker, reconciler)
+            with ground.wake.poking(worker.poke):
+                yield Orchestrator(worker, reconciler)
         finally:
             for loop in loops:
                 loop.cancel()
@@ -90,6 +89,7 @@ def _worker(ground: Ground, engine: Engine, doors: DoorBell) -> Worker:
     settings = ground.settings
     return Worker(
         sessions=ground.sessions,
+        wake=ground.wake,
         drive=_run_driver(ground, engine, doors).drive,
         owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
         site=engine.site.id,

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import select
+from sse_starlette import EventSourceResponse
 
 from control_plane.runs import logs, service
 from control_plane.runs.models import Run, Sandbox
@@ -73,7 +74,9 @@ async def run_events(
     wait_s: Annotated[float, Query(ge=0, le=30, allow_inf_nan=False)] = 0.0,
 ) -> Events:
     """Events after a number, in order; `wait_s` holds the answer until there is one."""
-    found, events, ended = await service.events_after(services.sessions, run, after, limit, wait_s)
+    found, events, ended = await service.events_after(
+        services.sessions, run, after, limit, wait_s, services.wake
+    )
     items = [EventView.model_validate(event) for event in events]
     return Events(
         items=items,
@@ -94,7 +97,7 @@ async def run_logs(
     stream: Literal["stdout", "stderr", "tests"] | None = None,
     offset: Annotated[int, Query(ge=0, le=2**40)] = 0,
     follow: bool = False,
-) -> StreamingResponse:
+) -> Response:
     """The log as NDJSON (or as server-sent events, for `Accept: text/event-stream`).
 
     The last record says `"end": true`.
@@ -106,10 +109,12 @@ async def run_logs(
     async with services.sessions() as session:
         await service.find_run(session, run)
     wanted = logs.Wanted(stage, (stream,) if stream else ("stdout", "stderr"), offset)
-    records = logs.read(services.sessions, services.blobs, run, wanted, follow=follow)
+    records = logs.read(
+        services.sessions, services.blobs, run, wanted, follow=follow, wake=services.wake
+    )
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     if "text/event-stream" in request.headers.get("accept", ""):
-        return StreamingResponse(_events(records), media_type="text/event-stream", headers=headers)
+        return EventSourceResponse(_events(records), headers=headers, sep="\n")
     return StreamingResponse(_lines(records), media_type="application/x-ndjson", headers=headers)
 
 
@@ -118,9 +123,9 @@ async def _lines(records: AsyncIterator[logs.Record]) -> AsyncIterator[bytes]:
         yield json.dumps(record).encode() + b"\n"
 
 
-async def _events(records: AsyncIterator[logs.Record]) -> AsyncIterator[bytes]:
+async def _events(records: AsyncIterator[logs.Record]) -> AsyncIterator[dict[str, str]]:
     async for record in records:
-        yield f"event: {'end' if record.get('end') else 'log'}\ndata: {json.dumps(record)}\n\n".encode()
+        yield {"event": "end" if record.get("end") else "log", "data": json.dumps(record)}
 
 
 def _sandbox(row: Sandbox) -> SandboxView:

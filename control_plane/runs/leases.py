@@ -9,12 +9,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Update, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane import wake as wake_hub
 from control_plane.runs.errors import LeaseLost
 from control_plane.runs.models import IS_LIVE, Run
 from control_plane.runs.rules import LIVE
-
-CHANNEL = "vsc_runs"
-"""NOTIFY carries a run's id; it only wakes, and polling makes it right."""
 
 
 async def claim_next(
@@ -96,10 +94,8 @@ async def wake(session: AsyncSession, run_id: UUID) -> None:
 
 
 async def notify(session: AsyncSession, run_id: UUID) -> None:
-    """Tell the listeners at commit."""
-    await session.execute(
-        text("SELECT pg_notify(:channel, :id)"), {"channel": CHANNEL, "id": str(run_id)}
-    )
+    """Tell the hubs at commit."""
+    await wake_hub.notify(session, wake_hub.RUNS, run_id)
 
 
 def _now() -> ColumnElement[object]:

@@ -3,7 +3,6 @@
 Memory is bounded.
 """
 
-import asyncio
 import codecs
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -18,10 +17,11 @@ from control_plane.db.engine import Sessions
 from control_plane.runs.models import LogChunk, Run, Sandbox
 from control_plane.runs.rules import TERMINAL
 from control_plane.runs.service import find_run
+from control_plane.wake import WakeHub
 from sandboxes.errors import BlobMissing
 
 _ROWS = 4  # each is what one request brought: under 1 MiB
-_POLL_S = 0.4
+_LOOK_S = 60.0
 
 Record = dict[str, Any]
 
@@ -47,7 +47,13 @@ class _Cursor:
 
 
 async def read(
-    sessions: Sessions, blobs: Blobs, run_id: UUID, wanted: Wanted, *, follow: bool
+    sessions: Sessions,
+    blobs: Blobs,
+    run_id: UUID,
+    wanted: Wanted,
+    *,
+    follow: bool,
+    wake: WakeHub | None = None,
 ) -> AsyncIterator[Record]:
     """Records `{"stage", "n", "stream", "offset", "text"}`.
 
@@ -56,20 +62,37 @@ async def read(
     Without `follow` it ends with what there is now. A slow reader slows only this reading.
     """
     cursors: dict[tuple[UUID, str], _Cursor] = {}
-    while True:
-        run, sandboxes = await _look(sessions, run_id, wanted)
-        for sandbox in sandboxes:
-            for stream in wanted.streams:
-                cursor = cursors.setdefault((sandbox.id, stream), _Cursor())
-                async for data in _unread(sessions, blobs, sandbox, stream, cursor):
-                    record = _record(sandbox, stream, cursor, data, wanted.offset)
-                    if record is not None:
-                        yield record
-        if run.state in TERMINAL or not follow:
-            verdict = run.verdict.value if run.verdict else None
-            yield {"end": True, "state": run.state.value, "verdict": verdict, "cause": run.cause}
-            return
-        await asyncio.sleep(_POLL_S)
+    with (wake or WakeHub()).watching(run_id) as watch:
+        while True:
+            run, sandboxes = await _look(sessions, run_id, wanted)
+            for sandbox in sandboxes:
+                watch.also(sandbox.id)
+                async for record in _news(sessions, blobs, sandbox, wanted, cursors):
+                    yield record
+            if run.state in TERMINAL or not follow:
+                yield _end(run)
+                return
+            await watch.wait(_LOOK_S)
+
+
+async def _news(
+    sessions: Sessions,
+    blobs: Blobs,
+    sandbox: Sandbox,
+    wanted: Wanted,
+    cursors: dict[tuple[UUID, str], _Cursor],
+) -> AsyncIterator[Record]:
+    for stream in wanted.streams:
+        cursor = cursors.setdefault((sandbox.id, stream), _Cursor())
+        async for data in _unread(sessions, blobs, sandbox, stream, cursor):
+            record = _record(sandbox, stream, cursor, data, wanted.offset)
+            if record is not None:
+                yield record
+
+
+def _end(run: Run) -> Record:
+    verdict = run.verdict.value if run.verdict else None
+    return {"end": True, "state": run.state.value, "verdict": verdict, "cause": run.cause}
 
 
 async def _look(sessions: Sessions, run_id: UUID, wanted: Wanted) -> tuple[Run, list[Sandbox]]:

@@ -13,9 +13,9 @@ from control_plane.runs.errors import NotFound
 from control_plane.runs.models import Run, RunEvent, Sandbox
 from control_plane.runs.rules import TERMINAL
 from control_plane.sessions.models import AgentSession
+from control_plane.wake import WakeHub
 
 PATCH_BYTES = 256 * 2**20
-_POLL_S = 0.25
 
 
 async def find_run(session: AsyncSession, run_id: UUID) -> Run:
@@ -55,7 +55,12 @@ async def sandboxes_of(session: AsyncSession, run_id: UUID) -> list[Sandbox]:
 
 
 async def events_after(
-    sessions: Sessions, run_id: UUID, after: int, limit: int, wait_s: float
+    sessions: Sessions,
+    run_id: UUID,
+    after: int,
+    limit: int,
+    wait_s: float,
+    wake: WakeHub | None = None,
 ) -> tuple[Run, list[RunEvent], bool]:
     """The next events, waiting up to `wait_s` for the first.
 
@@ -64,14 +69,22 @@ async def events_after(
     Events are numbered under the run's lock, so a number that is skipped does not exist. No
     transaction is open while it waits.
     """
-    deadline = asyncio.get_running_loop().time() + wait_s
-    while True:
-        async with sessions() as session:
-            run = await find_run(session, run_id)  # first: events of an ended run are all there
-            query = select(RunEvent).where(RunEvent.run_id == run_id, RunEvent.seq > after)
-            events = list((await session.scalars(query.order_by(RunEvent.seq).limit(limit))).all())
-        last = events[-1].seq if events else after
-        ended = run.state in TERMINAL and last >= run.event_seq
-        if events or ended or asyncio.get_running_loop().time() >= deadline:
-            return run, events, ended
-        await asyncio.sleep(_POLL_S)
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + wait_s
+    with (wake or WakeHub()).watching(run_id) as watch:
+        while True:
+            run, events, ended = await _events(sessions, run_id, after, limit)
+            if events or ended or clock() >= deadline:
+                return run, events, ended
+            await watch.wait(deadline - clock())
+
+
+async def _events(
+    sessions: Sessions, run_id: UUID, after: int, limit: int
+) -> tuple[Run, list[RunEvent], bool]:
+    async with sessions() as session:
+        run = await find_run(session, run_id)  # first: events of an ended run are all there
+        query = select(RunEvent).where(RunEvent.run_id == run_id, RunEvent.seq > after)
+        events = list((await session.scalars(query.order_by(RunEvent.seq).limit(limit))).all())
+    last = events[-1].seq if events else after
+    return run, events, run.state in TERMINAL and last >= run.event_seq
