@@ -1,4 +1,4 @@
-"""A company of our own for a benchmark: queue a change, wait for its end, and read when what happened."""
+"""A company of our own for a benchmark: queue a change, wait for its end, read when what was."""
 
 import asyncio
 from collections.abc import AsyncIterator

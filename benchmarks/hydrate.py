@@ -72,10 +72,14 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
     small, large = times["small"], times["large"]
     met = "within" if large.median_s * 1000 <= _GOAL_MS else "above"
     flat = (
-        f"make a sandbox's disk (slot made ahead, overlay, 3 inputs) on {LARGE_FILES} files: {large},"
-        f" against {SMALL_FILES} files: {small}; {met} the absolute goal of {_GOAL_MS:g} ms; n={rounds}"
+        f"make a sandbox's disk (slot made ahead, overlay, 3 inputs) on {LARGE_FILES} files:"
+        f" {large}, against {SMALL_FILES} files: {small};"
+        f" {met} the absolute goal of {_GOAL_MS:g} ms; n={rounds}"
     )
-    against = f"the same on {LARGE_FILES} files, {large}, against a full clone over file://, {times['clone']}; n={rounds}"
+    against = (
+        f"the same on {LARGE_FILES} files, {large},"
+        f" against a full clone over file://, {times['clone']}; n={rounds}"
+    )
     return [
         Entry("P7-flat", ratio(large, small), 1.5, flat),
         Entry("P7-clone", ratio(large, times["clone"]), 0.02, against),

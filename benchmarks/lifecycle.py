@@ -77,7 +77,10 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
         raw.close()
         await asyncio.to_thread(provider.close)
     floor = times["bare"]
-    how = "launch, wait, destroy through DockerProvider {}: {}, against create, start, wait, logs, remove by the bare Engine API with the same posture: {}; n={}"
+    how = (
+        "launch, wait, destroy through DockerProvider {}: {}, against create, start, wait, logs,"
+        " remove by the bare Engine API with the same posture: {}; n={}"
+    )
     return [
         Entry(
             "P3-provider",

@@ -1,4 +1,4 @@
-"""What is measured on: made repositories of any number of files, and two releases of a real library."""
+"""What is measured on: made repositories of any number of files, two releases of a library."""
 
 import random
 import shutil
@@ -54,7 +54,7 @@ def scratch() -> Iterator[Path]:
 
 
 def made_repository(path: Path, files: int) -> Path:
-    """A bare repository of `files` files of about 4 KB of text, 20 a directory, with a history of 200 commits."""
+    """A bare repository of `files` files of about 4 KB of text, 20 a directory, in 200 commits."""
     git(path.parent, "init", "--quiet", "--bare", "--initial-branch=main", str(path))
     stream = b"".join(_history(files, random.Random(files)))  # noqa: S311 -- the same repository every time
     subprocess.run(["git", "-C", path, "fast-import", "--quiet"], input=stream, check=True)
@@ -70,7 +70,8 @@ def _history(files: int, dice: random.Random) -> Iterator[bytes]:
 
 
 def _commit(number: int) -> bytes:
-    return f"commit refs/heads/main\ncommitter B <b@example.org> {1_600_000_000 + number} +0000\ndata 1\nc\n".encode()
+    committer = f"committer B <b@example.org> {1_600_000_000 + number} +0000"
+    return f"commit refs/heads/main\n{committer}\ndata 1\nc\n".encode()
 
 
 def _file(number: int, dice: random.Random) -> bytes:
@@ -85,7 +86,7 @@ def file_name(number: int) -> str:
 
 
 def release(home: Path, name: str, old: str, new: str) -> Release:
-    """Two source archives that `scripts/fetch-archives` has fetched, as one repository and a patch."""
+    """Two archives that `scripts/fetch-archives` has fetched, as one repository and a patch."""
     repository = Path(
         tempfile.mkdtemp(dir=home, prefix=f"{name}-")
     )  # two parts may ask for the same

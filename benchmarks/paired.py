@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from typing import Self
 
 Variant = Callable[[], Awaitable[float]]
-"""Does the thing once and says how many seconds it took, without its own setting up and clearing away."""
+"""Does the thing once and says how many seconds it took.
+
+Its own setting up and clearing away are not counted.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""P8: the trusted patch of a dead sandbox's overlay, on a small and on a large repository, and against reading everything."""
+"""P8: the trusted patch of a dead sandbox's overlay, on a small and on a large repository.
+
+And against reading everything.
+"""
 
 import asyncio
 import shutil
@@ -12,7 +15,7 @@ from sandboxes.spec import Against
 
 
 async def measure(trees: Trees, rounds: int) -> list[Entry]:
-    """Five files modified, one deleted, one renamed, one text and one binary added, in an overlay as sandboxes have it."""
+    """Five files modified, one deleted, one renamed, a text and a binary added, in an overlay."""
     collect = trees.collector()
 
     def patch(which: str, *, everything: bool = False) -> float:
@@ -53,13 +56,15 @@ async def measure(trees: Trees, rounds: int) -> list[Entry]:
             "P8-flat",
             ratio(large, small),
             2.0,
-            f"trusted patch of 9 changes from the overlay's upper directory on {LARGE_FILES} files: {large},"
+            f"trusted patch of 9 changes from the overlay's upper directory"
+            f" on {LARGE_FILES} files: {large},"
             f" against {SMALL_FILES} files: {small}; n={rounds}",
         ),
         Entry(
             "P8-rehash",
             ratio(large, everything),
             0.15,
-            f"the same on {LARGE_FILES} files, {large}, against reading and hashing every file, {everything}; n={rounds}",
+            f"the same on {LARGE_FILES} files, {large},"
+            f" against reading and hashing every file, {everything}; n={rounds}",
         ),
     ]

@@ -1,4 +1,4 @@
-"""A made repository as the platform holds it: a mirror, a base snapshot, and disks on slots over it."""
+"""A made repository as the platform holds it: a base snapshot, and disks on slots over it."""
 
 import os
 from dataclasses import dataclass
@@ -78,7 +78,10 @@ async def _held(home: Path, depot: LocalDepot, cache: TreeCache, name: str, file
 
 
 def edit(tree: Path, files: int) -> None:
-    """What an agent might do: five files modified, one deleted, one renamed, a text and a binary of 64 KB added."""
+    """What an agent might do: five files modified, one deleted, one renamed, two added.
+
+    A text, and a binary of 64 KB.
+    """
     paths = [tree / file_name(number * (files // 10)) for number in range(7)]
     for path in paths[:5]:
         path.write_text(path.read_text() + "# changed\n")

@@ -1,4 +1,4 @@
-"""P9: the judge's stages side by side, against the slowest of them and against all of them one after another."""
+"""P9: the judge's stages side by side, against the slowest of them and against all in turn."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -42,7 +42,8 @@ async def measure(home: Path, rounds: int) -> list[Entry]:
             "P9-longest",
             ratio(together, longest),
             1.10,
-            f"verdict on cachetools 7.3.1 -> 7.3.2, stages side by side: {together}, against the slowest stage alone ({stage}): {longest}; n={rounds}",
+            f"verdict on cachetools 7.3.1 -> 7.3.2, stages side by side: {together},"
+            f" against the slowest stage alone ({stage}): {longest}; n={rounds}",
         ),
         Entry(
             "P9-sum",

@@ -1,4 +1,4 @@
-"""P3: a whole run of a command, from the queue to the patch, against a bare `docker run` of the same command."""
+"""P3: a whole run of a command, from the queue to the patch, against a bare `docker run` of it."""
 
 import asyncio
 import statistics
@@ -41,7 +41,8 @@ async def measure(home: Path, rounds: int) -> list[Entry]:
     )
     whole, bare = times["whole run"], times["docker run"]
     how = (
-        f"a command driver's run from QUEUED to its patch through the orchestrator: {whole} (medians in ms: {shares}),"
+        f"a command driver's run from QUEUED to its patch through the orchestrator: {whole}"
+        f" (medians in ms: {shares}),"
         f" against `docker run` of {' '.join(COMMAND)} with the same posture: {bare}; n={rounds}"
     )
     return [Entry("P3-run", ratio(whole, bare), 1.05, how)]
