@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import control_plane_process
 import psycopg
 import pytest
 from sqlalchemy import func, select
@@ -42,7 +43,7 @@ from sandboxes.docker.local import connect, engine_id
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 LOCK = 4242
-PROCESS = Path(__file__).with_name("control_plane_process.py")
+PROCESS = Path(control_plane_process.__file__)
 SCRIPT = """
 cat >> src/toy/__init__.py <<'END'
 

@@ -12,6 +12,7 @@ async def serve() -> None:
     # Not SIGINT: a process that a script starts in the background has it ignored.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     async with open_company(Settings()):
+        print("at work", flush=True)
         await ended.wait()
 
 

@@ -1,0 +1,195 @@
+"""One home, one database, one in-memory engine; control planes over them are processes that come and go."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import control_plane_process
+from cheat_cases import git
+from company_kit import fresh_home, packet_for
+from engine_kit import EngineProcess, memory_engine, played_image
+from sqlalchemy import select, text
+
+from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.blobs.threads import ThreadedBlobs
+from control_plane.db.engine import Sessions, new_engine, session_factory
+from control_plane.processes.engines import install_id
+from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.schemas import FromPath
+from control_plane.repos.service import import_repository
+from control_plane.runs.models import Run, Sandbox
+from control_plane.runs.rules import TERMINAL
+from control_plane.tasks.models import Task
+from control_plane.tasks.service import Submission, cancel, latest_runs, submit
+from quality_gates.model import GatePolicy, TaskType
+
+REFACTOR = GatePolicy(task_type=TaskType.REFACTOR, coverage_minimum=0.0)
+TOY = {
+    "toy/__init__.py": '"""A toy."""\n\n\ndef add(a, b):\n    """Sum."""\n    return a + b\n',
+    "tests/test_add.py": '"""Sums."""\n\nfrom toy import add\n\n\ndef test_add():\n'
+    '    """A sum."""\n    assert add(1, 2) == 3\n',
+}
+PASSES = "echo '# noted' >> toy/__init__.py"
+BREAKS = "sed -i 's/a + b/a - b/' toy/__init__.py"
+_PROCESS = Path(control_plane_process.__file__)
+_SETTINGS = {
+    "VSC_LEASE_S": "3",
+    "VSC_POLL_S": "0.2",
+    "VSC_WORKERS": "8",
+    "VSC_SANDBOXES": "4",
+    "VSC_JUDGE_AGAIN": "0",
+}
+
+
+@dataclass
+class Fleet:
+    """What outlives the control planes."""
+
+    home: Path
+    url: str
+    sessions: Sessions
+    engine: EngineProcess
+    repo: Path
+    logs: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.install = install_id(self.home)
+        self.mirrors = Mirrors(self.home / "mirrors")
+        self.blobs = ThreadedBlobs(DirectoryBlobs(self.home / "blobs"))
+
+    def start(self, **environ: str) -> subprocess.Popen[bytes]:
+        """A control plane more; its words are in `log_of`."""
+        ours = {
+            "VSC_HOME": str(self.home),
+            "VSC_DATABASE_URL": self.url,
+            "VSC_ENGINE": f"memory:{self.engine.home}",
+        }
+        with (self.logs / str(len(self.processes))).open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(_PROCESS)],
+                env={**os.environ, **_SETTINGS, **ours, **environ},
+                stdout=log,
+                stderr=log,
+            )
+        self.processes.append(process)
+        return process
+
+    def log_of(self, process: subprocess.Popen[bytes]) -> str:
+        """What it has said."""
+        return (self.logs / str(self.processes.index(process))).read_text()
+
+    async def at_work(self, process: subprocess.Popen[bytes]) -> None:
+        """Until it has come up; before that, no signal is handled."""
+        async with asyncio.timeout(60):
+            while "at work" not in self.log_of(process):
+                assert process.poll() is None, self.log_of(process)
+                await asyncio.sleep(0.05)
+
+    async def submit(
+        self, script: str, policy: GatePolicy = REFACTOR, **options: Any
+    ) -> tuple[Task, Run]:
+        """A task whose agent is a shell script."""
+        source = FromPath(kind="path", path=str(self.repo))
+        row, head = await import_repository(self.sessions, self.mirrors, self.blobs, "toy", source)
+        submission = Submission(
+            repo_id=row.id,
+            base_commit=head,
+            driver={"kind": "command", "argv": ["/bin/sh", "-euc", script]},
+            packet=packet_for(policy),
+            **options,
+        )
+        async with self.sessions.begin() as session:
+            task = await submit(session, submission, "test")
+            return task, (await latest_runs(session, [task.id]))[task.id]
+
+    async def cancel(self, task: Task) -> None:
+        async with self.sessions.begin() as session:
+            await cancel(session, await session.get_one(Task, task.id), "test")
+
+    async def until(
+        self, run: Run, condition: Callable[[Run, list[Sandbox]], bool], within_s: float = 120.0
+    ) -> tuple[Run, list[Sandbox]]:
+        """The run and its sandboxes when they are as wanted."""
+        async with asyncio.timeout(within_s):
+            while True:
+                async with self.sessions() as session:
+                    now = await session.get_one(Run, run.id)
+                    query = select(Sandbox).where(Sandbox.run_id == run.id).order_by(Sandbox.n)
+                    boxes = list(await session.scalars(query))
+                if condition(now, boxes):
+                    return now, boxes
+                await asyncio.sleep(0.05)
+
+    async def ended(self, *runs: Run, within_s: float = 120.0) -> list[Run]:
+        """The runs, when all have ended."""
+        async with asyncio.timeout(within_s):
+            return [(await self.until(run, is_ended, within_s))[0] for run in runs]
+
+    async def idle_transactions(self) -> int:
+        """Sessions of the database that hold a transaction open and do nothing."""
+        query = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+        )
+        async with self.sessions() as session:
+            return int((await session.execute(text(query))).scalar_one())
+
+    def killed(self, process: subprocess.Popen[bytes]) -> None:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    async def end(self, process: subprocess.Popen[bytes]) -> int:
+        """SIGTERM, and how it then ended."""
+        await self.at_work(process)
+        process.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(process.wait, 60)
+
+
+def is_ended(run: Run, _: list[Sandbox]) -> bool:
+    return run.state in TERMINAL
+
+
+def launched(stage: str) -> Callable[[Run, list[Sandbox]], bool]:
+    """A sandbox of that stage lives."""
+    return lambda _, boxes: any(box.stage == stage and box.state == "LAUNCHED" for box in boxes)
+
+
+def toy_repository(folder: Path, files: Mapping[str, str] = TOY) -> Path:
+    """A small project, committed."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", "-A")
+    git(folder, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "base")
+    return folder
+
+
+@contextlib.asynccontextmanager
+async def a_fleet(url: str) -> AsyncIterator[Fleet]:
+    """A fleet over that database; its control planes and its engine end with it."""
+    with tempfile.TemporaryDirectory() as scratch, fresh_home("vsc-fleet-") as home:
+        image = played_image(Path(scratch) / "image")
+        repo = toy_repository(Path(scratch) / "toy")
+        logs = Path(scratch) / "logs"
+        logs.mkdir()
+        engine = new_engine(url)
+        with memory_engine({"python": image}) as sandboxes:
+            fleet = Fleet(home, url, session_factory(engine), sandboxes, repo, logs)
+            try:
+                yield fleet
+            finally:
+                for process in fleet.processes:
+                    if process.poll() is None:
+                        process.send_signal(signal.SIGCONT)
+                        fleet.killed(process)
+                await engine.dispose()
