@@ -1,6 +1,7 @@
 """What a dead sandbox left: outputs taken whole or refused, and what the collector makes."""
 
 import os
+import shutil
 import stat
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
@@ -63,7 +64,8 @@ def collect_tree(
     A tree so hostile that the collector gives up is the sandbox's doing and goes on record; a
     collector that lacks a blob is the platform's trouble and is raised, to be tried again.
     """
-    into.mkdir(exist_ok=True)
+    shutil.rmtree(into, ignore_errors=True)  # of a try that was cut off
+    into.mkdir()
     try:
         collect(start, tree, changed(), into)
     except (BlobMissing, ProviderUnavailable):

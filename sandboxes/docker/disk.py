@@ -108,8 +108,6 @@ class Disks:
     ) -> None:
         if spec.workspace is None or spec.workspace.against is None:
             return
-        with suppress(FileNotFoundError):
-            shutil.rmtree(place.collected)  # an earlier try's
         with delta_of(spec.workspace, self._depot) as delta:
             collect_tree(
                 self._collect,

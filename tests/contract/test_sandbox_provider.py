@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 from sandbox_kit import archive, state_of
 
-from sandboxes.errors import BlobMissing, ImageMissing, NameTaken, SandboxStartFailed
+from sandboxes.errors import (
+    BlobMissing,
+    ImageMissing,
+    NameTaken,
+    ProviderUnavailable,
+    SandboxStartFailed,
+)
 from sandboxes.packed import packed
 from sandboxes.spec import Against, Ended, Input, Limits, Output, SandboxId, Workspace
 
@@ -349,6 +355,18 @@ async def test_nobody_collects_what_nobody_wants(world):
 
     assert outcome.collected == {}
     assert world.kit.collected.calls == []
+
+
+async def test_a_collection_that_was_cut_off_is_made_anew(world):
+    world.kit.collected.cut_off = True
+    sandbox = await world.provider.launch(world.kit.spec("open('x', 'w')"))
+    with pytest.raises(ProviderUnavailable):
+        await world.provider.wait(sandbox)
+
+    outcome = await world.provider.wait(sandbox)
+
+    assert outcome.refused == {}
+    assert set(world.kit.changes(outcome)) == {"x"}
 
 
 async def test_a_collector_that_gives_up_does_not_hide_the_end(world):

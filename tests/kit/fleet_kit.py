@@ -21,7 +21,6 @@ from sqlalchemy import select, text
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.engine import Sessions, new_engine, session_factory
-from control_plane.processes.engines import install_id
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository
@@ -62,7 +61,6 @@ class Fleet:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.install = install_id(self.home)
         self.mirrors = Mirrors(self.home / "mirrors")
         self.blobs = ThreadedBlobs(DirectoryBlobs(self.home / "blobs"))
 

@@ -49,7 +49,10 @@ async def leftovers(fleet: Fleet) -> list[str]:
     )
     async with open_ground(settings) as ground, memory_engine(ground) as engine:
         reconciler = Reconciler(
-            sessions=ground.sessions, provider=engine.provider, install=engine.install, grace_s=0
+            sessions=ground.sessions,
+            provider=engine.provider,
+            install=engine.site.name,
+            grace_s=0,
         )
         await reconciler.once()
         await reconciler.once()

@@ -17,6 +17,7 @@ from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
 from runners.archive import Entry, write_archive
 from runners.unpack import unpack
+from sandboxes.errors import ProviderUnavailable
 from sandboxes.names import SandboxName
 from sandboxes.packed import packed
 from sandboxes.ports import Start
@@ -82,6 +83,8 @@ class Collected:
 
     calls: list = field(default_factory=list)
     failure: Exception | None = None
+    cut_off: bool = False
+    """The next call ends when it has written half."""
 
     def __call__(
         self, start: Start, tree: Path, changed: Collection[bytes] | None, into: Path
@@ -99,7 +102,11 @@ class Collected:
         if start.delta is not None and start.against is Against.START:
             for name in json.loads(start.delta.read()):
                 differs.pop(name, None)
-        (into / "changes.json").write_text(json.dumps(differs))
+        with (into / "changes.json").open("x") as file:  # as the real one does
+            file.write(json.dumps(differs))
+        if self.cut_off:
+            self.cut_off = False
+            raise ProviderUnavailable("cut off")
 
 
 def apply_delta(delta: BinaryIO, tree: Path, owner: int) -> None:
