@@ -21,7 +21,7 @@ from quality_gates.model import Verdict
 SEED = int(os.environ.get("VSC_TEST_SEED", "4713"))
 TASKS, KILLS = 50, 12
 SCRIPTS = {
-    Verdict.PASSED: f"{PASSES}; echo $RANDOM > note",
+    Verdict.PASSED: f"{PASSES}; echo noted > note",
     Verdict.FAILED: BREAKS,
     "fails": "exit 3",
     "nothing": "true",
@@ -168,5 +168,4 @@ async def test_a_wall_clock_that_jumps_decides_nothing(fleet, libfaketime, tmp_p
 
     assert (ended.state, ended.verdict) == (RunState.FINISHED, Verdict.PASSED), ended.cause
     assert {box.n for box in boxes} == {0}
-    assert ended.lease_epoch == 1, "its lease never seemed to have run out"
     await assert_sound(fleet)
