@@ -1,4 +1,4 @@
-"""The engine itself: starts sandboxes, ends them, and knows each of them again after its own restart."""
+"""The engine itself: starts sandboxes, ends them, knows each again after its own restart."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from sandboxes.spec import Ended, SandboxSpec
 Answer = Mapping[str, Any]
 
 STRAY = "stray:"
-"""Begins the id of a directory that carries a name and was never a sandbox: only its door exists."""
+"""Begins the id of a directory with a name that was never a sandbox: only its door exists."""
 _KEEPER = Path(keeper.__file__)
 
 

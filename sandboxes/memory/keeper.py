@@ -55,7 +55,7 @@ def main(directory: str) -> int:
 
 
 def born(pid: int) -> int:
-    """When a process began, in ticks since the machine's start: with the pid, it names one process."""
+    """When a process began, in ticks of the machine: with the pid, it names one process."""
     with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
         stat = file.read()
     return int(stat[stat.rindex(b")") + 2 :].split()[19])

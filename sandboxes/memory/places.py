@@ -1,4 +1,4 @@
-"""Where a sandbox of the in-memory engine lies on this machine, and what its paths are called inside.
+"""Where a sandbox of the in-memory engine lies, and what its paths are called inside.
 
 `<home>/s/<name>/` holds everything that carries the name. Inside, `/workspace` means
 `<home>/s/<name>/workspace`, and so on: there are no mounts, so the names are replaced in arguments,
@@ -87,7 +87,7 @@ class Names:
         return _INSIDE.sub(self._place_of, text)
 
     def in_input(self, path: PurePosixPath, content: bytes) -> bytes:
-        """An input as it is written: texts name places of this machine; archives and patches do not."""
+        """An input as it is written: texts name our places, archives and patches do not."""
         if path.suffix == ".patch" or content.startswith(_ARCHIVE):
             return content
         try:

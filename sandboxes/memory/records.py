@@ -16,7 +16,7 @@ State = Literal["created", "starting", "running", "ended"]
 
 @dataclass(slots=True)
 class Record:
-    """One sandbox as the engine knows it. Times are of the machine's monotonic clock, but for two."""
+    """One sandbox as the engine knows it. `started` is of the machine's monotonic clock."""
 
     id: str
     spec: dict[str, Any]

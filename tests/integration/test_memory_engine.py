@@ -1,4 +1,4 @@
-"""The in-memory engine beside its contract: killed, stopped, started again, told to lose a sandbox."""
+"""The in-memory engine beside its contract: killed, stopped, told to lose a sandbox."""
 
 import asyncio
 import pickle
@@ -52,7 +52,8 @@ def client(engine, kit, **more):
 async def until_up(engine, name):
     """Until the sandbox's command has written its output."""
     async with asyncio.timeout(30):
-        while not (engine.home / "s" / name / "out" / "out.txt").exists():  # noqa: ASYNC110 -- a file tells nobody
+        up = engine.home / "s" / name / "out" / "out.txt"
+        while not up.exists():  # noqa: ASYNC110 -- a file tells nobody
             await asyncio.sleep(0.02)
 
 
@@ -227,7 +228,8 @@ async def test_paths_have_their_names_inside(engine, kit, provider):
         import json, os, shutil
         told = json.load(open('/vsc/x.json'))['paths']
         json.dump([told, os.getcwd()], open('/out/told', 'w'))
-        json.dump([os.path.isabs(one) and os.path.exists(one) for one in told], open('/out/seen', 'w'))
+        seen = [os.path.isabs(one) and os.path.exists(one) for one in told]
+        json.dump(seen, open('/out/seen', 'w'))
         shutil.copy('/vsc/change.patch', '/out/patch')
     """
     inputs = (kit.input("/vsc/x.json", text), kit.input("/vsc/change.patch", patch))

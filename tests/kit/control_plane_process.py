@@ -1,4 +1,4 @@
-"""A control plane as a process of its own, for tests that kill it: `python control_plane_process.py` with VSC_HOME set."""
+"""A control plane as a process of its own, for tests that kill it; the settings are VSC_..."""
 
 import asyncio
 import signal

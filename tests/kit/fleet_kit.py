@@ -1,4 +1,4 @@
-"""One home, one database, one in-memory engine; control planes over them are processes that come and go."""
+"""One home, one database, one in-memory engine, and control planes that come and go."""
 
 import asyncio
 import contextlib
@@ -26,6 +26,7 @@ from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.rules import TERMINAL
+from control_plane.sessions.drivers import CommandDriver
 from control_plane.tasks.models import Task
 from control_plane.tasks.service import Submission, cancel, latest_runs, submit
 from quality_gates.model import GatePolicy, TaskType
@@ -101,7 +102,7 @@ class Fleet:
         submission = Submission(
             repo_id=row.id,
             base_commit=head,
-            driver={"kind": "command", "argv": ["/bin/sh", "-euc", script]},
+            driver=CommandDriver(("/bin/sh", "-euc", script)),
             packet=packet_for(policy),
             **options,
         )
@@ -116,19 +117,21 @@ class Fleet:
     async def until(
         self, run: Run, condition: Callable[[Run, list[Sandbox]], bool], within_s: float = 120.0
     ) -> tuple[Run, list[Sandbox]]:
-        """The run and its sandboxes when they are as wanted."""
+        """The newest run of its task, and the sandboxes of all of them, when they are as wanted."""
         async with asyncio.timeout(within_s):
             while True:
                 async with self.sessions() as session:
-                    now = await session.get_one(Run, run.id)
-                    query = select(Sandbox).where(Sandbox.run_id == run.id).order_by(Sandbox.n)
-                    boxes = list(await session.scalars(query))
+                    ours = select(Run).where(Run.task_id == run.task_id).order_by(Run.created_at)
+                    runs = list(await session.scalars(ours))
+                    query = select(Sandbox).where(Sandbox.run_id.in_([one.id for one in runs]))
+                    boxes = list(await session.scalars(query.order_by(Sandbox.n)))
+                now = runs[-1]
                 if condition(now, boxes):
                     return now, boxes
                 await asyncio.sleep(0.05)
 
     async def ended(self, *runs: Run, within_s: float = 120.0) -> list[Run]:
-        """The runs, when all have ended."""
+        """The last runs of their tasks, when all have ended: sessions or judgements."""
         async with asyncio.timeout(within_s):
             return [(await self.until(run, is_ended, within_s))[0] for run in runs]
 

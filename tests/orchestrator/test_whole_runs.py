@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from control_plane.runs.models import Run
 from control_plane.runs.rules import RunKind, RunState
+from control_plane.sessions.models import AgentSession
 from control_plane.tasks.models import Task
 from control_plane.tasks.rules import TaskStatus
 from quality_gates.model import GatePolicy, TaskType, Verdict
@@ -92,7 +93,7 @@ async def test_a_cancel_while_the_agent_works_keeps_its_work(fleet, control_plan
     (ended,) = await fleet.ended(run)
 
     assert ended.state is RunState.CANCELLED
-    assert b"+up" in await fleet.blobs.read(ended.patch_sha256, 2**20)
+    assert b"+up" in await fleet.blobs.read(await patch_of(fleet, ended), 2**20)
 
 
 async def test_a_cancel_while_the_judge_works(fleet, control_plane):
@@ -176,6 +177,12 @@ async def test_an_engine_that_hangs_for_a_while_ends_nothing(fleet, control_plan
 async def test_the_history_of_all_this_is_sound(fleet, control_plane):
     assert await fleet.end(control_plane) == 0
     await assert_sound(fleet)
+
+
+async def patch_of(fleet, run):
+    async with fleet.sessions() as session:
+        query = select(AgentSession.patch_sha256).where(AgentSession.run_id == run.id)
+        return await session.scalar(query)
 
 
 async def status_of(fleet, task):
