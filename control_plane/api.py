@@ -11,6 +11,7 @@ from control_plane.projects.api import router as projects_and_modules
 from control_plane.repos.api import router as repositories
 from control_plane.runs.api import router as run_routes
 from control_plane.services import Services
+from control_plane.sessions.api import router as session_routes
 from control_plane.tasks.api import router as task_routes
 from control_plane.web import health, problems
 
@@ -34,6 +35,7 @@ def create_app(services: Services) -> FastAPI:
         repositories,
         projects_and_modules,
         task_routes,
+        session_routes,
         run_routes,
         reports,
     ):

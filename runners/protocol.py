@@ -129,6 +129,7 @@ class Result:
 #   GET  /capsule   the capsule's bytes
 #   POST /chunks    {"chunks": [{"stream": Stream, "seq": int, "data": base64}]}, at most 64
 #                   -> {"next": {stream: int}}
+#   POST /submit    a document -> {"sha256"}, or 422 {"error", "errors", "tries_left"}
 # Chunks of a stream are numbered from 0 without gaps. One already known is answered and dropped
 # (so the runner resends what it is not sure of), one that leaves a gap is a 409. 413: the stream
 # takes no more. 429: later, and more in one request.

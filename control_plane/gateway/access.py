@@ -9,6 +9,7 @@ from uuid import UUID
 
 from control_plane.gateway.grants import STREAM_BYTES, Verb, granted
 from control_plane.runs.models import Sandbox
+from control_plane.sessions.documents import DOCUMENT
 from runners import protocol
 from runners.protocol import Stream
 from sandboxes.documents import spec_from_json
@@ -40,10 +41,15 @@ def access_of(row: Sandbox) -> DoorAccess:
     return DoorAccess(
         run_id=row.run_id,
         sandbox_id=row.id,
-        verbs=granted(row.stage, spec.egress),
+        verbs=granted(row.stage, spec.egress, document=_wants_document(spec)),
         capsule=capsule_of(spec),
         egress=spec.egress,
     )
+
+
+def _wants_document(spec: SandboxSpec) -> bool:
+    """A session has this output where it has an output schema, and only there."""
+    return any(one.name == DOCUMENT for one in spec.outputs)
 
 
 def capsule_of(spec: SandboxSpec) -> str:

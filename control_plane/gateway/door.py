@@ -18,7 +18,7 @@ from control_plane.gateway.access import DoorAccess
 from control_plane.gateway.caps import DoorCaps
 from control_plane.gateway.grants import Verb
 from control_plane.gateway.guard import Connections
-from control_plane.gateway.ports import AuditSink, Capsules, ChunkSink
+from control_plane.gateway.ports import AuditSink, Capsules, ChunkSink, Submissions
 from control_plane.gateway.sockets import BoundSocket, Claim
 from control_plane.gateway.tunnel import Egress, Resolve, resolve
 from control_plane.gateway.verbs import DoorApplication, Verbs
@@ -35,7 +35,9 @@ class Doors:
         audit: AuditSink,
         caps: DoorCaps | None = None,
         resolver: Resolve = resolve,
+        submissions: Submissions | None = None,
     ) -> None:
+        self._submissions = submissions
         self._chunks, self._capsules, self._audit = chunks, capsules, audit
         self._caps, self._resolver = caps or DoorCaps(), resolver
         self._open: dict[str, _Door] = {}
@@ -57,7 +59,14 @@ class Doors:
         """
         if name in self._open:
             return
-        verbs = Verbs(access, self._caps, self._chunks, self._capsules, self._audit)
+        verbs = Verbs(
+            access,
+            self._caps,
+            self._chunks,
+            self._capsules,
+            self._audit,
+            submissions=self._submissions,
+        )
         egress = Egress(access, self._audit, self._caps, self._resolver)
         door = _Door(Claim(directory), verbs, egress)
         self._open[name] = door

@@ -16,6 +16,8 @@ class Verb(StrEnum):
     """Leave numbered chunks of its log and of its test events."""
     EGRESS = "egress"
     """Reach the hosts that its spec lists."""
+    SUBMIT = "submit"
+    """Hand in the document that is asked for, and be told at once what is wrong with it."""
 
 
 _TOLD = frozenset({Verb.CAPSULE, Verb.CHUNKS})
@@ -23,7 +25,8 @@ _TOLD = frozenset({Verb.CAPSULE, Verb.CHUNKS})
 GRANTS: Mapping[str, frozenset[Verb]] = {
     # The only stage that may leave: it sees nothing of the change but its list of dependencies.
     "prepare": _TOLD | {Verb.EGRESS},
-    "execute": _TOLD,
+    # Only where a document is asked for: see `granted`.
+    "execute": _TOLD | {Verb.SUBMIT},
     **{stage.value: _TOLD for stage in Stage},
 }
 
@@ -39,12 +42,14 @@ class NotGranted(ValueError):
     """A sandbox was asked for with more than its stage may have; the caller must ask for less."""
 
 
-def granted(stage: str, egress: tuple[str, ...]) -> frozenset[Verb]:
-    """The verbs of a stage whose spec lists `egress`. A stage that nobody named has none.
+def granted(stage: str, egress: tuple[str, ...], *, document: bool = False) -> frozenset[Verb]:
+    """The verbs of a stage whose spec lists `egress`, and a `document` as its product or not.
+
+    A stage that nobody named has none.
 
     Raises NotGranted for egress in a stage that executes what was judged or will be judged.
     """
     verbs = GRANTS.get(stage, frozenset())
     if egress and Verb.EGRESS not in verbs:
         raise NotGranted(f"stage {stage!r} has no egress; the table of grants says who has")
-    return verbs
+    return verbs if document else verbs - {Verb.SUBMIT}

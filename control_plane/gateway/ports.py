@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from control_plane.sessions.documents import Wrong
 from runners.protocol import Stream
 
 
@@ -62,6 +63,44 @@ class Capsules(Protocol):
 
     def stream(self, sha256: str) -> AsyncIterator[bytes]:
         """The capsule's bytes, block by block. Raises `sandboxes.errors.BlobMissing`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A document that satisfies its schema; it is the session's product until another is."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A document that does not."""
+
+    wrong: tuple[Wrong, ...]
+    tries_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A document that was not looked at."""
+
+    why: str
+
+
+class SubmitsSealed(Exception):
+    """The sandbox has ended; nothing more is taken of it."""
+
+
+class Submissions(Protocol):
+    """Where a session's documents go."""
+
+    async def submit(
+        self, run_id: UUID, sandbox_id: UUID, content: bytes
+    ) -> Accepted | Invalid | Refused:
+        """Check the document, and keep it if it is valid. What is answered has been committed.
+
+        Raises SubmitsSealed.
+        """
 
 
 class TooManyAttempts(Exception):

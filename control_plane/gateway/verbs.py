@@ -27,12 +27,17 @@ from control_plane.gateway.grants import Verb
 from control_plane.gateway.numbering import Gap, Positions, StreamFull
 from control_plane.gateway.pace import Pace
 from control_plane.gateway.ports import (
+    Accepted,
     AuditSink,
     Capsules,
     Chunk,
     ChunkSink,
+    Invalid,
+    Refused,
     StreamCaps,
     StreamsSealed,
+    Submissions,
+    SubmitsSealed,
     TooManyAttempts,
 )
 from runners.protocol import MAX_CHUNK_BYTES, Stream
@@ -54,11 +59,13 @@ class Verbs:
         capsules: Capsules,
         audit: AuditSink,
         clock: Callable[[], float] = time.monotonic,
+        submissions: Submissions | None = None,
     ) -> None:
         self.access, self.caps, self._audit = access, caps, audit
         self._chunks, self._capsules = chunks, capsules
         self._pace = Pace(caps.requests_at_once, caps.requests_per_s, clock)
         self._streams = StreamCaps(access.stream_bytes, caps.stream_rows)
+        self._submissions, self._submitting = submissions, asyncio.Lock()
         self._appending = asyncio.Lock()  # a flood waits here, not for connections of the database
 
     def admit(self, verb: Verb) -> None:
@@ -80,6 +87,19 @@ class Verbs:
         except StreamsSealed:
             return _problem(410, "this sandbox has ended; nothing more is kept of it")
         return self._numbers(200, after)
+
+    async def submit(self, document: bytes) -> Response:
+        """Take the document, or say what is wrong with it; one after another."""
+        if self._submissions is None:
+            return _problem(403, "this gateway takes no documents")
+        try:
+            async with self._submitting:
+                answer = await self._submissions.submit(
+                    self.access.run_id, self.access.sandbox_id, document
+                )
+        except SubmitsSealed:
+            return _problem(410, "this sandbox has ended; nothing more is taken of it")
+        return _submit_answer(answer)
 
     def capsule(self) -> AsyncIterator[bytes]:
         """The capsule's bytes."""
@@ -162,19 +182,46 @@ async def _after(first: bytes, blocks: AsyncIterator[bytes]) -> AsyncIterator[by
 
 async def _append(request: Request) -> Response:
     verbs = _of(request)
-    try:
-        verbs.admit(Verb.CHUNKS)
-    except HTTPException:
-        await _drain(request)
-        raise
-    body = await _whole(request, verbs.caps)
-    if body is None:
-        return _problem(413, f"at most {verbs.caps.request_bytes} bytes")
+    body = await _admitted(request, Verb.CHUNKS)
     try:
         chunks = _read_chunks(body, verbs.caps.request_chunks)
     except (ValueError, RecursionError, TypeError, KeyError) as error:
         return _problem(400, f"not a list of chunks: {error}"[:300])
     return await verbs.append(chunks)
+
+
+async def _submit(request: Request) -> Response:
+    return await _of(request).submit(await _admitted(request, Verb.SUBMIT))
+
+
+def _submit_answer(answer: Accepted | Invalid | Refused) -> Response:
+    match answer:
+        case Accepted(sha256):
+            return JSONResponse({"sha256": sha256})
+        case Refused(why):
+            return _problem(409, why)
+        case Invalid(wrong, tries_left):
+            left = f"{tries_left} more tries" if tries_left else "that was the last try"
+            document = {
+                "error": f"the document does not satisfy its schema; {left}",
+                "errors": [{"path": one.path, "message": one.message} for one in wrong],
+                "tries_left": tries_left,
+            }
+            return JSONResponse(document, 422)
+
+
+async def _admitted(request: Request, verb: Verb) -> bytes:
+    """The body of a request that the stage may make. Raises HTTPException."""
+    verbs = _of(request)
+    try:
+        verbs.admit(verb)
+    except HTTPException:
+        await _drain(request)
+        raise
+    body = await _whole(request, verbs.caps)
+    if body is None:
+        raise HTTPException(413, f"at most {verbs.caps.request_bytes} bytes")
+    return body
 
 
 def _of(request: Request) -> Verbs:
@@ -271,6 +318,7 @@ _APPLICATION: ASGIApp = Starlette(
     routes=[
         Route("/capsule", _capsule, methods=["GET"]),
         Route("/chunks", _append, methods=["POST"]),
+        Route("/submit", _submit, methods=["POST"]),
     ],
     exception_handlers={HTTPException: _on_http_exception, Exception: _on_failure},
 )

@@ -27,11 +27,13 @@ from control_plane.repos.trees import Trees
 from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState
-from control_plane.sessions.documents import DOCUMENT, DOCUMENT_BYTES, wrong_with
+from control_plane.sessions.checking import checked
+from control_plane.sessions.documents import DOCUMENT, DOCUMENT_BYTES
 from control_plane.sessions.drivers import Product, driver_from_json, kind
 from control_plane.sessions.endings import End, SessionEnd, session_end
 from control_plane.sessions.models import AgentSession
 from control_plane.sessions.rules import SessionStatus
+from control_plane.sessions.submissions import what_counts
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import apply_effect
 from control_plane.tasks.rules import effect_of
@@ -126,7 +128,7 @@ class SessionRuns:
         if own.output_schema is None:
             left = await self._patch(run, end)
         else:
-            left, how = await self._document(end, own.output_schema, how)
+            left, how = await self._document(end, own, own.output_schema, how)
         return await self._ended(run, lease, end, how, left)
 
     async def _own(self, run: Run) -> AgentSession:
@@ -176,19 +178,20 @@ class SessionRuns:
         return Left(patch.sha256, tree, refused)
 
     async def _document(
-        self, end: StageEnd, schema: Mapping[str, Any], how: SessionEnd
+        self, end: StageEnd, own: AgentSession, schema: Mapping[str, Any], how: SessionEnd
     ) -> tuple[Left, SessionEnd]:
         """The document, kept whatever it is; one that does not satisfy its schema is a failure."""
         made = end.outcome.outputs.get(DOCUMENT)
-        if made is None:
-            reason = end.outcome.refused.get(DOCUMENT, f"there is no {protocol.OUT}/{DOCUMENT}")
-            return Left(), _unless(how, f"the agent left no document: {reason}")
-        content = await self._blobs.read(made.sha256, DOCUMENT_BYTES)
-        wrong = await asyncio.to_thread(wrong_with, content, schema)
-        if wrong:
-            told = "; ".join(str(one) for one in wrong)
-            how = _unless(how, f"the document does not satisfy its schema: {told}"[:2000])
-        return Left(document_sha256=made.sha256), how
+        no_file = end.outcome.refused.get(DOCUMENT, f"there is no {protocol.OUT}/{DOCUMENT}")
+        counts = what_counts(own.submitted, made.sha256 if made is not None else None, no_file)
+        if counts.sha256 is None:
+            return Left(), _unless(how, f"the agent left no document: {counts.why}")
+        if not counts.checked:
+            content = await self._blobs.read(counts.sha256, DOCUMENT_BYTES)
+            if wrong := await checked(content, schema):
+                told = "; ".join(str(one) for one in wrong)
+                how = _unless(how, f"the document does not satisfy its schema: {told}"[:2000])
+        return Left(document_sha256=counts.sha256), how
 
     async def _not_begun(self, run: Run, lease: Lease, why: str) -> Run:
         """The base's environment cannot be had: nobody's failure, and a person's matter."""

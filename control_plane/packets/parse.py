@@ -52,10 +52,10 @@ def validate_packet(document: object, *, linting_rules: LintingRules = None) -> 
         raise PacketInvalid([("", f"not JSON values: {error}")]) from None
 
 
-def load_document(data: bytes) -> object:
+def load_document(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> object:
     """The JSON values in `data`, with every ambiguity refused. Raises as `parse_packet`."""
-    text = _text(data)
-    _check_depth(text)
+    text = _text(data, max_bytes)
+    _check_depth(text, max_depth)
     try:
         pairs = json.loads(
             text,
@@ -77,9 +77,9 @@ class _Pairs(list[tuple[str, Any]]):
     """An object as it was written: pairs, in order, equal keys and all."""
 
 
-def _text(data: bytes) -> str:
-    if len(data) > MAX_BYTES:
-        raise PacketInvalid([("", f"{len(data)} bytes; at most {MAX_BYTES} are read")])
+def _text(data: bytes, max_bytes: int) -> str:
+    if len(data) > max_bytes:
+        raise PacketInvalid([("", f"{len(data)} bytes; at most {max_bytes} are read")])
     if data.startswith(_BOM):
         raise PacketInvalid([("", "starts with a byte order mark; send plain UTF-8")])
     try:
@@ -88,7 +88,7 @@ def _text(data: bytes) -> str:
         raise PacketInvalid([("", f"not UTF-8 at byte {error.start}")]) from None
 
 
-def _check_depth(text: str) -> None:
+def _check_depth(text: str, most: int) -> None:
     depth, in_string, escaped = 0, False, False
     for character in text:
         if escaped:
@@ -99,8 +99,8 @@ def _check_depth(text: str) -> None:
             in_string = True
         elif character in "[{":
             depth += 1
-            if depth > MAX_DEPTH:
-                raise PacketInvalid([("", f"nested deeper than {MAX_DEPTH}")])
+            if depth > most:
+                raise PacketInvalid([("", f"nested deeper than {most}")])
         elif character in "]}":
             depth -= 1
 

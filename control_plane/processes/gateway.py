@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from control_plane.gateway.door import Doors
 from control_plane.gateway.keeper import DoorKeeper
 from control_plane.gateway.sinks import AuditLog, PostgresChunks
+from control_plane.gateway.submissions import PostgresSubmissions
 from control_plane.processes.ground import Ground
 from sandboxes.doors import DoorDirectory
 
@@ -20,7 +21,12 @@ async def open_gateway(ground: Ground, site: str, where: Where) -> AsyncIterator
 
     Sandboxes that live on find new ones later.
     """
-    doors = Doors(PostgresChunks(ground.sessions), ground.blobs, AuditLog(ground.sessions))
+    doors = Doors(
+        PostgresChunks(ground.sessions),
+        ground.blobs,
+        AuditLog(ground.sessions),
+        submissions=PostgresSubmissions(ground.sessions, ground.blobs),
+    )
     keeper = DoorKeeper(sessions=ground.sessions, doors=doors, where=where, install=site)
     with ground.wake.poking(keeper.poke):
         async with asyncio.TaskGroup() as group:

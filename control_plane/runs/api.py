@@ -15,6 +15,7 @@ from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.rules import RunState
 from control_plane.runs.schemas import Events, EventView, RunDetails, RunView, SandboxView
 from control_plane.runs.views import run_views
+from control_plane.sessions.documents import DOCUMENT_BYTES
 from control_plane.tasks.service import find_task
 from control_plane.web.deps import ServicesDep, SessionDep
 from control_plane.web.pages import After, Limit, Page, page_of
@@ -55,14 +56,17 @@ async def run_patch(run: UUID, services: ServicesDep) -> Response:
     """What a session left (work in progress, if it failed or was cancelled), or what was judged."""
     async with services.sessions() as session:
         sha256 = await service.patch_sha256_of(session, run)
-    headers = {
-        "content-disposition": f'attachment; filename="{run}.patch"',
-        "x-content-type-options": "nosniff",
-        "content-security-policy": "default-src 'none'; sandbox",
-    }
-    return Response(
-        await service.read_patch(services.blobs, sha256), media_type="text/x-diff", headers=headers
-    )
+    content = await service.read_patch(services.blobs, sha256)
+    return Response(content, media_type="text/x-diff", headers=_attached(f"{run}.patch"))
+
+
+@router.get("/runs/{run}/document", response_class=Response)
+async def run_document(run: UUID, services: ServicesDep) -> Response:
+    """The document that a session left. Whether it is valid, the session's `status` says."""
+    async with services.sessions() as session:
+        sha256 = await service.document_of(session, run)
+    content = await services.blobs.read(sha256, DOCUMENT_BYTES)
+    return Response(content, media_type="application/json", headers=_attached(f"{run}.json"))
 
 
 @router.get("/runs/{run}/events")
@@ -116,6 +120,15 @@ async def run_logs(
     if "text/event-stream" in request.headers.get("accept", ""):
         return EventSourceResponse(_events(records), headers=headers, sep="\n")
     return StreamingResponse(_lines(records), media_type="application/x-ndjson", headers=headers)
+
+
+def _attached(filename: str) -> dict[str, str]:
+    """What an agent wrote is never shown as a page of ours."""
+    return {
+        "content-disposition": f'attachment; filename="{filename}"',
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
+    }
 
 
 async def _lines(records: AsyncIterator[logs.Record]) -> AsyncIterator[bytes]:

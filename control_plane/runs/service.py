@@ -43,6 +43,19 @@ async def patch_sha256_of(session: AsyncSession, run_id: UUID) -> str:
     return sha256
 
 
+async def document_of(session: AsyncSession, run_id: UUID) -> str:
+    """The blob that holds a session's document; while it lives, the newest that was taken.
+
+    Raises NotFound, also before there is one.
+    """
+    run = await find_run(session, run_id)
+    made = select(AgentSession.document_sha256).where(AgentSession.run_id == run_id)
+    sha256: str | None = await session.scalar(made)
+    if sha256 is None:
+        raise NotFound("document of run", f"{run_id} ({run.state.value}): none has been taken")
+    return sha256
+
+
 async def read_patch(blobs: Blobs, sha256: str) -> bytes:
     """The patch, checked against its hash. Raises BlobMissing."""
     return await blobs.read(sha256, PATCH_BYTES)

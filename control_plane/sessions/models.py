@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from control_plane.db.base import Base, CreatedAt, enum_of, sha256_check
 from control_plane.sessions.rules import SessionStatus
+from control_plane.sessions.submissions import Submitted
 
 
 class AgentSession(Base):
@@ -23,6 +24,7 @@ class AgentSession(Base):
             name="metrics_not_negative",
         ),
         CheckConstraint("patch_sha256 IS NULL OR document_sha256 IS NULL", name="one_product"),
+        CheckConstraint("valid_submits >= 0 AND invalid_submits >= 0", name="submits_not_negative"),
         sha256_check("patch_sha256"),
         sha256_check("document_sha256"),
     )
@@ -41,6 +43,9 @@ class AgentSession(Base):
     refused: Mapped[list[str]] = mapped_column(ARRAY(Text), default=list, server_default="{}")
     """What the agent left and no patch carries, with the reasons."""
     document_sha256: Mapped[str | None]
+    """While it lives, the newest valid document that it submitted."""
+    valid_submits: Mapped[int] = mapped_column(default=0, server_default="0")
+    invalid_submits: Mapped[int] = mapped_column(default=0, server_default="0")
     status: Mapped[SessionStatus | None] = mapped_column(enum_of(SessionStatus, "status"))
     """None: it has not ended, or nobody can tell how."""
     tokens_input: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
@@ -52,3 +57,8 @@ class AgentSession(Base):
     context_request_count: Mapped[int] = mapped_column(default=0, server_default="0")
     code_quality_score: Mapped[Decimal | None] = mapped_column(Numeric(5, 2))
     created_at: Mapped[CreatedAt]
+
+    @property
+    def submitted(self) -> Submitted:
+        """What it has handed in through its door."""
+        return Submitted(self.document_sha256, self.valid_submits, self.invalid_submits)

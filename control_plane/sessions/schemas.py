@@ -19,6 +19,8 @@ class SessionView(ViewModel):
     patch_sha256: str | None
     refused: list[str]
     document_sha256: str | None
+    valid_submits: int
+    invalid_submits: int
     status: SessionStatus | None
     tokens_input: int
     tokens_output: int

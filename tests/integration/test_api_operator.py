@@ -469,6 +469,48 @@ async def test_the_patch_of_a_run_is_an_attachment_also_of_one_that_was_cancelle
     assert after.headers["x-content-type-options"] == "nosniff"
 
 
+async def test_a_session_is_asked_for_with_a_schema_and_its_document_is_handed_out(
+    client, sessions, services, repo_key
+):
+    asked = {
+        "repository": repo_key,
+        "driver": {"kind": "command", "argv": ["true"]},
+        "output_schema": {"type": "object"},
+    }
+    answer = await client.post("/v1/sessions", json=asked)
+    run = answer.json()
+    before = await client.get(f"/v1/runs/{run['id']}/document")
+    async with sessions.begin() as session:
+        own = await session.get_one(AgentSession, UUID(run["id"]))
+        own.document_sha256 = (await services.blobs.put(b'{"a": "<script>"}')).sha256
+    after = await client.get(f"/v1/runs/{run['id']}/document")
+
+    assert answer.status_code == 202, answer.text
+    assert (run["kind"], run["task_id"]) == ("session", None)
+    assert run["session"]["output_schema"] == {"type": "object"}
+    assert (run["session"]["valid_submits"], run["session"]["invalid_submits"]) == (0, 0)
+    assert before.status_code == 404
+    assert (after.status_code, after.json()) == (200, {"a": "<script>"})
+    assert after.headers["content-type"] == "application/json"
+    assert after.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "no such type"}, {"$ref": "https://example.org/s.json"}, {"$ref": "#"}]
+)
+async def test_a_schema_that_nobody_could_satisfy_is_refused_at_once(
+    client, sessions, repo_key, schema
+):
+    driver = {"kind": "command", "argv": ["true"]}
+    asked = {"repository": repo_key, "driver": driver, "output_schema": schema}
+    answer = await client.post("/v1/sessions", json=asked)
+
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:vsc:problem:schema_unusable"
+    async with sessions() as session:
+        assert await session.scalar(select(func.count()).select_from(AgentSession)) == 0
+
+
 @pytest.mark.parametrize("value", [True, "80", -1, 101, None])
 async def test_a_packet_that_is_invalid_is_refused_with_the_path_and_nothing_is_kept(
     client, sessions, submission, value

@@ -1,6 +1,7 @@
 """A door's sinks in memory, and a door to try, for tests that need no database."""
 
 import asyncio
+import hashlib
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -11,7 +12,18 @@ from uuid import UUID, uuid4
 from control_plane.gateway.access import DoorAccess
 from control_plane.gateway.grants import GRANTS
 from control_plane.gateway.numbering import fresh
-from control_plane.gateway.ports import Chunk, Position, StreamCaps, TooManyAttempts
+from control_plane.gateway.ports import (
+    Accepted,
+    Chunk,
+    Invalid,
+    Position,
+    Refused,
+    StreamCaps,
+    SubmitsSealed,
+    TooManyAttempts,
+)
+from control_plane.sessions.documents import wrong_with
+from control_plane.sessions.submissions import Submitted, accepted, refusal, rejected
 from runners.protocol import Stream
 from sandboxes.doors import DoorDirectory
 
@@ -43,6 +55,28 @@ class MemoryChunks:
     def text(self, sandbox_id: UUID, stream: Stream) -> bytes:
         """A stream as it reads."""
         return b"".join(chunk.data for chunk in self.kept[sandbox_id] if chunk.stream == stream)
+
+
+class MemorySubmissions:
+    """Documents under one schema."""
+
+    def __init__(self, schema: Mapping[str, object]) -> None:
+        self.schema, self.so_far, self.ended = schema, Submitted(), False
+
+    async def submit(
+        self, run_id: UUID, sandbox_id: UUID, content: bytes
+    ) -> Accepted | Invalid | Refused:
+        """The same decisions as over the database."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        if self.ended:
+            raise SubmitsSealed
+        if why := refusal(self.so_far, sha256):
+            return Refused(why)
+        if wrong := wrong_with(content, self.schema):
+            self.so_far = rejected(self.so_far)
+            return Invalid(tuple(wrong), self.so_far.tries_left)
+        self.so_far = accepted(self.so_far, sha256)
+        return Accepted(sha256)
 
 
 class MemoryCapsules:

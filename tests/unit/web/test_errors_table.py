@@ -40,6 +40,7 @@ OUR_OWN = {
     "control_plane.gateway.grants.NotGranted": "a stage was planned with more than the table gives",
     "control_plane.gateway.numbering.Refused": "the door answers its sandbox",
     "control_plane.gateway.ports.StreamsSealed": "the door answers its sandbox",
+    "control_plane.gateway.ports.SubmitsSealed": "the door answers its sandbox",
     "control_plane.gateway.ports.TooManyAttempts": "the door answers its sandbox",
     "control_plane.gateway.sockets.NoDirectory": "the gateway looks again later",
     "control_plane.gateway.sockets.Served": "another gateway has the door",

@@ -876,6 +876,8 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("patch_sha256", sa.Text(), nullable=True),
         sa.Column("refused", sa.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column("document_sha256", sa.Text(), nullable=True),
+        sa.Column("valid_submits", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("invalid_submits", sa.Integer(), server_default="0", nullable=False),
         sa.Column(
             "status",
             sa.Enum(
@@ -916,6 +918,10 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         ),
         sa.CheckConstraint(
             "patch_sha256 IS NULL OR document_sha256 IS NULL", name=op.f("ck_sessions_one_product")
+        ),
+        sa.CheckConstraint(
+            "valid_submits >= 0 AND invalid_submits >= 0",
+            name=op.f("ck_sessions_submits_not_negative"),
         ),
         sa.CheckConstraint(
             "patch_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_sessions_patch_sha256_hex")
