@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
@@ -35,6 +36,8 @@ class Services:
     """Wakes who watches; one that is not served makes them poll."""
     poke: Callable[[], None] = nobody_waits
     """Called after a commit that gives a worker something to do."""
+    site_id: UUID | None = None
+    """The site beside this home: it drives what is submitted here, as the mirrors are here."""
     upload_bytes: int = 64 * 2**20
     """Bytes of an uploaded patch or archive."""
     local_paths: bool = True

@@ -90,6 +90,7 @@ class BaseCache:
             repo_id=run.repo_id,
             base_commit=run.base_commit,
             deadline_s=run.deadline_s,
+            site_id=run.site_id,
             environment_id=prepared.id,
             policy=dict(policy),
         )

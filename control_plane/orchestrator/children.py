@@ -29,6 +29,8 @@ class Wanted:
     """`prepare`: the tree whose dependency list is installed."""
     environment_id: UUID | None = None
     policy: dict[str, Any] | None = None
+    site_id: UUID | None = None
+    """The parent's: its home has the repository."""
 
 
 async def ensure_child(session: AsyncSession, wanted: Wanted) -> UUID:
@@ -54,6 +56,7 @@ async def _made(session: AsyncSession, wanted: Wanted) -> UUID | None:
             base_commit=wanted.base_commit,
             deadline_s=wanted.deadline_s,
             state=RunState.QUEUED,
+            site_id=wanted.site_id,
         )
         .on_conflict_do_nothing(index_elements=["kind", "cache_key"], index_where=text(IS_LIVE))
         .returning(Run.id)

@@ -64,6 +64,7 @@ class EnvironmentCache:
             repo_id=run.repo_id,
             base_commit=run.base_commit,
             deadline_s=run.deadline_s,
+            site_id=run.site_id,
             judged=judged,
         )
 

@@ -267,6 +267,7 @@ async def _finished(session: AsyncSession, run: Run, lease: Lease, own: AgentSes
             session_id=run.id,
             head_tree=own.head_tree,
             refused=own.refused,
+            site_id=run.site_id,
         )
     return moved
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 from sqlalchemy import text
 
@@ -26,6 +27,7 @@ def services_of(
     ground: Ground,
     *,
     poke: Callable[[], None] = nobody_waits,
+    site_id: UUID | None = None,
     probes: Mapping[str, Probe] | None = None,
 ) -> Services:
     """What the application is built over; `probes` are those of other roots in this process."""
@@ -42,4 +44,5 @@ def services_of(
         probes={"database": database, **(probes or {})},
         wake=ground.wake,
         poke=poke,
+        site_id=site_id,
     )

@@ -48,7 +48,10 @@ async def open_company(
         open_orchestrator(ground, opened, doors) as orchestrator,
     ):
         services = services_of(
-            ground, poke=orchestrator.worker.poke, probes={"docker": opened.probe}
+            ground,
+            poke=orchestrator.worker.poke,
+            site_id=opened.site.id,
+            probes={"docker": opened.probe},
         )
         yield Company(
             settings,

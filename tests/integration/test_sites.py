@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.base import new_id
+from control_plane.orchestrator.children import Wanted, ensure_child
 from control_plane.orchestrator.lost_sites import LostSites
 from control_plane.orchestrator.stages import stage_end
 from control_plane.repos.models import Repo
@@ -23,6 +24,7 @@ from control_plane.sites.service import installation, join
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
+from control_plane.tasks.service import Submission, submit
 from quality_gates.model import TaskType
 from sandboxes.spec import Ended
 
@@ -176,3 +178,22 @@ async def test_a_site_that_may_come_back_keeps_its_runs(sessions, lost, silent_s
     assert await lost.once() == 0
 
     assert (await seen(sessions, Run, run.id)).site_id == site.id
+
+
+async def test_what_is_submitted_beside_a_site_is_its_own_with_all_that_it_waits_for(sessions):
+    """The repository lies in that site's home: another one could not read it."""
+    ours, theirs = await a_site(sessions, "/ours"), await a_site(sessions, "/theirs")
+    async with sessions.begin() as session:
+        repo = Repo(key=f"repo-{new_id()}", source="/somewhere")
+        session.add(repo)
+        await session.flush()
+        asked = Submission(repo_id=repo.id, base_commit="0" * 40, patch_sha256="0" * 64)
+        await submit(session, asked, by="operator", site_id=ours.id)
+        wanted = Wanted(
+            RunKind.BASE, new_id().hex, repo.id, "0" * 40, 60.0, policy={}, site_id=ours.id
+        )
+        await ensure_child(session, wanted)
+
+        assert await leases.claim_next(session, "theirs", 60.0, theirs.id) is None
+        claimed = [await leases.claim_next(session, "ours", 60.0, ours.id) for _ in range(2)]
+        assert {run.kind for run in claimed} == {RunKind.JUDGE, RunKind.BASE}
