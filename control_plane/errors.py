@@ -10,6 +10,7 @@ from control_plane.db.errors import DatabaseUnavailable, MigrationFailed
 from control_plane.packets.errors import PacketInvalid, PacketTaken
 from control_plane.projects.service import KeyTaken
 from control_plane.repos.git import RepositoryError
+from control_plane.retention.errors import AlreadyCollecting
 from control_plane.runs.errors import IllegalMove, LeaseLost, NotFound
 from control_plane.sessions.documents import SchemaUnusable
 from control_plane.tasks.errors import IdempotencyConflict, NotJudgedAgain
@@ -36,6 +37,7 @@ ANSWERS: dict[type[Exception], Answer] = {
     NotJudgedAgain: Answer("not_judged_again", 409, 2),
     BlobMissing: Answer("blob_missing", 404, 2),
     TooLarge: Answer("too_large", 413, 2),
+    AlreadyCollecting: Answer("already_collecting", 409, 2),
     DepotUnavailable: Answer("blobs_unavailable", 503, 2),
     NotFound: Answer("not_found", 404, 2),
     IllegalMove: Answer("illegal_move", 409, 2),

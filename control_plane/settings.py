@@ -46,6 +46,18 @@ class Settings(BaseSettings):
     """The secret of that key."""
     blobs_silence_s: float = Field(default=30.0, ge=1, le=600)
     """Seconds after which a blob store that says nothing does not answer."""
+    keep_results_days: float = Field(default=365.0, gt=0)
+    """Days after a run's end for its patch, document, report and capsules, and what these name."""
+    keep_logs_days: float = Field(default=30.0, gt=0)
+    """Days after a run's end for its logs."""
+    keep_outputs_days: float = Field(default=30.0, gt=0)
+    """Days after a run's end for what its stages were given and left."""
+    keep_prepared_days: float = Field(default=30.0, gt=0)
+    """Days for an environment or a snapshot that no run uses, and for results of a base commit."""
+    keep_unnamed_hours: float = Field(default=48.0, ge=3)
+    """Hours for a blob that no row names: an upload that no task used."""
+    collect_hours: float = Field(default=6.0, ge=0)
+    """Hours between two collections by the orchestrator. 0: only `vsc gc --now` collects."""
     engine: str = Field(default="docker", pattern=r"^(docker|memory:/.+)$")
     """Where sandboxes run: `docker`, the engine of this machine.
 

@@ -70,6 +70,16 @@ class DirectoryBlobs:
                 with contextlib.suppress(FileNotFoundError):
                     yield _kept(folder.name + path.name, path)
 
+    def renew(self, sha256: str) -> Kept:
+        """Under the lock that `delete` takes. Raises BlobMissing."""
+        path = self.path(sha256)
+        try:
+            with _locked(path.parent):
+                os.utime(path)
+                return _kept(sha256, path)
+        except FileNotFoundError:
+            raise missing(sha256) from None
+
     def check(self) -> str:
         """Whether it can be written. Raises DepotUnavailable."""
         with _answering(), self._partial() as file:

@@ -61,6 +61,15 @@ class Blobs(Protocol):
     def every(self) -> AsyncIterator[Kept]:
         """Every blob that is there, in no order."""
 
+    async def renew(self, sha256: str) -> Kept:
+        """As if it had been put again now: it is safe from the collector until a row names it.
+
+        Raises BlobMissing.
+        """
+
+    async def sweep(self) -> int:
+        """Remove what dead processes were writing; how many bytes."""
+
 
 class BlobStore(Protocol):
     """What an adapter does, blocking: `Blobs` in a thread, and the depot of provider threads.
@@ -82,6 +91,12 @@ class BlobStore(Protocol):
 
     def every(self) -> Iterator[Kept]:
         """Every blob that is there, in no order."""
+
+    def renew(self, sha256: str) -> Kept:
+        """As if it had been put again now."""
+
+    def sweep(self) -> int:
+        """Remove what dead processes were writing; how many bytes."""
 
     def check(self) -> str:
         """Write and delete something; where the blobs lie. Raises DepotUnavailable."""

@@ -74,6 +74,14 @@ class ThreadedBlobs:
             for kept in some:
                 yield kept
 
+    async def renew(self, sha256: str) -> Kept:
+        """Raises BlobMissing."""
+        return await self._in_thread(self._store.renew, sha256)
+
+    async def sweep(self) -> int:
+        """How many bytes."""
+        return await self._in_thread(self._store.sweep)
+
     def close(self) -> None:
         """Let go of the threads; none may be waited for."""
         self._pool.shutdown(wait=False)

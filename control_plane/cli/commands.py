@@ -41,12 +41,15 @@ from control_plane.cli.errors import (
     unforeseen,
 )
 from control_plane.cli.judging import Order, judge
+from control_plane.cli.keeping import size, survey_document, survey_rows
 from control_plane.cli.output import Output, records
 from control_plane.cli.show import plain, rows_table, task_tables
 from control_plane.cli.timeline import Timeline
 from control_plane.packets.errors import PacketInvalid
 from control_plane.packets.parse import MAX_BYTES, parse_packet
+from control_plane.processes.ground import open_ground
 from control_plane.processes.local import open_company
+from control_plane.processes.retention import collector_of
 from control_plane.settings import Settings
 from quality_gates.linting import RULES
 
@@ -347,6 +350,21 @@ async def report(where: Where, output: Output, which: str, form: str, into: Path
     else:
         await asyncio.to_thread(into.write_text, text, "utf-8")
         output.tell(f"written to {into}")
+    return 0
+
+
+async def collect(output: Output, *, now: bool) -> int:
+    """What the collector would do, or (with `now`) does."""
+    with platform_errors():
+        async with open_ground(settings()) as ground:
+            collector = collector_of(ground)
+            survey = await (collector.collect() if now else collector.survey())
+    if output.as_json:
+        output.document(survey_document(survey, collected=now))
+    else:
+        output.result.print(rows_table(("kind", "stays", "goes"), survey_rows(survey)))
+        said = "collected" if now else "would be collected; `vsc gc --now` does it"
+        output.people.print(f"{size(survey.gone_bytes)} {said}", soft_wrap=True)
     return 0
 
 

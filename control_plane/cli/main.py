@@ -311,6 +311,17 @@ def report(
 
 
 @app.command()
+def gc(
+    now: Annotated[bool, typer.Option("--now", help="Delete it.")] = False, as_json: Json = False
+) -> NoReturn:
+    """Show what nothing names any more, by kind, in blobs and bytes; delete it with `--now`."""
+    from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
+
+    output = Output(as_json=as_json)
+    raise typer.Exit(commands.run(commands.collect(output, now=now), output))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> NoReturn:
     """Look at this machine: engine, runc, images, mounts, database, disk, git.
 

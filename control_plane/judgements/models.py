@@ -31,6 +31,8 @@ class Judgement(Base):
     """What the gates are asked (`control_plane.judgements.policies`)."""
     attempt: Mapped[int] = mapped_column(default=0, server_default="0")
     """How often the platform has judged again by itself, as the verdict was undecided."""
-    environment_id: Mapped[UUID | None] = mapped_column(ForeignKey("environments.id"), index=True)
+    environment_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("environments.id", ondelete="SET NULL"), index=True
+    )
     report_sha256: Mapped[str | None]
     created_at: Mapped[CreatedAt]

@@ -4,6 +4,7 @@ It is made once per image, in a sandbox, when the first one is wanted.
 """
 
 import asyncio
+import time
 import zipfile
 from pathlib import Path
 from uuid import uuid4
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 STAGE = "compile"
 COMPILED = "runner.pyz"
 COMPILED_BYTES = 8 * 2**20
+_RENEWED_S = 3600.0
+"""No row names it before a sandbox does, so it is made new before the collector could come."""
 _LIMITS = Limits(deadline_s=60.0)
 
 
@@ -38,15 +41,18 @@ class CompiledRunners:
     ) -> None:
         self._provider, self._blobs, self._kept = provider, blobs, kept
         self._install, self._pyz = install, pyz
-        self._made: dict[str, str] = {}
+        self._made: dict[str, tuple[str, float]] = {}
         self._making = asyncio.Lock()
 
     async def of(self, image: str) -> str:
         """The blob's sha256; a sandbox is launched only the first time."""
+        now = time.monotonic()
         async with self._making:
-            if image not in self._made:
-                self._made[image] = await self._runner(image)
-        return self._made[image]
+            sha256, until = self._made.get(image, ("", 0.0))
+            if now >= until:
+                sha256 = await self._runner(image)
+                self._made[image] = sha256, now + _RENEWED_S
+        return sha256
 
     async def _runner(self, image: str) -> str:
         source = (await self._blobs.put(self._pyz)).sha256
@@ -98,7 +104,7 @@ async def _compiled(provider: SandboxProvider, install: str, image: str, source:
 async def _known(note: Path, blobs: Blobs) -> str | None:
     try:
         sha256 = await asyncio.to_thread(note.read_text, encoding="ascii")
-        await blobs.stat(sha256)
+        await blobs.renew(sha256)
     except (FileNotFoundError, BlobMissing):
         return None
     return sha256

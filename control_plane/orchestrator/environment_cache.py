@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.orchestrator.children import Wanted
@@ -43,14 +43,10 @@ class EnvironmentCache:
         """The environment for base's build files and the requirements of the tree or commit `judged`."""
         recipe = await self._recipes.of(run, judged)
         key = recipe.key(self._image, PROGRAM.read_bytes(), run.repo_id.hex, run.base_commit)
-        async with self._sessions() as session:
-            row = await session.scalar(
-                select(EnvironmentRow).where(EnvironmentRow.cache_key == key)
-            )
+        used = update(EnvironmentRow).where(EnvironmentRow.cache_key == key)
+        async with self._sessions.begin() as session:  # found and used at once: see `retention`
+            row = await session.scalar(used.values(used_at=func.now()).returning(EnvironmentRow))
             if row is not None:
-                used = update(EnvironmentRow).where(EnvironmentRow.id == row.id)
-                await session.execute(used.values(used_at=func.now()))
-                await session.commit()
                 return _prepared(row)
             if run.waiting_for is not None:
                 child = await session.get(Run, run.waiting_for)

@@ -5,12 +5,15 @@ run's own holder sees it as LOST when it waits; here only the rows of ended runs
 """
 
 import time
+from uuid import UUID
 
 import structlog
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from control_plane.blobs.ports import Blobs
 from control_plane.loops import for_ever
+from control_plane.orchestrator.streams import forget_chunks, seal_streams
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.rules import TERMINAL, SandboxState
 from sandboxes.names import SandboxName
@@ -31,11 +34,13 @@ class Reconciler:
         *,
         sessions: async_sessionmaker[AsyncSession],
         provider: SandboxProvider,
+        blobs: Blobs,
         install: str,
         grace_s: float = 30.0,
         every_s: float = 15.0,
     ) -> None:
-        self._sessions, self._provider, self._install = sessions, provider, install
+        self._sessions, self._provider, self._blobs = sessions, provider, blobs
+        self._install = install
         self._grace_s, self._every_s = grace_s, every_s
         self._unwanted_since: dict[str, float] = {}
 
@@ -89,13 +94,24 @@ class Reconciler:
     async def _clear_rows(self, present: set[str]) -> None:
         """Rows of ended runs whose sandbox is no longer there say so."""
         ended = exists().where(Run.id == Sandbox.run_id, Run.state.in_(TERMINAL))
-        stale = update(Sandbox).where(
+        stale = select(Sandbox.id).where(
             Sandbox.state != SandboxState.DESTROYED,
             Sandbox.name.startswith(f"vsc-{self._install}-"),
             Sandbox.name.not_in(present),
             ended,
         )
+        async with self._sessions() as session:
+            gone = list(await session.scalars(stale))
+        for sandbox_id in gone:
+            await self._clear_row(sandbox_id)
+
+    async def _clear_row(self, sandbox_id: UUID) -> None:
+        """What it logged until it was lost becomes blobs, as that of any other."""
+        streams = await seal_streams(self._sessions, self._blobs, sandbox_id)
         async with self._sessions.begin() as session:
-            await session.execute(
-                stale.values(state=SandboxState.DESTROYED, destroyed_at=func.now())
-            )
+            row = await session.get_one(Sandbox, sandbox_id, with_for_update=True)
+            if streams and "streams" not in (row.outcome or {}):
+                told = {name: one.to_json() for name, one in streams.items()}
+                row.outcome = (row.outcome or {}) | {"streams": told}
+            row.state, row.destroyed_at = SandboxState.DESTROYED, func.now()
+            await forget_chunks(session, sandbox_id)

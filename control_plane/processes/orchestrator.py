@@ -28,6 +28,7 @@ from control_plane.orchestrator.stages import Stages
 from control_plane.orchestrator.worker import Worker
 from control_plane.processes.engines import Engine, depot_of
 from control_plane.processes.ground import Ground
+from control_plane.processes.retention import collector_of
 from control_plane.repos.changes import Changes
 from control_plane.repos.given_patches import GivenPatches
 from control_plane.repos.snapshots import Snapshots
@@ -60,6 +61,7 @@ async def open_orchestrator(
             group.create_task(reconciler.serve(), name="reconciler"),
             group.create_task(_stay(ground, engine.site), name="site"),
             group.create_task(_look_for_lost_sites(ground), name="lost sites"),
+            *_collecting(ground, group),
         ]
         try:
             with ground.wake.poking(worker.poke):
@@ -85,6 +87,13 @@ async def _look_for_lost_sites(ground: Ground) -> None:
     await for_ever("lost sites", lost.once, every_s=ground.settings.site_lease_s / 3)
 
 
+def _collecting(ground: Ground, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+    every_s = ground.settings.collect_hours * 3600
+    if not every_s:
+        return []
+    return [group.create_task(collector_of(ground).serve(every_s), name="collector")]
+
+
 def _worker(ground: Ground, engine: Engine, doors: DoorBell) -> Worker:
     settings = ground.settings
     return Worker(
@@ -100,7 +109,12 @@ def _worker(ground: Ground, engine: Engine, doors: DoorBell) -> Worker:
 
 
 def _reconciler(ground: Ground, engine: Engine) -> Reconciler:
-    return Reconciler(sessions=ground.sessions, provider=engine.provider, install=engine.site.name)
+    return Reconciler(
+        sessions=ground.sessions,
+        provider=engine.provider,
+        blobs=ground.blobs,
+        install=engine.site.name,
+    )
 
 
 def _stages(ground: Ground, engine: Engine, doors: DoorBell) -> Stages:

@@ -36,6 +36,8 @@ Ours, so no branch of the source can collide with it.
 
 
 _TREES_KEPT = 4096
+_MANY_LOOSE, _MANY_PACKS = 2000, 20
+_UNREACHABLE_KEPT = "2.weeks.ago"
 
 
 class RevisionUnknown(RepositoryError):
@@ -177,6 +179,23 @@ class Mirrors:
             moves = f"update refs/vsc/kept/{commit} {commit}\nupdate {HEAD_REF} {commit}\ndelete {ref}\n"
             await git.run("update-ref", "--stdin", stdin=moves.encode())
             return commit
+
+    def every(self) -> list[str]:
+        """The ids of the repositories that have a mirror."""
+        return sorted(path.name.removesuffix(".git") for path in self._root.glob("*.git"))
+
+    async def repack(self, repo_id: str) -> bool:
+        """Make one pack of many small things, if there are many. Imports wait meanwhile.
+
+        What no ref leads to is kept for two weeks: a run may just have made it.
+        """
+        async with self.lock(repo_id) as git:
+            counted = await git.run("count-objects", "-v")
+            told = dict(line.split(": ") for line in counted.stdout.decode().splitlines())
+            if int(told["count"]) < _MANY_LOOSE and int(told["packs"]) < _MANY_PACKS:
+                return False
+            await git.run("gc", "--quiet", f"--prune={_UNREACHABLE_KEPT}")
+        return True
 
     @contextlib.asynccontextmanager
     async def lock(self, repo_id: str) -> AsyncIterator[Git]:

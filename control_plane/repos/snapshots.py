@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO, cast
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -51,14 +51,16 @@ class Snapshots:
             return await self._recorded(repo_id, commit, made)
 
     async def _known(self, repo_id: UUID, commit: str) -> str | None:
-        """The blob on record, if it is there; its row remembers that it was asked for."""
+        """The blob on record, if it is there.
+
+        Finding the row makes it used in one statement: the collector drops it before, or not.
+        """
         ours = (Snapshot.repo_id == repo_id, Snapshot.commit == commit)
-        async with self._sessions() as session:
-            known = await session.scalar(select(Snapshot.archive_sha256).where(*ours))
+        used = update(Snapshot).where(*ours).values(used_at=func.now())
+        async with self._sessions.begin() as session:
+            known: str | None = await session.scalar(used.returning(Snapshot.archive_sha256))
         if known is None or not await asyncio.to_thread(self._is_there, known):
             return None
-        async with self._sessions.begin() as session:
-            await session.execute(update(Snapshot).where(*ours).values(used_at=func.now()))
         return known
 
     def _is_there(self, sha256: str) -> bool:

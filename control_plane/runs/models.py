@@ -108,12 +108,16 @@ class SharedRun(Base):
     run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     judged: Mapped[str | None]
     """`prepare`: the tree or commit whose dependency list is installed."""
-    environment_id: Mapped[UUID | None] = mapped_column(ForeignKey("environments.id"), index=True)
+    environment_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("environments.id", ondelete="SET NULL"), index=True
+    )
     """`base`: the environment that it is judged in."""
     policy: Mapped[dict[str, Any] | None]
     """`base`: what the gates are asked (`control_plane.judgements.policies`)."""
     cacheable: Mapped[bool | None]
     """`base`: whether every stage came to its end, so that its evidence is kept for others."""
+    dropped_at: Mapped[datetime | None]
+    """`base`: since when its evidence is found by nobody any more (`control_plane.retention`)."""
 
 
 class Sandbox(Base):

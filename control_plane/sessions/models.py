@@ -36,7 +36,9 @@ class AgentSession(Base):
     """What the agent is (`control_plane.sessions.drivers`)."""
     output_schema: Mapped[dict[str, Any] | None]
     """The JSON Schema of the document that is wanted; None: a patch is wanted."""
-    environment_id: Mapped[UUID | None] = mapped_column(ForeignKey("environments.id"), index=True)
+    environment_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("environments.id", ondelete="SET NULL"), index=True
+    )
     head_tree: Mapped[str | None]
     patch_sha256: Mapped[str | None]
     """What the agent left, finished or not."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, status
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.judgements.service import newest_judgement
 from control_plane.repos.service import find_repository
 from control_plane.runs.models import Run
 from control_plane.runs.rules import RunKind
@@ -36,7 +37,7 @@ async def submit_task(
         repo = await find_repository(session, new.repository)
     base_commit = await services.mirrors.resolve(repo.id.hex, new.base)
     if new.patch is not None:
-        await services.blobs.stat(new.patch)  # BlobMissing before anything is queued
+        await services.blobs.renew(new.patch)  # BlobMissing before anything is queued
     submission = service.Submission(
         repo_id=repo.id,
         base_commit=base_commit,
@@ -94,6 +95,9 @@ async def judge_task(task: str, services: ServicesDep, operator: OperatorDep) ->
     """Judge the task's newest patch once more. Nobody works on it again for that."""
     async with services.sessions.begin() as session:
         found = await service.judge_again(session, task, by=operator.name)
+        newest = await newest_judgement(session, found.id)
+        if newest is not None:  # BlobMissing, and nothing is queued
+            await services.blobs.renew(newest.patch_sha256)
         view = await _details(session, found)
     services.poke()
     return view

@@ -200,6 +200,17 @@ async def test_what_is_younger_than_asked_for_is_not_deleted(blobs):
     assert await every(blobs) == {}
 
 
+async def test_what_is_made_new_is_as_young_as_what_was_just_put(world):
+    sha256 = (await world.blobs.put(b"wanted again")).sha256
+    await asyncio.sleep(1.1)  # the time of an object has whole seconds
+    before = (await world.blobs.stat(sha256)).kept_at
+
+    assert (await world.blobs.renew(sha256)).kept_at > before
+    assert await world.blobs.read(sha256, 100) == b"wanted again"
+    with pytest.raises(BlobMissing):
+        await world.blobs.renew("0" * 64)
+
+
 async def test_many_at_once_are_each_whole(blobs):
     contents = [str(number).encode() * 1000 for number in range(50)] * 2
 

@@ -6,6 +6,7 @@ import pytest
 from sandbox_fixtures import docker_provider
 from sandbox_kit import Kit
 
+from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.base import new_id
 from control_plane.orchestrator.reconcile import Reconciler
 from control_plane.repos.models import Repo
@@ -22,7 +23,13 @@ SLEEP = "import time; time.sleep(600)"
 
 
 def a_reconciler(sessions, provider, kit, grace_s=0.0):
-    return Reconciler(sessions=sessions, provider=provider, install=kit.install, grace_s=grace_s)
+    return Reconciler(
+        sessions=sessions,
+        provider=provider,
+        blobs=ThreadedBlobs(kit.store),
+        install=kit.install,
+        grace_s=grace_s,
+    )
 
 
 async def a_sandbox_with_its_row(sessions, provider, kit):

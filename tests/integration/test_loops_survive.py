@@ -3,6 +3,8 @@
 import asyncio
 import uuid
 
+from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.loops import back_off_s, for_ever
 from control_plane.orchestrator.reconcile import Reconciler
 from sandboxes.names import SandboxName
@@ -32,10 +34,17 @@ class Engine:
         self.done.set()
 
 
-async def test_the_reconciler_outlives_an_answer_that_it_cannot_read_and_reaps_the_rest(sessions):
+async def test_the_reconciler_outlives_an_answer_that_it_cannot_read_and_reaps_the_rest(
+    sessions, tmp_path
+):
     engine = Engine()
     reconciler = Reconciler(
-        sessions=sessions, provider=engine, install=INSTALL, grace_s=0.0, every_s=0.01
+        sessions=sessions,
+        provider=engine,
+        blobs=ThreadedBlobs(DirectoryBlobs(tmp_path)),
+        install=INSTALL,
+        grace_s=0.0,
+        every_s=0.01,
     )
     serving = asyncio.create_task(reconciler.serve())
     reaped = asyncio.create_task(engine.done.wait())

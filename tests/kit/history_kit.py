@@ -51,6 +51,7 @@ async def leftovers(fleet: Fleet) -> list[str]:
         reconciler = Reconciler(
             sessions=ground.sessions,
             provider=engine.provider,
+            blobs=ground.blobs,
             install=engine.site.name,
             grace_s=0,
         )

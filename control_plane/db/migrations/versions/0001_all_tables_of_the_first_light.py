@@ -697,10 +697,12 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             "policy", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
         sa.Column("cacheable", sa.Boolean(), nullable=True),
+        sa.Column("dropped_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["environment_id"],
             ["environments.id"],
             name=op.f("fk_shared_runs_environment_id_environments"),
+            ondelete="SET NULL",
         ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_shared_runs_run_id_runs")),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_shared_runs")),
@@ -936,6 +938,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             ["environment_id"],
             ["environments.id"],
             name=op.f("fk_sessions_environment_id_environments"),
+            ondelete="SET NULL",
         ),
         sa.ForeignKeyConstraint(
             ["packet_id"], ["packets.id"], name=op.f("fk_sessions_packet_id_packets")
@@ -978,6 +981,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             ["environment_id"],
             ["environments.id"],
             name=op.f("fk_judgements_environment_id_environments"),
+            ondelete="SET NULL",
         ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_judgements_run_id_runs")),
         sa.ForeignKeyConstraint(

@@ -1,0 +1,1 @@
+"""What nothing names any more is collected, by kind and age."""

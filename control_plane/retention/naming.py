@@ -1,0 +1,111 @@
+"""What the rows name, read in one snapshot of the database."""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.db.engine import Sessions
+from control_plane.retention.rules import HELD, Keep, Kind, Name
+from runners import protocol
+
+_FIXED = {"name": "[0-9a-f]{64}", "capsule": protocol.CAPSULE}
+
+# (sha256, since). Of what lives, and of environments, every column is searched, so that a column
+# that is new is not forgotten. A run that has not ended has no `finished_at`.
+_QUERIES: Mapping[Kind, str] = {
+    Kind.LIVE: """
+        SELECT (regexp_matches(row, :name, 'g'))[1], NULL FROM (
+            SELECT r::text FROM runs r WHERE r.finished_at IS NULL
+            UNION ALL SELECT j::text FROM judgements j JOIN runs r ON r.id = j.run_id
+                WHERE r.finished_at IS NULL
+            UNION ALL SELECT a::text FROM sessions a JOIN runs r ON r.id = a.run_id
+                WHERE r.finished_at IS NULL
+            UNION ALL SELECT o::text FROM shared_runs o JOIN runs r ON r.id = o.run_id
+                WHERE r.finished_at IS NULL) AS living (row)
+        UNION SELECT (regexp_matches(s::text, :name, 'g'))[1], NULL
+            FROM sandboxes s JOIN runs r ON r.id = s.run_id
+            WHERE r.finished_at IS NULL OR s.state <> 'DESTROYED'""",
+    Kind.ENVIRONMENT: """
+        SELECT (regexp_matches(e::text, :name, 'g'))[1], NULL FROM environments e
+        WHERE e.used_at >= :prepared_after""",
+    Kind.SNAPSHOT: """
+        SELECT archive_sha256, NULL FROM snapshots WHERE used_at >= :prepared_after""",
+    Kind.BASE: """
+        SELECT (regexp_matches(s.outcome::text, :name, 'g'))[1], NULL
+        FROM sandboxes s JOIN shared_runs o ON o.run_id = s.run_id
+        WHERE o.cacheable OR o.dropped_at > :dropped_after""",
+    Kind.PATCH: """
+        SELECT j.patch_sha256, r.finished_at FROM judgements j JOIN runs r ON r.id = j.run_id
+        UNION ALL
+        SELECT a.patch_sha256, r.finished_at FROM sessions a JOIN runs r ON r.id = a.run_id
+        UNION ALL
+        SELECT t.patch_sha256, (SELECT max(finished_at) FROM runs r WHERE r.task_id = t.id)
+        FROM tasks t""",
+    Kind.DOCUMENT: """
+        SELECT a.document_sha256, r.finished_at FROM sessions a JOIN runs r ON r.id = a.run_id""",
+    Kind.REPORT: """
+        SELECT j.report_sha256, r.finished_at FROM judgements j JOIN runs r ON r.id = j.run_id""",
+    Kind.CAPSULE: """
+        SELECT i ->> 'sha256', r.finished_at FROM sandboxes s JOIN runs r ON r.id = s.run_id,
+            jsonb_path_query(s.spec, '$.inputs[*]') i
+        WHERE i ->> 'path' = :capsule""",
+    Kind.LOG: """
+        SELECT one #>> '{}', r.finished_at FROM sandboxes s JOIN runs r ON r.id = s.run_id,
+            jsonb_path_query(s.outcome, '$.streams.*.sha256') one""",
+    Kind.OUTPUT: """
+        SELECT one #>> '{}', r.finished_at FROM sandboxes s JOIN runs r ON r.id = s.run_id,
+            jsonb_path_query(s.outcome, '$.outputs.*.sha256') one
+        UNION ALL
+        SELECT one #>> '{}', r.finished_at FROM sandboxes s JOIN runs r ON r.id = s.run_id,
+            jsonb_path_query(s.outcome, '$.collected.*.sha256') one""",
+    Kind.INPUT: """
+        SELECT (regexp_matches(s.spec::text, :name, 'g'))[1], r.finished_at
+        FROM sandboxes s JOIN runs r ON r.id = s.run_id""",
+}
+
+
+async def names(sessions: Sessions, keep: Keep, now: datetime) -> AsyncIterator[Name]:
+    """Every name, in one snapshot: a run that moves meanwhile is seen before or after, not between."""
+    given = {**_FIXED, "prepared_after": now - keep.prepared, "dropped_after": now - HELD}
+    async with sessions() as session:
+        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        for kind, query in _QUERIES.items():
+            found = await session.stream(_bound(query, given))
+            async for sha256, since in found:
+                if sha256 is not None:
+                    yield Name(kind, sha256, since)
+
+
+async def drop(session: AsyncSession, keep: Keep, now: datetime) -> None:
+    """Trees that nobody has used for long, and base results made long ago, are found no more.
+
+    Who finds an environment or a snapshot moves `used_at` in the same statement, so it is either found and stays,
+    or is gone and made anew. What lives and has found it before has it in its own rows.
+    """
+    ages = {"prepared_after": now - keep.prepared, "now": now}
+    for statement in _DROPS:
+        await session.execute(_bound(statement, ages))
+
+
+_DROPS = (
+    """
+    DELETE FROM environments e WHERE used_at < :prepared_after AND NOT EXISTS (
+        SELECT 1 FROM runs r
+            LEFT JOIN judgements j ON j.run_id = r.id
+            LEFT JOIN sessions a ON a.run_id = r.id
+            LEFT JOIN shared_runs o ON o.run_id = r.id
+        WHERE r.finished_at IS NULL
+            AND e.id IN (j.environment_id, a.environment_id, o.environment_id))""",
+    "DELETE FROM snapshots WHERE used_at < :prepared_after",
+    """
+    UPDATE shared_runs o SET cacheable = false, dropped_at = :now FROM runs r
+    WHERE r.id = o.run_id AND o.cacheable AND r.finished_at < :prepared_after""",
+)
+
+
+def _bound(statement: str, values: Mapping[str, object]) -> TextClause:
+    """With those of the values that it asks for."""
+    found = text(statement)
+    return found.bindparams(**{name: values[name] for name in found.compile().params})
