@@ -169,10 +169,10 @@ class StageEvidence:
     tools: Mapping[str, ToolEvidence]
     outputs: Mapping[str, Path]
     """Output name -> a local file, size already capped; hostile content."""
-    events: tuple[Mapping[str, Any], ...] | None
-    """The `tests` stream, decoded line by line in order.
+    events: tuple[Mapping[str, Any], ...] | Path | None
+    """The `tests` stream: events in order, or a local file with one on each line (hostile).
 
-    None: it is broken (a gap, bad JSON, past its cap).
+    None: it is broken (a gap, past its cap).
     """
     altered: tuple[str, ...] = ()
     """Tracked files of the judged tree whose bytes differ after the run.

@@ -108,7 +108,7 @@ def read_test_run(
             tool=tool,
         )
     try:
-        stream = events.parse(evidence.events)
+        stream = events.read_stream(evidence.events)
     except ParseError as error:
         return TestRun(
             stage,

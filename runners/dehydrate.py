@@ -15,7 +15,7 @@ from runners.base_ignores import ignored_by_base
 from runners.base_tree import BaseTree, NewTree, ObjectReader, tree_of_head, with_delta
 from runners.blobs import LooseObjects, Shrunk, blob_id, blob_id_of
 from runners.changes import CHANGES, PATCH, ChangedEntry, Changes, RefusedEntry
-from runners.git_private import PrivateGit
+from runners.git_private import GitLimit, PrivateGit
 from runners.hostile_tree import Entry, HostileTree, TreeLimit, Unreadable
 from runners.hydrate import read_delta
 from runners.tree_rules import (
@@ -54,7 +54,9 @@ def collect(
     *,
     from_base: bool = True,
 ) -> None:
-    """Write `change.patch` and `changes.json` into `into`: what `tree` has that it did not have.
+    """Write `change.patch` and `changes.json` into `into`.
+
+    They say what `tree` has that it did not have.
 
     `base` is an unpacked snapshot, whose `.git` holds all that is needed of the repository. `delta`
     is what was applied to it before `tree` was given away; the patch is from the snapshot, or, with
@@ -77,11 +79,26 @@ def collect(
                 against = BaseTree(reader, with_delta(snapshot, read_delta(delta), objects))
             search = _Search(against, snapshot, hostile, limits, objects, scratch)
             new_tree = search.run(changed)
-        if new_tree is None or new_tree == against.root:
-            (into / PATCH).write_bytes(b"")
-        else:
-            git.write_to(into / PATCH, *_DIFF, against.root, new_tree)
+            written = new_tree is not None and _written(
+                git, search, against.root, new_tree, into / PATCH
+            )
+            if not written:
+                new_tree = None
+                (into / PATCH).write_bytes(b"")
         (into / CHANGES).write_text(search.changes(new_tree).to_json(), encoding="utf-8")
+
+
+def _written(git: PrivateGit, search: "_Search", against: str, new: str, patch: Path) -> bool:
+    """Print the patch; False: it is too much for git, and the search's refusals say so."""
+    if new == against:
+        patch.touch()
+        return True
+    try:
+        git.write_to(patch, *_DIFF, against, new)
+    except GitLimit as limit:
+        search.refuse(b"", f"the change is too large ({limit}); split it")
+        return False
+    return True
 
 
 @dataclass(slots=True)
@@ -104,6 +121,7 @@ class _Search:
     """Path -> why it cannot be taken, unless nobody wants it anyway."""
     _walked: set[bytes] = field(default_factory=set)
     _bytes: int = 0
+    _new_refused: int = 0
 
     def run(self, changed: Collection[bytes] | None) -> str | None:
         """Fill `entries`, `refused` and `notes`.
@@ -118,17 +136,17 @@ class _Search:
                 for path in sorted(changed):
                     self._consider(path.strip(b"/") if path != b"." else b"")
             self._compare_all()
-        except TreeLimit as limit:
-            self._refuse(b"", str(limit))
+        except (TreeLimit, GitLimit) as limit:
+            self.refuse(b"", str(limit))
         except Shrunk:
-            self._refuse(
+            self.refuse(
                 b"", "a file changed while it was read: something still writes to this tree"
             )
         self.entries.sort(key=lambda entry: entry.path)
         new = NewTree(self.base, self.entries)
         added = [entry.path for entry in self.entries if entry.base_mode is None]
         for path, other in twins(new.touched, added).items():
-            self._refuse(path, f"some file systems take it for {other!r}")
+            self.refuse(path, f"some file systems take it for {other!r}")
         return None if self.refused else new.store(self.objects)
 
     def _compare_all(self) -> None:
@@ -144,6 +162,8 @@ class _Search:
     def changes(self, tree: str | None) -> Changes:
         """The document."""
         refused = tuple(sorted(self.refused, key=lambda entry: (entry.path, entry.reason)))
+        if (more := self._new_refused - self.limits.refused) > 0:
+            refused += (RefusedEntry(b"", f"{more} more entries cannot be taken"),)
         differing = {entry.path for entry in self.entries} | {entry.path for entry in self.refused}
         altered = tuple(path for path in sorted(differing) if self.base.file(path))
         return Changes(tree, tuple(self.entries), refused, tuple(self.notes), altered)
@@ -226,11 +246,11 @@ class _Search:
         """A path that the base has."""
         entry = self._look(path)
         if path in self._odd:
-            self._refuse(path, self._odd.pop(path))
+            self.refuse(path, self._odd.pop(path))
         elif entry is None or entry.is_directory:
             self._add(ChangedEntry(path, mode, None, blob, None), 0)
         elif entry.git_mode is None:
-            self._refuse(path, f"is {entry.kind}")
+            self.refuse(path, f"is {entry.kind}")
         else:
             both_links_or_files = (entry.git_mode == "120000") == (mode == "120000")
             head = self._blob(path, entry, known=blob if both_links_or_files else None)
@@ -251,11 +271,12 @@ class _Search:
         left_out = ignored | {path for path in (*paths, *self._odd) if is_litter(path)}
         if left_out:
             self.notes.append(
-                f"{len(left_out)} untracked entries were left out: ignored by the base, or litter of tools"
+                f"{len(left_out)} untracked entries were left out:"
+                " ignored by the base, or litter of tools"
             )
         for path, reason in self._odd.items():
             if path not in left_out:
-                self._refuse(path, reason)
+                self.refuse(path, reason)
         for path in paths:
             if path not in left_out and path not in self._odd:
                 self._take(path)
@@ -270,7 +291,7 @@ class _Search:
         if reason is None and entry.git_mode is None:
             reason = f"is {entry.kind}"
         if reason is not None:
-            self._refuse(path, reason)
+            self.refuse(path, reason)
             return
         blob = self._blob(path, entry, known=None)
         if blob is not None and entry.git_mode is not None:
@@ -285,7 +306,7 @@ class _Search:
                 else self._file(path, entry, known)
             )
         except Unreadable as error:
-            self._refuse(path, str(error))
+            self.refuse(path, str(error))
             return None
 
     def _link(self, path: bytes, known: str | None) -> str | None:
@@ -295,12 +316,12 @@ class _Search:
         reason = refused_link(path, target)
         if reason is None:
             return self.objects.store_bytes(target)
-        self._refuse(path, reason)
+        self.refuse(path, reason)
         return None
 
     def _file(self, path: bytes, entry: Entry, known: str | None) -> str | None:
         if entry.size > self.limits.file_bytes:
-            self._refuse(path, f"{entry.size} bytes; at most {self.limits.file_bytes} are taken")
+            self.refuse(path, f"{entry.size} bytes; at most {self.limits.file_bytes} are taken")
             return None
         if entry.mode & 0o6000:
             self.notes.append(f"{path!r}: its set-id bits were dropped")
@@ -317,5 +338,11 @@ class _Search:
         if self._bytes > self.limits.total_bytes:
             raise TreeLimit(f"the changed files have more than {self.limits.total_bytes} bytes")
 
-    def _refuse(self, path: bytes, reason: str) -> None:
-        self.refused.append(RefusedEntry(path, reason))
+    def refuse(self, path: bytes, reason: str) -> None:
+        """Note it; of new paths, which are as many as somebody likes, only the first by number."""
+        if not path or self.base.file(path):
+            self.refused.append(RefusedEntry(path, reason))
+            return
+        self._new_refused += 1
+        if self._new_refused <= self.limits.refused:
+            self.refused.append(RefusedEntry(path, reason))

@@ -1,9 +1,16 @@
-"""A git directory of our own, for one use: no configuration, hook, attribute or filter of anybody else reaches it."""
+"""A git directory of our own, for one use.
+
+No configuration, hook, attribute or filter of anybody else reaches it, and each git has limits.
+"""
 
 import os
+import resource
+import signal
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 _CONFIG = """[core]
 \trepositoryformatversion = 0
@@ -19,11 +26,21 @@ _CONFIG = """[core]
 \tindentHeuristic = true
 """
 _ATTRIBUTES = "* !diff !text !crlf !eol !ident !filter !merge !working-tree-encoding !whitespace\n"
-"""The highest-ranking attributes of all, so files in a tree cannot say how git treats their neighbours."""
+"""The highest-ranking attributes of all: no file in a tree says how git treats its neighbours."""
+
+TIME_S = 60.0
+MEMORY_BYTES = 768 * 2**20
+"""Address space: 50 MiB of text lines fit; 32 MiB of nothing but newlines would take 1.4 GiB."""
+FILE_BYTES = 512 * 2**20
+"""The largest file that git may write, a patch included."""
 
 
 class GitFailed(Exception):
     """Git did not do what it always can; the message holds its words."""
+
+
+class GitLimit(Exception):
+    """What git was given is too much for it; the message says in what."""
 
 
 class PrivateGit:
@@ -62,24 +79,35 @@ class PrivateGit:
         if work_tree is not None:
             self._environ["GIT_WORK_TREE"] = str(work_tree)
 
-    def start(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run git to its end; the exit code is a value."""
-        return subprocess.run(
+    def start(
+        self, *arguments: str, stdin: bytes = b"", stdout: int | IO[bytes] = subprocess.PIPE
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run git to its end; the exit code is a value. Raises GitLimit."""
+        with subprocess.Popen(
             ("git", *arguments),
-            input=stdin,
-            capture_output=True,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             cwd=self._cwd,
             env=self._environ,
-        )
+        ) as process:
+            _limit(process)
+            try:
+                out, errors = process.communicate(stdin, TIME_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise GitLimit(f"git {arguments[0]} took longer than {TIME_S:g} s") from None
+        if process.returncode == -signal.SIGXFSZ:
+            raise GitLimit(f"git {arguments[0]} wrote more than {FILE_BYTES} bytes")
+        if process.returncode and any(word in errors for word in _NO_MEMORY):
+            raise GitLimit(f"git {arguments[0]} needed more than {MEMORY_BYTES} bytes of memory")
+        return subprocess.CompletedProcess(arguments, process.returncode, out or b"", errors)
 
     def run(self, *arguments: str, stdin: bytes = b"", accept: Iterable[int] = (0,)) -> bytes:
         """Git's standard output. Raises GitFailed on an exit code that is not in `accept`."""
         done = self.start(*arguments, stdin=stdin)
         if done.returncode not in accept:
-            raise GitFailed(
-                f"git {arguments[0]} ended with {done.returncode}: {done.stderr[:2000].decode(errors='replace')}"
-            )
+            raise _failed(arguments[0], done)
         return done.stdout
 
     def open(self, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -93,18 +121,24 @@ class PrivateGit:
         )
 
     def write_to(self, path: Path, *arguments: str) -> None:
-        """Git's standard output into a file that is new. Raises GitFailed."""
+        """Git's standard output into a file that is new. Raises GitFailed and GitLimit."""
         with path.open("xb") as file:
-            done = subprocess.run(
-                ("git", *arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.PIPE,
-                check=False,
-                cwd=self._cwd,
-                env=self._environ,
-            )
+            done = self.start(*arguments, stdout=file)
         if done.returncode != 0:
-            raise GitFailed(
-                f"git {arguments[0]} ended with {done.returncode}: {done.stderr[:2000].decode(errors='replace')}"
-            )
+            raise _failed(arguments[0], done)
+
+
+_NO_MEMORY = (b"ut of memory", b"Cannot allocate memory", b"unable to create thread")
+
+
+def _limit(process: "subprocess.Popen[bytes]") -> None:
+    """From outside: code between fork and exec is not safe in a process with threads."""
+    with suppress(ProcessLookupError):  # it has ended already
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+
+
+def _failed(verb: str, done: subprocess.CompletedProcess[bytes]) -> GitFailed:
+    words = done.stderr[:2000].decode(errors="replace")
+    return GitFailed(f"git {verb} ended with {done.returncode}: {words}")

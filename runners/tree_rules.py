@@ -22,6 +22,8 @@ class PatchLimits:
     entries_seen: int = 500_000
     """Directory entries that are looked at, changed or not."""
     time_s: float = 120.0
+    refused: int = 200
+    """New entries that cannot be taken and are named one by one; the rest is counted."""
 
 
 _IGNORABLE = dict.fromkeys(  # code points that HFS+ leaves out when it compares names
@@ -70,7 +72,10 @@ def components(path: bytes) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=65536)
 def is_dot_git(name: bytes) -> bool:
-    """Whether some file system takes this name for `.git`: case, ignorable code points, NTFS short names and streams."""
+    """Whether some file system takes this name for `.git`.
+
+    By case, ignorable code points, NTFS short names and streams.
+    """
     if b"git" not in name.lower() and name.isascii():
         return False
     text = name.decode("utf-8", "surrogateescape")
@@ -141,7 +146,10 @@ def refused_link(path: bytes, target: bytes) -> str | None:
 
 
 def fold(path: bytes) -> str:
-    """One spelling for all that some file system cannot tell apart: case, and composed or decomposed characters."""
+    """One spelling for all that some file system cannot tell apart.
+
+    They differ by case, or by composed and decomposed characters.
+    """
     if path.isascii():
         return path.decode("ascii").lower()
     text = path.decode("utf-8", "surrogateescape")

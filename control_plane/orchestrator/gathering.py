@@ -15,7 +15,7 @@ from uuid import UUID
 from control_plane.blobs.files import write_file
 from control_plane.blobs.ports import Blobs
 from control_plane.orchestrator.lease import Lease
-from control_plane.orchestrator.specs import judge_draft
+from control_plane.orchestrator.specs import RESULT_BYTES, judge_draft
 from control_plane.orchestrator.stages import StageEnd, Stages
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshots import Snapshots
@@ -26,8 +26,6 @@ from runners.changes import CHANGES, changes_from_json
 from sandboxes.errors import BlobMissing, TooLarge
 from sandboxes.spec import Against, Artifact, Ended, Workspace
 
-EVENT_BYTES = 64 * 2**20
-RESULT_BYTES = 16 * 2**20
 CHANGES_BYTES = 256 * 2**20
 
 
@@ -77,9 +75,8 @@ class EvidenceGatherer:
         try:
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(one(plan)) for plan in plans]
-        except (
-            BaseExceptionGroup
-        ) as failures:  # the first one ended the others, and says what its class says
+        except BaseExceptionGroup as failures:
+            # The first one ended the others, and says what its class says.
             raise failures.exceptions[0] from failures
         return {task.result().plan.stage: task.result() for task in running}
 
@@ -121,21 +118,21 @@ class EvidenceGatherer:
             exit_code=outcome.exit_code,
             tools=tool_evidence(plan, result),
             outputs={
-                name: await self._laid_out(one, into)
+                name: await self._laid_out(one.sha256, into)
                 for name, one in outcome.outputs.items()
                 if name != protocol.RESULT
             },
-            events=await self._events(end),
+            events=await self._events(end, into),
             altered=await self._altered(outcome.collected.get(CHANGES)),
             limits_hit=tuple(
                 f"{name}: {why}" for name, why in outcome.refused.items() if name in plan.outputs
             ),
         )
 
-    async def _laid_out(self, output: Artifact, into: Path) -> Path:
-        path = into / output.sha256  # two stages may have left the same bytes
+    async def _laid_out(self, sha256: str, into: Path) -> Path:
+        path = into / sha256  # two stages may have left the same bytes
         if not path.exists():
-            await write_file(self._blobs, output.sha256, path)
+            await write_file(self._blobs, sha256, path)
         return path
 
     async def _altered(self, listed: Artifact | None) -> tuple[str, ...]:
@@ -148,18 +145,17 @@ class EvidenceGatherer:
         changes = changes_from_json(await self._blobs.read(listed.sha256, CHANGES_BYTES))
         return tuple(os.fsdecode(path) for path in changes.altered_tracked)
 
-    async def _events(self, end: StageEnd) -> tuple[Mapping[str, Any], ...] | None:
+    async def _events(self, end: StageEnd, into: Path) -> tuple[()] | Path | None:
+        """The stream of test events as a file for the judge; None: it is broken."""
         sealed = end.streams.get("tests")
         if sealed is None:
             return ()
         if not sealed.complete:
             return None
         try:
-            lines = (await self._blobs.read(sealed.sha256, EVENT_BYTES)).splitlines()
-            events = tuple(json.loads(line) for line in lines)
-        except (BlobMissing, TooLarge, ValueError, RecursionError):
+            return await self._laid_out(sealed.sha256, into)
+        except BlobMissing:
             return None
-        return events if all(isinstance(event, dict) for event in events) else None
 
 
 def tool_evidence(plan: StagePlan, result: Mapping[str, Any]) -> dict[str, ToolEvidence]:

@@ -18,6 +18,7 @@ from control_plane.orchestrator.children import RECHECK_S, Wanted
 from control_plane.orchestrator.environment_cache import EnvironmentCache, Prepared, Unpreparable
 from control_plane.orchestrator.gathering import EvidenceGatherer
 from control_plane.orchestrator.lease import Again, Lease
+from control_plane.orchestrator.limited_judge import EvidenceTooLarge, LimitedJudge
 from control_plane.orchestrator.recording import VerdictRecorder, reasons
 from control_plane.orchestrator.run_moves import RunMoves
 from control_plane.orchestrator.specs import PATCH_BYTES
@@ -29,7 +30,6 @@ from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState
 from quality_gates.gates.integrity import barred
-from quality_gates.judge import judge
 from quality_gates.model import Change, Environment, TaskReport, Verdict
 from quality_gates.plan import plan
 from sandboxes.errors import SandboxStartFailed
@@ -61,6 +61,7 @@ class JudgeRuns:
         self._gatherer, self._environments, self._bases = gatherer, environments, bases
         self._changes, self._given, self._trees = changes, given, trees
         self._blobs, self._recorder, self._image = blobs, recorder, image
+        self._judge = LimitedJudge()
 
     async def step(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> Run | Again:
         """Do the next thing. A cancel is seen between two things, and ends living sandboxes."""
@@ -69,14 +70,21 @@ class JudgeRuns:
         if run.state is RunState.QUEUED:
             return await self._moves.begin(run, lease)
         own = await self._own(run)
-        if run.state is RunState.HYDRATING:
-            return await self._hydrating(run, own, lease)
         try:
-            return await self._verifying(run, own, lease, cancelled)
+            return await self._decided(run, own, lease, cancelled)
         except ChangeTooLarge as too_large:
             return await self._undecided(run, own, lease, Verdict.FAILED, str(too_large))
+        except EvidenceTooLarge as too_large:
+            return await self._undecided(run, own, lease, Verdict.INCONCLUSIVE, str(too_large))
         except SandboxStartFailed as refusal:
             return await self._moves.lose(run, lease, f"the change could not be judged: {refusal}")
+
+    async def _decided(
+        self, run: Run, own: Judgement, lease: Lease, cancelled: asyncio.Event
+    ) -> Run | Again:
+        if run.state is RunState.HYDRATING:
+            return await self._hydrating(run, own, lease)
+        return await self._verifying(run, own, lease, cancelled)
 
     async def _own(self, run: Run) -> Judgement:
         async with self._sessions() as session:
@@ -166,9 +174,7 @@ class JudgeRuns:
         policy = policy_from_json(own.policy)
         with tempfile.TemporaryDirectory(prefix="vsc-evidence-") as into:
             evidence = await self._gatherer.evidence(found.ran, Path(into))
-            report = await asyncio.to_thread(
-                judge, change, policy, environment, self._image, evidence
-            )
+            report = await self._judge.judge((change, policy, environment, self._image, evidence))
         return replace(report, notes=(*_trouble(found), *report.notes))
 
     async def _undecided(

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from control_plane.orchestrator.stages import StageEnd, Stages
 from control_plane.packets.models import Packet
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshots import Snapshots
-from control_plane.repos.trees import Trees
+from control_plane.repos.trees import ChangeTooLarge, Trees
 from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState
@@ -39,11 +39,13 @@ from control_plane.tasks.moves import apply_effect
 from control_plane.tasks.rules import effect_of
 from quality_gates.model import Verdict
 from runners import protocol
-from runners.changes import CHANGES, PATCH, changes_from_json
+from runners.changes import CHANGES, PATCH, RefusedEntry, changes_from_json
 from sandboxes.errors import SandboxStartFailed
 from sandboxes.spec import Against, Workspace
 
 _STATUS = {End.SUCCESS: SessionStatus.SUCCESS, End.FAILURE: SessionStatus.FAILURE}
+MAX_REFUSED = 300
+"""Refused entries that the session's row and its report name; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +169,17 @@ class SessionRuns:
             base_tree = await self._mirrors.tree_of(run.repo_id.hex, run.base_commit)
             reason = end.outcome.uncollected or "what the agent left could not be collected"
             return Left(nothing.sha256, base_tree, (reason,))
-        told = changes_from_json(await self._blobs.read(listed.sha256, CHANGES_BYTES))
+        document = await self._blobs.read(listed.sha256, CHANGES_BYTES)
+        told = await asyncio.to_thread(changes_from_json, document)
         content = await self._blobs.read(patch.sha256, PATCH_BYTES)
-        tree = await self._trees.apply_patch(run.repo_id.hex, run.base_commit, content)
+        try:
+            tree = await self._trees.apply_patch(run.repo_id.hex, run.base_commit, content)
+        except ChangeTooLarge as too_large:
+            base_tree = await self._mirrors.tree_of(run.repo_id.hex, run.base_commit)
+            return Left(patch.sha256, base_tree, (f"the change: {too_large}",))
         if told.tree is not None and told.tree != tree:  # a bug of ours; it must never be judged
             raise RuntimeError(f"patch {patch.sha256} makes tree {tree}, not {told.tree}")
-        refused = tuple(
-            f"{os.fsdecode(one.path) or 'the change'}: {one.reason}" for one in told.refused
-        )
-        return Left(patch.sha256, tree, refused)
+        return Left(patch.sha256, tree, told_refusals(told.refused))
 
     async def _document(
         self, end: StageEnd, own: AgentSession, schema: Mapping[str, Any], how: SessionEnd
@@ -275,3 +279,13 @@ async def _finished(session: AsyncSession, run: Run, lease: Lease, own: AgentSes
 def _unless(how: SessionEnd, failure: str) -> SessionEnd:
     """A failure of the product, unless the session has ended badly already."""
     return SessionEnd(End.FAILURE, failure) if how.end is End.SUCCESS else how
+
+
+def told_refusals(entries: Sequence[RefusedEntry]) -> tuple[str, ...]:
+    """Refused entries as the row and the report name them; an agent can make any number."""
+    named = tuple(
+        f"{os.fsdecode(one.path) or 'the change'}: {one.reason}"[:1000]
+        for one in entries[:MAX_REFUSED]
+    )
+    more = len(entries) - len(named)
+    return (*named, *((f"the change: {more} more entries cannot be taken",) if more else ()))

@@ -1,8 +1,9 @@
-"""What a change is, for the judge (`quality_gates.model.Change`).
+"""What a change is, for the judge: files, line numbers, listings and contents.
 
-Files, line numbers, listings and contents.
+The product is a `quality_gates.model.Change`.
 """
 
+import asyncio
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from control_plane.repos.git import RepositoryError
 from control_plane.repos.listings import Readable, dependency_files, readable
 from control_plane.repos.mirrors import Mirrors
-from control_plane.repos.trees import DIFF, ChangeTooLarge, Difference, Trees
+from control_plane.repos.trees import ChangeTooLarge, Difference, Trees
 from quality_gates.model import Change, FileChange
 
 MAX_FILE_BYTES = 4 * 2**20
 """A file larger than this is listed, and its contents are left out."""
 MAX_TOTAL_BYTES = 128 * 2**20
+MAX_TOUCHED_LINES = 1_000_000
+"""Lines that a change adds and removes: git counts them before it prints any."""
 
 _HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
@@ -46,23 +49,21 @@ class Changes:
     async def change(
         self, repo_id: str, base_commit: str, head_tree: str, patch_sha256: str
     ) -> Change:
-        """Everything that the gates want to know of base and head."""
-        git = self._mirrors.git(repo_id)
+        """Everything that the gates want to know of base and head. Raises ChangeTooLarge."""
         base = await readable(self._trees, repo_id, base_commit)
         head = await readable(self._trees, repo_id, head_tree)
         differing = await self._trees.differences(repo_id, base_commit, head_tree)
-        patch = await git.run(*DIFF, "-p", "-U0", "--full-index", base_commit, head_tree, "--")
+        patch = await self._patch(repo_id, base_commit, head_tree)
         wanted = {os.fsdecode(item.path) for item in differing}
         wanted |= {name for name in base.files | head.files if self._is_configuration(name)}
         wanted |= _led_elsewhere(base, head)
         blobs = [*base.blobs_of(wanted).values(), *head.blobs_of(wanted).values()]
-        contents = await self._trees.blobs(repo_id, blobs, MAX_FILE_BYTES)
-        if sum(map(len, contents.values())) > MAX_TOTAL_BYTES:
-            raise ChangeTooLarge(f"the change touches more than {MAX_TOTAL_BYTES} bytes; split it")
+        contents = await self._trees.blobs(repo_id, blobs, MAX_FILE_BYTES, MAX_TOTAL_BYTES)
+        sections = await asyncio.to_thread(lambda: list(touched_lines(patch)))
         return Change(
             base_commit=base_commit,
             patch_sha256=patch_sha256,
-            files=tuple(_files(differing, touched_lines(patch.stdout))),
+            files=tuple(_files(differing, iter(sections))),
             base_tree=base.modes,
             head_tree=head.modes,
             base_contents=_contents(base, wanted, contents),
@@ -72,6 +73,22 @@ class Changes:
             base_dependencies=await dependency_files(self._trees, repo_id, base),
             head_dependencies=await dependency_files(self._trees, repo_id, head),
         )
+
+    async def _patch(self, repo_id: str, base_commit: str, head_tree: str) -> bytes:
+        counted = await self._trees.compared(repo_id, "--numstat", base_commit, head_tree)
+        if touched_count(counted) > MAX_TOUCHED_LINES:
+            raise ChangeTooLarge(
+                f"the change touches more than {MAX_TOUCHED_LINES} lines; split it"
+            )
+        return await self._trees.compared(
+            repo_id, "-p", "-U0", "--full-index", base_commit, head_tree
+        )
+
+
+def touched_count(numstat: bytes) -> int:
+    """Lines added and removed, as `git diff-tree --numstat` counts them. Binary files have none."""
+    counts = (line.split(b"\t")[:2] for line in numstat.splitlines())
+    return sum(int(number) for pair in counts for number in pair if number.isdigit())
 
 
 def _led_elsewhere(base: Readable, head: Readable) -> set[str]:
@@ -97,9 +114,8 @@ def touched_lines(patch: bytes) -> Iterator[Lines]:
     """
     section: list[bytes] | None = None
     for line in patch.split(b"\n"):
-        if line.startswith(
-            b"diff --git "
-        ):  # a content line starts with a space, a sign or a backslash
+        # A content line starts with a space, a sign or a backslash.
+        if line.startswith(b"diff --git "):
             if section is not None:
                 yield _section(section)
             section = []
@@ -130,9 +146,8 @@ def _files(differing: Iterable[Difference], sections: Iterator[Lines]) -> Iterat
     try:
         for item in differing:
             lines = next(sections)
-            if (
-                item.old and item.new and item.old.mode[:2] != item.new.mode[:2]
-            ):  # another type: git shows a removal, an addition
+            if item.old and item.new and item.old.mode[:2] != item.new.mode[:2]:
+                # Another type: git shows a removal and an addition.
                 second = next(sections)
                 lines = Lines(second.added, lines.removed, lines.binary or second.binary)
             yield _file(item, lines)

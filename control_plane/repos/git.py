@@ -110,7 +110,8 @@ class Git:
         process = await asyncio.create_subprocess_exec(
             "prlimit", f"--fsize={limits.file_bytes}", f"--as={limits.memory_bytes}", "--core=0",
             "git", "--no-pager", "--literal-pathspecs", "--no-optional-locks", *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env=environ, cwd=work_tree or self.git_dir, start_new_session=True,
         )  # fmt: skip
         done = await _drive(process, arguments[0], stdin, limits)

@@ -1,5 +1,7 @@
 """Trees made of objects in a mirror: a patch applied, two trees compared or mixed.
 
+What an author can make git do has limits; past them the change is too large.
+
 No work tree, no file of a repository on disk.
 """
 
@@ -11,13 +13,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.repos.git import GitFailed, RepositoryError
+from control_plane.repos.git import GitFailed, GitLimit, GitLimits, RepositoryError
 from control_plane.repos.mirrors import Mirrors
 from runners.archive import Entry
 from runners.hydrate import write_delta
 from sandboxes.packed import packed
 
 MAX_DELTA_BYTES = 128 * 2**20
+MAX_BLOBS_BYTES = 200 * 2**20
+"""Contents that are held in memory at once."""
+MAX_TEXT_BYTES = 4 * 2**20
+"""A file larger than this is compared as a binary one: by its bytes, never line by line."""
+CHANGE_LIMITS = GitLimits(time_s=60.0, output_bytes=256 * 2**20, memory_bytes=2**30)
+"""Of every git whose work an author of a change decides."""
 _OFFSET = re.compile(r"^Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", re.MULTILINE)
 _ZERO = "0" * 40
 
@@ -28,6 +36,15 @@ class PatchDoesNotApply(RepositoryError):
 
 class ChangeTooLarge(RepositoryError):
     """The change is more than a judge takes; its author must split it."""
+
+
+@contextlib.contextmanager
+def authors_limits() -> Iterator[None]:
+    """Within it, a git that comes to a limit says that the change is too large."""
+    try:
+        yield
+    except GitLimit as limit:
+        raise ChangeTooLarge(f"the change is too large ({limit}); split it") from limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +76,7 @@ class Trees:
     async def apply_patch(self, repo_id: str, base_commit: str, patch: bytes) -> str:
         """The tree of base + patch: exactly, without fuzz or offset.
 
-        Raises PatchDoesNotApply with git's words.
+        Raises PatchDoesNotApply with git's words, and ChangeTooLarge.
         """
         git = self._mirrors.git(repo_id)
         if not patch.strip():
@@ -67,16 +84,18 @@ class Trees:
         with _index() as index:
             await git.run("read-tree", base_commit, index=index)
             try:
-                applied = await git.run(
-                    "apply",
-                    "--cached",
-                    "--binary",
-                    "--whitespace=nowarn",
-                    "--verbose",
-                    "-",
-                    stdin=patch,
-                    index=index,
-                )
+                with authors_limits():
+                    applied = await git.run(
+                        "apply",
+                        "--cached",
+                        "--binary",
+                        "--whitespace=nowarn",
+                        "--verbose",
+                        "-",
+                        stdin=patch,
+                        index=index,
+                        limits=CHANGE_LIMITS,
+                    )
             except GitFailed as failed:
                 raise PatchDoesNotApply(
                     f"on {base_commit}: {failed.stderr.strip()[-2000:]}"
@@ -88,11 +107,15 @@ class Trees:
             return await git.line("write-tree", index=index)
 
     async def differences(self, repo_id: str, old: str, new: str) -> list[Difference]:
-        """Every path that differs, in git's order."""
-        done = await self._mirrors.git(repo_id).run(
-            *DIFF, "--raw", "--no-abbrev", "-z", old, new, "--"
-        )
-        return list(_raw(done.stdout))
+        """Every path that differs, in git's order. Raises ChangeTooLarge."""
+        return list(_raw(await self.compared(repo_id, "--raw", "--no-abbrev", "-z", old, new)))
+
+    async def compared(self, repo_id: str, *arguments: str) -> bytes:
+        """What `git diff-tree` prints of two trees. Raises ChangeTooLarge."""
+        git = self._mirrors.git(repo_id)
+        with authors_limits():
+            done = await git.run(*DIFF, *arguments, "--", config=_TEXT, limits=CHANGE_LIMITS)
+        return done.stdout
 
     async def listing(self, repo_id: str, tree: str) -> dict[bytes, Listed]:
         """Every path of a tree or commit."""
@@ -145,7 +168,8 @@ class Trees:
         contents = await self.blobs(repo_id, placed, MAX_DELTA_BYTES)
         if missing := set(placed) - contents.keys():
             raise ChangeTooLarge(
-                f"{len(missing)} files of the change are larger than {MAX_DELTA_BYTES} bytes; leave them out"
+                f"{len(missing)} files of the change are larger than {MAX_DELTA_BYTES} bytes;"
+                " leave them out"
             )
         into = io.BytesIO()
         write_delta((_entry(item, contents) for item in differing), into)
@@ -159,26 +183,31 @@ class Trees:
         )
         return {name: int(size) for name, size in map(str.split, told.stdout.decode().splitlines())}
 
-    async def blobs(self, repo_id: str, blobs: list[str], max_bytes_each: int) -> dict[str, bytes]:
-        """Contents by object id; one that is larger than the limit is left out."""
+    async def blobs(
+        self, repo_id: str, blobs: list[str], max_bytes_each: int, max_bytes: int = MAX_BLOBS_BYTES
+    ) -> dict[str, bytes]:
+        """Contents by object id; one that is larger than `max_bytes_each` is left out.
+
+        Raises ChangeTooLarge, before anything is read, when all together are past `max_bytes`.
+        """
         git, wanted = self._mirrors.git(repo_id), sorted(set(blobs))
-        sizes = await git.run(
+        asked = await git.run(
             "cat-file",
             "--batch-check=%(objectname) %(objecttype) %(objectsize)",
             stdin=_lines(wanted),
         )
-        small = [
-            name for name in sizes.stdout.decode().splitlines() if _small(name, max_bytes_each)
-        ]
-        done = await git.run(
-            "cat-file", "--batch", stdin=_lines([line.split()[0] for line in small])
-        )
+        sizes = dict(_sizes(asked.stdout.decode(), max_bytes_each))
+        if sum(sizes.values()) > max_bytes:
+            raise ChangeTooLarge(f"the change touches more than {max_bytes} bytes; split it")
+        done = await git.run("cat-file", "--batch", stdin=_lines(list(sizes)))
         return dict(_batch(done.stdout))
 
 
+_TEXT = {"core.bigFileThreshold": str(MAX_TEXT_BYTES)}
 DIFF = (
-    "diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative",
-    "--diff-algorithm=myers", "--inter-hunk-context=0", "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short",
+    "diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color",
+    "--no-relative", "--diff-algorithm=myers", "--inter-hunk-context=0",
+    "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short",
 )  # fmt: skip
 """The comparison that gives the same bytes on every machine."""
 
@@ -190,9 +219,7 @@ def _has_bytes(listed: Listed | None) -> bool:
 def _entry(item: Difference, contents: Mapping[str, bytes]) -> Entry:
     if item.new is None or not _has_bytes(item.new):
         return Entry(item.path, None)
-    mode = (
-        "100755" if item.new.mode == "100755" else item.new.mode.replace("100664", "100644")
-    )  # git's old group-writable mode
+    mode = item.new.mode.replace("100664", "100644")  # git's old group-writable mode
     return Entry(item.path, mode, contents[item.new.blob])
 
 
@@ -219,9 +246,11 @@ def _lines(names: list[str]) -> bytes:
     return "".join(f"{name}\n" for name in names).encode()
 
 
-def _small(line: str, max_bytes: int) -> bool:
-    parts = line.split()
-    return len(parts) == 3 and parts[1] == "blob" and int(parts[2]) <= max_bytes
+def _sizes(answer: str, max_bytes_each: int) -> Iterator[tuple[str, int]]:
+    for line in answer.splitlines():
+        parts = line.split()
+        if len(parts) == 3 and parts[1] == "blob" and int(parts[2]) <= max_bytes_each:
+            yield parts[0], int(parts[2])
 
 
 def _batch(output: bytes) -> Iterator[tuple[str, bytes]]:

@@ -1,11 +1,24 @@
 """The stream of test events: what happened, in the order in which it left the sandbox."""
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from quality_gates.parsers.reading import ParseError, guarded, integer, sequence, text
+from quality_gates.parsers.reading import (
+    MAX_BYTES,
+    ParseError,
+    guarded,
+    integer,
+    mapping,
+    sequence,
+    text,
+)
+
+MAX_LINE_BYTES = 8 * 2**20
+MAX_EVENTS = 1_000_000
 
 OUTCOMES = ("passed", "xpassed", "xfailed", "skipped", "failed", "error")
 """From good to bad."""
@@ -16,7 +29,7 @@ _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,16}\b")
 class Stream:
     """A decoded stream that makes sense.
 
-    No test ended that did not start, nothing after the session's end.
+    No test ended that did not start, and nothing came after the session's end.
     """
 
     collected: tuple[str, ...]
@@ -37,6 +50,25 @@ def stable(nodeid: str) -> str:
 def worst(outcomes: Iterable[str]) -> str:
     """The worst of several; a test that ran twice counts as its worse run."""
     return max(outcomes, key=OUTCOMES.index)
+
+
+def read_stream(events: Iterable[Mapping[str, Any]] | Path) -> Stream:
+    """Events, or a file of them, as a stream. Raises ParseError."""
+    return parse(decoded(events) if isinstance(events, Path) else events)
+
+
+def decoded(file: Path) -> Iterator[Mapping[str, Any]]:
+    """One event after the other: the memory of a line is free before the next one is read."""
+    taken = 0
+    with file.open("rb") as stream:
+        for count, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b"")):
+            taken += len(line)
+            if len(line) > MAX_LINE_BYTES or count >= MAX_EVENTS or taken > MAX_BYTES:
+                raise ParseError(
+                    f"more than {MAX_EVENTS} events, {MAX_BYTES} bytes,"
+                    f" or {MAX_LINE_BYTES} bytes in one event"
+                )
+            yield mapping(json.loads(line))
 
 
 @guarded

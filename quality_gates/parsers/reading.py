@@ -36,6 +36,7 @@ def guarded(parse: Callable[P, T]) -> Callable[P, T]:
             RecursionError,
             OverflowError,
             MemoryError,
+            OSError,
         ) as error:
             raise ParseError(f"{type(error).__name__}: {str(error)[:200]}") from error
 

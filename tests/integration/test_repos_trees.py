@@ -7,10 +7,12 @@ import tarfile
 import pytest
 from mirror_kit import patch_between
 
+from control_plane.repos import changes, trees
 from control_plane.repos.changes import Changes
+from control_plane.repos.git import GitLimits
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshot_archive import write_snapshot
-from control_plane.repos.trees import PatchDoesNotApply, Trees
+from control_plane.repos.trees import ChangeTooLarge, PatchDoesNotApply, Trees
 from quality_gates.changes import changed_python
 from quality_gates.gates.integrity import changed_dependencies
 from runners.hydrate import apply_delta
@@ -243,3 +245,69 @@ async def test_the_judge_opens_files_through_links_as_tools_do(mirrors, commit):
     assert told.head_dependencies["requirements.txt"] == b"evil\n"
     assert told.head_dependencies["pins/all.lst"] == b"attrs\n"
     assert changed_dependencies(told) == ("requirements.txt",)
+
+
+def of_newlines(count):
+    return b"\n" * count
+
+
+async def test_a_huge_file_of_newlines_is_compared_by_its_bytes_and_not_by_its_lines(
+    mirrors, commit, monkeypatch
+):
+    """Line by line, 32 MiB of them cost git 1.4 GiB; here it has 400 MiB."""
+    base = await commit({"a": b"x"})
+    head = await mirrors.tree_of("r", await commit({"a": b"x", "b": of_newlines(32 * 2**20)}))
+    monkeypatch.setattr(trees, "CHANGE_LIMITS", GitLimits(memory_bytes=400 * 2**20))
+
+    told = await Changes(mirrors, lambda _: False).change("r", base, head, "0" * 64)
+
+    (file,) = told.files
+    assert (file.path, file.binary, file.added_lines) == ("b", True, ())
+    assert "b" not in told.head_contents
+
+
+async def test_more_lines_than_a_judge_reads_are_their_authors_to_split(
+    mirrors, commit, monkeypatch
+):
+    monkeypatch.setattr(changes, "MAX_TOUCHED_LINES", 1000)
+    base = await commit({"a": of_newlines(10)})
+    small = await mirrors.tree_of("r", await commit({"a": of_newlines(10), "b": of_newlines(1000)}))
+    large = await mirrors.tree_of("r", await commit({"a": of_newlines(9), "b": of_newlines(1000)}))
+
+    told = await Changes(mirrors, lambda _: False).change("r", base, small, "0" * 64)
+
+    assert len(told.files[0].added_lines) == 1000
+    with pytest.raises(ChangeTooLarge, match="more than 1000 lines; split it"):
+        await Changes(mirrors, lambda _: False).change("r", base, large, "0" * 64)
+
+
+async def test_a_git_that_needs_too_much_for_a_change_says_that_the_change_is_too_large(
+    mirrors, commit, monkeypatch
+):
+    base = await commit({"a": b"x"})
+    files = {"a": b"x", "b": of_newlines(3 * 2**20)}
+    head = await mirrors.tree_of("r", await commit(files))
+    patch = await patch_between(mirrors, "r", base, head)
+
+    for limits, why in (
+        (GitLimits(memory_bytes=60 * 2**20), "memory"),
+        (GitLimits(time_s=0.0001), "took longer"),
+        (GitLimits(output_bytes=10), "printed more"),
+    ):
+        monkeypatch.setattr(trees, "CHANGE_LIMITS", limits)
+        with pytest.raises(ChangeTooLarge, match=f"{why}.*split it"):
+            await Changes(mirrors, lambda _: False).change("r", base, head, "0" * 64)
+        if why != "printed more":
+            with pytest.raises(ChangeTooLarge, match=why):
+                await Trees(mirrors).apply_patch("r", base, patch)
+
+
+async def test_bytes_that_a_change_touches_are_counted_before_they_are_read(
+    mirrors, commit, monkeypatch
+):
+    monkeypatch.setattr(changes, "MAX_TOTAL_BYTES", 1000)
+    base = await commit({"a": b"x"})
+    head = await mirrors.tree_of("r", await commit({"a": b"x", "b": b"y" * 1001}))
+
+    with pytest.raises(ChangeTooLarge, match="more than 1000 bytes"):
+        await Changes(mirrors, lambda _: False).change("r", base, head, "0" * 64)

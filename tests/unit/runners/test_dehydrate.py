@@ -9,6 +9,7 @@ import sys
 import pytest
 from tree_kit import GIT_ENVIRON, Bench, git, read_tree, write_file
 
+from runners import git_private
 from runners.archive import Entry
 from runners.dehydrate import collect
 from runners.git_private import GitFailed
@@ -418,3 +419,48 @@ def test_a_base_that_is_no_snapshot_is_said(bench):
 
     with pytest.raises(GitFailed, match="not the git directory of a snapshot"):
         collect(bench.repository.parent, None, bench.workspace, None, bench.home, PatchLimits())
+
+
+def test_refused_entries_are_named_up_to_a_number_and_then_counted(bench):
+    for n in range(30):
+        os.mkfifo(bench.workspace / f"pipe-{n:02}")
+    (bench.workspace / "README.md").unlink()
+    os.mkfifo(bench.workspace / "README.md")
+
+    patch, changes = bench.collect(limits=PatchLimits(refused=10))
+
+    assert patch == b""
+    assert sum(entry.path.startswith(b"pipe-") for entry in changes.refused) == 10
+    assert changes.refused[-1].reason == "20 more entries cannot be taken"
+    assert changes.altered_tracked == (b"README.md",), "a tracked path is named in any case"
+
+
+def test_a_huge_file_of_newlines_is_too_large_and_not_a_gigabyte_of_memory(bench):
+    (bench.workspace / "README.md").write_bytes(b"\n" * (32 * 2**20))
+
+    patch, changes = bench.collect()
+
+    assert (patch, changes.tree) == (b"", None)
+    (refused,) = changes.refused
+    assert "bytes of memory); split it" in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "why"),
+    [
+        ("MEMORY_BYTES", 60 * 2**20, "bytes of memory"),
+        ("FILE_BYTES", 2**20, "wrote more than"),
+        ("TIME_S", 0.0, "took longer than"),
+    ],
+)
+def test_a_change_that_is_too_much_for_git_is_its_authors_to_split(
+    bench, monkeypatch, limit, value, why
+):
+    monkeypatch.setattr(git_private, limit, value)
+    (bench.workspace / "README.md").write_bytes(b"\n" * (3 * 2**20))
+
+    patch, changes = bench.collect()
+
+    assert (patch, changes.tree) == (b"", None)
+    (refused,) = changes.refused
+    assert why in refused.reason
