@@ -179,6 +179,8 @@ class StageEvidence:
 
     Ours to say: they are read when the sandbox is dead.
     """
+    altered_unknown: str = ""
+    """Why more may be altered than `altered` names; empty: it names all."""
     limits_hit: tuple[str, ...] = ()
 
 

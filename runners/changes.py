@@ -39,6 +39,8 @@ class Changes:
     notes: tuple[str, ...]
     altered_tracked: tuple[bytes, ...]
     """Tracked paths whose bytes or mode differ, or that are gone."""
+    stopped: str | None = None
+    """Why looking ended early. `altered_tracked` is not whole then: more may differ."""
 
     def to_json(self) -> str:
         """Sorted, and the same for the same changes.
@@ -55,6 +57,7 @@ class Changes:
             ],
             "notes": list(self.notes),
             "altered_tracked": [path_to_json(path) for path in self.altered_tracked],
+            "stopped": self.stopped,
         }
         return json.dumps(document, indent=1) + "\n"
 
@@ -74,6 +77,7 @@ def changes_from_json(text: bytes | str) -> Changes:
         ),
         tuple(document["notes"]),
         tuple(path_from_json(path) for path in document["altered_tracked"]),
+        document["stopped"],
     )
 
 

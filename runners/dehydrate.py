@@ -122,6 +122,7 @@ class _Search:
     _walked: set[bytes] = field(default_factory=set)
     _bytes: int = 0
     _new_refused: int = 0
+    _stopped: str | None = None
 
     def run(self, changed: Collection[bytes] | None) -> str | None:
         """Fill `entries`, `refused` and `notes`.
@@ -137,17 +138,19 @@ class _Search:
                     self._consider(path.strip(b"/") if path != b"." else b"")
             self._compare_all()
         except (TreeLimit, GitLimit) as limit:
-            self.refuse(b"", str(limit))
+            self._stop(str(limit))
         except Shrunk:
-            self.refuse(
-                b"", "a file changed while it was read: something still writes to this tree"
-            )
+            self._stop("a file changed while it was read: something still writes to this tree")
         self.entries.sort(key=lambda entry: entry.path)
         new = NewTree(self.base, self.entries)
         added = [entry.path for entry in self.entries if entry.base_mode is None]
         for path, other in twins(new.touched, added).items():
             self.refuse(path, f"some file systems take it for {other!r}")
         return None if self.refused else new.store(self.objects)
+
+    def _stop(self, why: str) -> None:
+        self._stopped = why
+        self.refuse(b"", why)
 
     def _compare_all(self) -> None:
         new = []
@@ -166,7 +169,9 @@ class _Search:
             refused += (RefusedEntry(b"", f"{more} more entries cannot be taken"),)
         differing = {entry.path for entry in self.entries} | {entry.path for entry in self.refused}
         altered = tuple(path for path in sorted(differing) if self.base.file(path))
-        return Changes(tree, tuple(self.entries), refused, tuple(self.notes), altered)
+        return Changes(
+            tree, tuple(self.entries), refused, tuple(self.notes), altered, self._stopped
+        )
 
     def _consider(self, path: bytes) -> None:
         """A path that may differ: its file, or, of a directory, which names are gone."""

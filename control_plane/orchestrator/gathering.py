@@ -111,6 +111,7 @@ class EvidenceGatherer:
     async def _read(self, plan: StagePlan, end: StageEnd, into: Path) -> StageEvidence:
         outcome = end.outcome
         result = await read_document(self._blobs, outcome.outputs.get(protocol.RESULT))
+        altered, unknown = await self._altered(outcome.collected.get(CHANGES))
         return StageEvidence(
             stage=plan.stage,
             ended=outcome.ended.value,
@@ -123,7 +124,8 @@ class EvidenceGatherer:
                 if name != protocol.RESULT
             },
             events=await self._events(end, into),
-            altered=await self._altered(outcome.collected.get(CHANGES)),
+            altered=altered,
+            altered_unknown=unknown,
             limits_hit=tuple(
                 f"{name}: {why}" for name, why in outcome.refused.items() if name in plan.outputs
             ),
@@ -135,15 +137,16 @@ class EvidenceGatherer:
             await write_file(self._blobs, sha256, path)
         return path
 
-    async def _altered(self, listed: Artifact | None) -> tuple[str, ...]:
-        """Tracked files that the stage changed.
-
-        Ours to say, so a list that is missing is itself a finding.
-        """
+    async def _altered(self, listed: Artifact | None) -> tuple[tuple[str, ...], str]:
+        """Tracked files that the stage changed, and why there may be more; ours to say."""
         if listed is None:
-            return ("(what the stage left could not be read)",)
-        changes = changes_from_json(await self._blobs.read(listed.sha256, CHANGES_BYTES))
-        return tuple(os.fsdecode(path) for path in changes.altered_tracked)
+            return (), "what the stage left could not be read"
+        try:
+            document = await self._blobs.read(listed.sha256, CHANGES_BYTES)
+        except (BlobMissing, TooLarge) as problem:
+            return (), f"the list of what the stage left cannot be read: {problem}"
+        changes = await asyncio.to_thread(changes_from_json, document)
+        return tuple(os.fsdecode(path) for path in changes.altered_tracked), changes.stopped or ""
 
     async def _events(self, end: StageEnd, into: Path) -> tuple[()] | Path | None:
         """The stream of test events as a file for the judge; None: it is broken."""

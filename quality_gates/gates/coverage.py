@@ -89,6 +89,11 @@ def _usable(case: Case) -> tuple[Measured, Measured]:
             "base's test run measures nothing: " + "; ".join(base.reasons),
         )
     product = case.change.head_python.product
+    if unknown := case.evidence[Stage.HEAD].altered_unknown:
+        raise _Unusable(
+            Verdict.INCONCLUSIVE,
+            f"whether files of the product changed while the tests ran is not known: {unknown}",
+        )
     altered = [path for path in case.evidence[Stage.HEAD].altered if path in product]
     if altered:
         raise _Unusable(

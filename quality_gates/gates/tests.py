@@ -67,17 +67,17 @@ def _untrusted(case: Case) -> list[tuple[Verdict, str]]:
 def _rewritten(case: Case, run: TestRun) -> list[tuple[Verdict, str]]:
     """Tests that the judged code wrote anew before pytest read them are not those asked for."""
     habit = case.evidence[Stage.BASE].altered if Stage.BASE in case.evidence else ()
-    altered = case.evidence[run.stage].altered if run.stage in case.evidence else ()
-    known = {*case.change.base_tree, *case.change.head_tree}
-    # What is no path of either tree is our own word for a list that could not be had.
-    found = sorted(
-        path for path in set(altered) - set(habit) if is_test_path(path) or path not in known
-    )
-    return (
-        [(Verdict.INCONCLUSIVE, f"{run.stage}: tests changed while they ran: {some(found)}")]
-        if found
-        else []
-    )
+    if run.stage not in case.evidence:
+        return []
+    evidence, reasons = case.evidence[run.stage], []
+    if evidence.altered_unknown:
+        reasons.append(
+            f"{run.stage}: whether tests changed while they ran is not known:"
+            f" {evidence.altered_unknown}"
+        )
+    if found := sorted(filter(is_test_path, set(evidence.altered) - set(habit))):
+        reasons.append(f"{run.stage}: tests changed while they ran: {some(found)}")
+    return [(Verdict.INCONCLUSIVE, reason) for reason in reasons]
 
 
 def _required(case: Case, reasons: list[str], notes: list[str]) -> None:

@@ -435,6 +435,35 @@ def test_refused_entries_are_named_up_to_a_number_and_then_counted(bench):
     assert changes.altered_tracked == (b"README.md",), "a tracked path is named in any case"
 
 
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        (PatchLimits(entries_seen=8), "more than 8 entries to look at"),
+        (PatchLimits(files=3), "more than 3 files changed"),
+        (PatchLimits(total_bytes=40), "more than 40 bytes"),
+    ],
+)
+def test_where_looking_stopped_the_list_of_altered_files_is_known_not_to_be_whole(
+    bench, limits, why
+):
+    for n in range(9):
+        write_file(bench.workspace, f"a/{n}".encode(), "100644", b"flood it\n")
+    (bench.workspace / "src/app.py").write_bytes(b"forged\n")
+
+    _, changes = bench.collect(limits=limits)
+
+    assert why in (changes.stopped or "")
+
+
+def test_a_list_that_is_whole_says_so_also_of_a_change_that_is_refused(bench):
+    os.mkfifo(bench.workspace / "pipe")
+
+    _, changes = bench.collect(limits=PatchLimits(refused=0))
+
+    assert changes.refused[-1].reason == "1 more entries cannot be taken"
+    assert changes.stopped is None
+
+
 def test_a_huge_file_of_newlines_is_too_large_and_not_a_gigabyte_of_memory(bench):
     (bench.workspace / "README.md").write_bytes(b"\n" * (32 * 2**20))
 
