@@ -6,13 +6,13 @@ The runs table is the queue; only the database's clock counts.
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Update, case, exists, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane import wake as wake_hub
 from control_plane.runs.errors import LeaseLost
-from control_plane.runs.models import IS_LIVE, Run
-from control_plane.runs.rules import LIVE
+from control_plane.runs.models import IS_LIVE, Run, Sandbox
+from control_plane.runs.rules import LIVE, SandboxState
 
 
 async def claim_next(
@@ -57,8 +57,16 @@ async def claim_next(
 
 
 async def renew(session: AsyncSession, run_id: UUID, epoch: int, lease_s: float) -> None:
-    """Keep the lease for another `lease_s` seconds. Raises LeaseLost."""
-    await _write(session, run_id, _held(run_id, epoch).values(lease_until=_in(lease_s)))
+    """Keep the lease for another `lease_s` seconds. Raises LeaseLost.
+
+    Who holds it so long while a sandbox of the run lives is not killed by the run: the claims
+    before count no more. An agent may work for hours, through any number of restarts.
+    """
+    lives = exists().where(Sandbox.run_id == run_id, Sandbox.state == SandboxState.LAUNCHED)
+    kept = _held(run_id, epoch).values(
+        lease_until=_in(lease_s), claims=case((lives, 1), else_=Run.claims)
+    )
+    await _write(session, run_id, kept)
 
 
 async def release(

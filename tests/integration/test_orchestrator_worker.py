@@ -12,9 +12,9 @@ from control_plane.orchestrator.lease import Again
 from control_plane.orchestrator.worker import MAX_FAILURES, Worker
 from control_plane.repos.models import Repo
 from control_plane.runs import leases
-from control_plane.runs.models import Run
+from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.moves import move_run
-from control_plane.runs.rules import TERMINAL, RunKind, RunState
+from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
@@ -150,6 +150,26 @@ async def test_killed_holders_of_an_earlier_state_do_not_count(sessions):
         moved = await move_run(session, run.id, RunState.VERIFYING, epoch=held.lease_epoch)
 
     assert moved.claims == 1, "its holder's own"
+
+
+@pytest.mark.parametrize(("state", "left"), [("LAUNCHED", 1), ("ENDED", MAX_FAILURES)])
+async def test_holders_that_kept_a_living_sandbox_company_do_not_count(sessions, state, left):
+    """An agent may outlive any number of restarts; what parses its evidence may not."""
+    run = await a_run_under_way(sessions)
+    async with sessions.begin() as session:
+        box = Sandbox(
+            run_id=run.id, stage="execute", n=0, name=f"box-{run.id}", fingerprint="", spec={},
+            state=SandboxState(state),
+        )  # fmt: skip
+        session.add(box)
+    for _ in range(MAX_FAILURES):
+        held = await claimed_by_a_process_that_is_killed(sessions)
+
+    async with sessions.begin() as session:
+        await leases.renew(session, run.id, held.lease_epoch, -1.0)
+
+    async with sessions() as session:
+        assert (await session.get_one(Run, run.id)).claims == left
 
 
 async def test_a_run_that_waits_or_is_given_back_in_order_is_never_given_up(sessions):
