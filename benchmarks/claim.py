@@ -33,7 +33,7 @@ _LEASE_S = 600.0
 _AT_ONCE = 5_000
 
 _OWN = frozenset({"id", "cache_key", "state", "next_action_at", "lease_owner", "lease_until"})
-_COPIED = ", ".join(column for column in Run.__table__.columns.keys() if column not in _OWN)  # noqa: SIM118 -- not a dict
+_COPIED = (", ").join(column for column in Run.__table__.columns.keys() if column not in _OWN)  # noqa: SIM118 -- not a dict
 _COPY = f"""
     INSERT INTO runs ({_COPIED}, id, cache_key, state, next_action_at, lease_owner, lease_until)
     SELECT {_COPIED}, gen_random_uuid(), gen_random_uuid(), :state,

@@ -58,6 +58,9 @@ def _rules_above(base: BaseTree, paths: Collection[bytes]) -> list[bytes]:
 
 
 def _question(path: bytes) -> bytes:
-    """What git is asked: never a word of its own (`:`), and for a `.git`, which has no place in its rules, a neighbour."""
+    """What git is asked.
+
+    Never a word of its own (`:`). A `.git` has no place in git's rules: its neighbour is asked for.
+    """
     directory, slash, name = path.rpartition(b"/")
     return b"./" + directory + slash + (_PROBE if is_dot_git(name) else name)

@@ -1,4 +1,4 @@
-"""What dehydrate says of a tree: the document `changes.json`, written beside the patch by trusted code."""
+"""What dehydrate says of a tree: `changes.json`, written beside the patch by trusted code."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The runner with its bytecode beside its sources: what an image's own interpreter compiles once, no start compiles again."""
+"""The runner with its bytecode beside its sources: compiled once, by its image's interpreter."""
 
 import io
 import marshal
@@ -8,7 +8,7 @@ from importlib.machinery import SourceFileLoader
 from typing import Any
 
 _UNCHECKED_HASH = (1).to_bytes(4, "little")
-"""Flags of a .pyc that is never compared with its source (PEP 552): both lie in one archive, which is known by its hash."""
+"""Flags of a .pyc that is never compared with its source (PEP 552): both lie in one archive."""
 
 
 def with_bytecode(packed: bytes, place: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Reads a tree that an enemy has made: through directory descriptors, never through a link, never more than is allowed."""
+"""Reads a tree that an enemy has made: through directory descriptors, not links, up to a limit."""
 
 import contextlib
 import os

@@ -1,4 +1,7 @@
-"""The directory of a sandbox's outputs, which hostile code of the same uid may have filled, locked or booby-trapped."""
+"""The directory of a sandbox's outputs.
+
+Hostile code of the same uid may have filled, locked or booby-trapped it.
+"""
 
 import contextlib
 import json

@@ -16,7 +16,7 @@ _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 4, 36  # linux/prctl.h
 
 
 def hide() -> None:
-    """Let no process of the same uid trace this one, or read its memory, environment and open files."""
+    """Let no process of the same uid trace this one, or read its memory, environment or files."""
     _prctl(_SET_DUMPABLE, 0)
 
 
@@ -26,9 +26,10 @@ def adopt_orphans() -> None:
 
 
 def volunteer_for_oom() -> None:
-    """When memory runs out, let the kernel end this process and its children before PID 1, which keeps the record.
+    """When memory runs out, let the kernel end this process and its children before PID 1.
 
-    For a child of a hidden process, which is hidden too and would not be let at its own files.
+    PID 1 keeps the record. A child of a hidden process is hidden too, and may not write its own
+    files in /proc: it shows itself while it does.
     """
     _prctl(_SET_DUMPABLE, 1)
     with contextlib.suppress(OSError):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 _READ_BYTES = 256 * 2**10
 _MARKER_BYTES = 256
-"""Kept back from a stream of lines, so that its marker still fits under the cap that the door has too."""
+"""Kept back from a stream of lines, so that its marker still fits under the cap."""
 
 
 class Taker(Protocol):

@@ -1,4 +1,4 @@
-"""PID 1 of a sandbox: starts the driver, keeps its deadline, carries its words out, and is the last to leave.
+"""PID 1 of a sandbox: starts the driver, keeps its deadline, carries its words out, leaves last.
 
 When the result is written, no process of the sandbox but this one lives.
 """
@@ -52,7 +52,7 @@ class Places:
 
     @classmethod
     def below(cls, root: Path) -> "Places":
-        """The same places under another root, and any free port: no network is the sandbox's own."""
+        """The same places under another root, and any free port: that network is not our own."""
         capsule, workspace = root / protocol.CAPSULE[1:], root / protocol.WORKSPACE[1:]
         out, door = root / protocol.OUT[1:], root / protocol.DOOR[1:]
         return cls(capsule, workspace, out, door, gateway_port=0)
@@ -152,7 +152,7 @@ class _Supervision:
         return _EXIT_CODE[result.outcome]
 
     def _fork(self, places: Places) -> tuple[Pump, int]:
-        """Start the driver's process, held back until `go` is closed: no code of the sandbox runs before our threads do."""
+        """Start the driver's process. It waits until `go` is closed, when our threads run."""
         pipes = {name: os.pipe() for name in ("stdout", "stderr", "tests", "report", "go")}
         self._driver = os.fork()
         if self._driver == 0:
@@ -242,7 +242,7 @@ def _how(status: int) -> _Ending:
 
 
 def _from_outside(caught: Any) -> bool:  # noqa: ANN401 -- signal.struct_siginfo has no public name on 3.11
-    """Whether the signal comes from beyond our PID namespace: the code in the sandbox cannot end its run by one."""
+    """Whether the signal comes from beyond our PID namespace: no sandbox ends its own run."""
     return os.getpid() != 1 or caught.si_pid == 0
 
 

@@ -1,4 +1,4 @@
-"""Executes a plan of tools: each with its whole environment and nothing else, side by side as far as `after` allows."""
+"""Executes a plan of tools: each in its own environment, side by side as far as `after` allows."""
 
 import contextlib
 import fcntl

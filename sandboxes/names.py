@@ -1,4 +1,4 @@
-"""The name that a sandbox, its mounts, loop devices and door share: `vsc-<install>-<run>-<stage>-<n>` (DESIGN section 2)."""
+"""The name that a sandbox, its mounts and its door share: `vsc-<install>-<run>-<stage>-<n>`."""
 
 import re
 from dataclasses import dataclass

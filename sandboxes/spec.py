@@ -39,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A blob that lies read-only at `path`, an absolute path under `/vsc`, before the command starts."""
+    """A blob that lies read-only at `path`, under `/vsc`, before the command starts."""
 
     path: str
     sha256: str

@@ -1,4 +1,4 @@
-"""A provider's own cache of unpacked trees: bases and environments, by the archives they are made of.
+"""A provider's own cache of unpacked trees, by the archives they are made of.
 
 A tree is built aside and renamed. Whoever uses one leaves a mark with its name, so that no process
 takes a tree away under a living sandbox, whoever made it and whoever was restarted meanwhile:

@@ -27,7 +27,7 @@ hypothesis.settings.load_profile("untimed")
 
 @pytest.fixture(autouse=True)
 def _logging_as_at_the_start():
-    """A command line that ran in this process has left logging to a stream that is closed when its test ends."""
+    """A command line run in this process leaves logging on a stream that its test then closes."""
     yield
     structlog.reset_defaults()
 

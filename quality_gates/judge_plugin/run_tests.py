@@ -17,7 +17,7 @@ import sys
 
 def main(argv):
     """Run pytest as the configuration says; its exit code is ours."""
-    with open(argv[1], encoding="utf-8") as stream:  # noqa: PTH123 -- nothing more than is needed is imported here
+    with open(argv[1], encoding=("utf-8")) as stream:  # noqa: PTH123 -- nothing more than is needed is imported here
         config = json.load(stream)
     events = _private_descriptor()
     import coverage  # noqa: PLC0415 -- in this order on purpose: ours first, then the judged tree's import path

@@ -172,7 +172,7 @@ class Judge:
         self._stop_measuring()
         for path, name in self._equal_to_everything():
             self.emit("equals", path=path[:ID_CHARACTERS], name=name[:ID_CHARACTERS])
-        with open(self._config["report"], "w", encoding="utf-8") as stream:  # noqa: PTH123 -- pathlib may be patched by now
+        with open(self._config[("report")], "w", encoding="utf-8") as stream:  # noqa: PTH123 -- pathlib may be patched by now
             json.dump(self._report(code), stream)
         self.emit("session", exit_code=code)
 

@@ -82,7 +82,10 @@ def _child(client: docker.DockerClient, folder: Path, parent: str, log: Path, sa
 
 def _root_from_image(client: docker.DockerClient, folder: Path, log: Path, say: Say) -> str:
     wanted = settings(folder)
-    install = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(wanted['packages'])}"
+    install = (
+        "apt-get update && apt-get install -y --no-install-recommends "
+        f"{' '.join(wanted['packages'])}"
+    )
     proxies = {
         name: value
         for name, value in os.environ.items()
@@ -105,13 +108,15 @@ def _root_from_image(client: docker.DockerClient, folder: Path, log: Path, say: 
 def _root_from_packages(client: docker.DockerClient, folder: Path, log: Path, say: Say) -> str:
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         raise BuildFailed(
-            "no registry answers, so the base image is made with debootstrap: install it and run this as root"
+            "no registry answers, so the base image is made with debootstrap: "
+            "install it and run this as root"
         )
     wanted = settings(folder)
     with tempfile.TemporaryDirectory(prefix="vsc-root-") as scratch:
         root = Path(scratch) / "root"
         say(
-            f"{folder.name}: no registry answers; making {wanted['suite']} from Debian's packages (about a minute)"
+            f"{folder.name}: no registry answers; "
+            f"making {wanted['suite']} from Debian's packages (about a minute)"
         )
         include = f"--include={','.join(wanted['packages'])}"
         _run(
@@ -142,13 +147,14 @@ def _root_from_packages(client: docker.DockerClient, folder: Path, log: Path, sa
         if tar.returncode:
             client.images.remove(made)
             raise BuildFailed(
-                f"tar ended with {tar.returncode}: is the disk full? Make room, then try `make images` again"
+                f"tar ended with {tar.returncode}: is the disk full? Make room, then try `make "
+                "images` again"
             )
         return made
 
 
 def _pull(client: docker.DockerClient, image: str, say: Say) -> bool:
-    """Whether the engine has `image`, after asking its registry for as long as the registry keeps answering."""
+    """Whether the engine has `image`, asking its registry for as long as that answers."""
     with closing(docker.from_env(timeout=PULL_STALL_S)) as impatient:
         try:
             impatient.images.pull(image)
@@ -177,7 +183,7 @@ def _mirror() -> list[str]:
 
 
 def _download(lock: Path, python: str, into: Path) -> list[str]:
-    """A command that fetches the wheels of a lock for the image's interpreter, each checked against its hash."""
+    """A command that fetches a lock's wheels for the image's interpreter, by their hashes."""
     machine = platform.machine()
     platforms = [
         f"--platform=manylinux_2_{minor}_{machine}" for minor in range(41, 4, -1)

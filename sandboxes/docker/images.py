@@ -1,4 +1,4 @@
-"""Runner images on this machine's engine: which there are, what they are called, and which must be built.
+"""Runner images on this machine's engine: which there are, their names, which must be built.
 
 An image's tag is the hash of what goes into it, so that two checkouts with the same inputs share an
 image, and a changed input never runs under an old name. A spec names an image by `reference`, which
@@ -35,7 +35,7 @@ def names(folder: Path = FOLDER) -> list[str]:
 
 
 def tag(name: str, folder: Path = FOLDER) -> str:
-    """The name that the engine knows the image by: `vsc/<name>:<hash of its files, its parent's tag and the recipe>`."""
+    """The engine's name of it: `vsc/<name>:<hash of its files, its parent's tag, the recipe>`."""
     parent = _parent(name, folder)
     digest = hashlib.sha256((tag(parent, folder) if parent else "").encode())
     digest.update(Path(image_recipe.__file__).read_bytes())
@@ -152,7 +152,10 @@ def main() -> int:
         return 1
     except (docker.errors.DockerException, requests.exceptions.RequestException) as failure:
         print(
-            f"the Docker engine does not answer, or refuses: {failure}\nStart it (`scripts/setup`).",
+            (
+                f"the Docker engine does not answer, or refuses: {failure}\n"
+                "Start it (`scripts/setup`)."
+            ),
             file=sys.stderr,
         )
         return 1

@@ -1,4 +1,4 @@
-"""The engine of this machine, put together: what the composition root calls, so that the docker SDK stays in this folder."""
+"""The engine of this machine, put together, so that the docker SDK stays in this folder."""
 
 import contextlib
 from dataclasses import dataclass
@@ -125,5 +125,6 @@ def connect() -> docker.DockerClient:
         )
     except docker.errors.DockerException as error:
         raise ProviderUnavailable(
-            f"the Docker engine does not answer ({error}); start it (`scripts/setup` does on Debian), then try again"
+            f"the Docker engine does not answer ({error}); "
+            "start it (`scripts/setup` does on Debian), then try again"
         ) from error

@@ -1,4 +1,4 @@
-"""What a running container has used so far, read from its control group: two small files, no call to the engine."""
+"""What a running container has used so far: two small files of its control group, no call."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Loop devices and mounts by system call: no program is started, so taking a slot costs what the kernel costs."""
+"""Loop devices and mounts by system call: a slot costs what the kernel costs, and no program."""
 
 import ctypes
 import errno
@@ -52,7 +52,7 @@ def unmount(target: Path) -> None:
 
 
 def mount_image(image: Path, target: Path, options: str) -> None:
-    """Mount the ext4 file system in `image` through a loop device that frees itself after the last unmount."""
+    """Mount the ext4 in `image` by a loop device that frees itself after the last unmount."""
     backing = os.open(image, os.O_RDWR | os.O_CLOEXEC)
     try:
         device, path = _attach(backing, image)
@@ -78,7 +78,7 @@ def mounted_below(root: Path) -> list[Path]:
 
 def _attach(backing: int, image: Path) -> tuple[int, str]:
     for _ in range(_ATTEMPTS):
-        with open("/dev/loop-control", "rb") as control:  # noqa: PTH123 - a device, not a path to walk
+        with open(("/dev/loop-control"), "rb") as control:  # noqa: PTH123 - a device, not a path to walk
             number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
         path = f"/dev/loop{number}"
         with suppress(FileExistsError):

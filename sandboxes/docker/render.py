@@ -154,7 +154,7 @@ def _host_config(
 
 @cache
 def seccomp_profile() -> str:
-    """Our profile as JSON text: Docker's shape, an allow list, tighter where Docker's default lets too much pass."""
+    """Our profile as JSON text: Docker's shape, an allow list, tighter than Docker's default."""
     text = resources.files("sandboxes.docker").joinpath("seccomp.json").read_text(encoding="utf-8")
     return json.dumps(json.loads(text), separators=(",", ":"))
 

@@ -1,4 +1,4 @@
-"""Slots: small file systems of a fixed size, made ahead, so that a sandbox's disk is taken by one rename.
+"""Slots: small file systems made ahead, so that a sandbox's disk is taken by one rename.
 
 A slot is a directory with a sparse ext4 image, mounted at `fs` beside it. A rename of the directory
 carries image, mount and loop device along; after it they bear the sandbox's name.
@@ -146,7 +146,7 @@ class Slots:
         return next((size for size in wanted if counts[str(size)] < self._ahead), None)
 
     def _sweep(self) -> None:
-        """Discard what a killed process left half made, and whole slots whose mount is gone (a reboot)."""
+        """Discard what a killed process left half made, and slots without a mount (a reboot)."""
         for draft in self._root.glob("template-*.*"):
             with suppress(FileNotFoundError):  # it was renamed, or swept by somebody else
                 if time.time() - draft.stat().st_mtime > _DRAFT_S:
@@ -167,7 +167,7 @@ class Slots:
                 discard(spent)
 
     def _discard_unwanted(self) -> None:
-        """Free slots of sizes that nobody asked for lately, once there are more slots than the pool may hold."""
+        """Free slots of sizes nobody asked for lately, once the pool holds more than it may."""
         with self._lock:
             wanted = {str(size) for size in self._wanted}
         slots = self._all()

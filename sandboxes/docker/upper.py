@@ -1,4 +1,4 @@
-"""Which paths an overlay changed, read from its upper directory: O(what changed), never O(what there is).
+"""Which paths an overlay changed, read from its upper directory: O(what changed).
 
 The upper directory holds what a dead sandbox left, so it is hostile: nothing is followed, every
 step is by directory handle, and depth, number and length have caps. Past a cap the answer is an
@@ -25,7 +25,7 @@ class HostileTree(ValueError):
 
 
 def changed_paths(upper: Path, base: Path) -> set[bytes]:
-    """Every file or link of the merged tree that can differ from `base`, and every path of `base` that is gone.
+    """Every file or link that can differ from `base`, and every path of `base` that is gone.
 
     A deleted directory is listed itself, and with all files that the base has below it.
 
@@ -44,7 +44,7 @@ class _Walk:
     seen: int = 0
 
     def upper(self, handle: int, base: int | None, at: bytes, depth: int) -> None:
-        """Walk one directory of the upper layer, beside the base's directory of the same path, if there is one."""
+        """Walk one directory of the upper layer, beside the base's of the same path if any."""
         if base is not None and _is_opaque(handle):
             self.files(base, at, depth)  # all that the base has here is hidden
             base = None

@@ -1,4 +1,4 @@
-"""Where a sandbox's workspace and outputs lie on the host: an overlay on a slot, or a copy under a watchdog."""
+"""Where a sandbox's workspace and outputs lie: an overlay on a slot, or a copy under a watchdog."""
 
 import os
 import shutil
@@ -186,8 +186,8 @@ class CopyWorkspaces:
     def describe(self) -> str:
         """The watchdog holds it, with an overshoot."""
         return (
-            "copies, looked at once a second: until it is ended, a sandbox can pass its disk limit by what it writes in about"
-            " a second; run as root for an exact limit"
+            "copies, looked at once a second: a sandbox can pass its disk limit by what it writes "
+            "in about a second; run as root for an exact limit"
         )
 
 

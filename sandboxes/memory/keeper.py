@@ -34,7 +34,7 @@ def main(directory: str) -> int:
     libc.prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     draft = f".keeper.{os.getpid()}"
-    with open(draft, "w", encoding="utf-8") as file:  # noqa: PTH123 - each import is part of every start
+    with open(draft, "w", encoding=("utf-8")) as file:  # noqa: PTH123 - each import is part of every start
         json.dump({"pid": os.getpid(), "born": born(os.getpid())}, file)
     try:
         os.link(draft, "keeper.json")  # whole, and only once

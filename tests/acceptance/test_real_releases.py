@@ -44,13 +44,47 @@ class Honest:
 
 
 HONEST = [
-    Honest("cachetools", "7.3.1", "7.3.2", 426, 443, 6, "tests/test_lru.py::LRUCacheTest::test_copy_attributes"),
+    Honest(
+        "cachetools",
+        "7.3.1",
+        "7.3.2",
+        426,
+        443,
+        6,
+        "tests/test_lru.py::LRUCacheTest::test_copy_attributes",
+    ),
     Honest("h11", "0.15.0", "0.16.0", 78, 78, 1, "h11/tests/test_io.py::test_ChunkedReader"),
-    Honest("humanize", "4.14.0", "4.15.0", 666, 737, 45, "tests/test_i18n.py::TestActivate::test_default_locale_path_null__spec__"),
-    Honest("idna", "3.17", "3.18", 6404, 6405, 1, "tests/test_idna.py::IDNATests::test_decode_display"),
-    Honest("iniconfig", "2.2.0", "2.3.0", 42, 49, 4, "testing/test_iniconfig.py::test_parse_strips_inline_comments"),
-    Honest("parse", "1.22.2", "1.22.3", 99, 104, 4, "tests/test_parse.py::test_flexible_time_preserves_timezone[+0530]"),
-]  # fmt: skip
+    Honest(
+        "humanize",
+        "4.14.0",
+        "4.15.0",
+        666,
+        737,
+        45,
+        "tests/test_i18n.py::TestActivate::test_default_locale_path_null__spec__",
+    ),
+    Honest(
+        "idna", "3.17", "3.18", 6404, 6405, 1, "tests/test_idna.py::IDNATests::test_decode_display"
+    ),
+    Honest(
+        "iniconfig",
+        "2.2.0",
+        "2.3.0",
+        42,
+        49,
+        4,
+        "testing/test_iniconfig.py::test_parse_strips_inline_comments",
+    ),
+    Honest(
+        "parse",
+        "1.22.2",
+        "1.22.3",
+        99,
+        104,
+        4,
+        "tests/test_parse.py::test_flexible_time_preserves_timezone[+0530]",
+    ),
+]
 
 
 @pytest.mark.parametrize("pair", HONEST, ids=str)
@@ -156,7 +190,7 @@ async def test_a_release_that_alters_what_tests_expect_is_refused_without_leave(
     assert "tests/test_i18n.py::test_intword_plurals[" in "\n".join(tests["reasons"])
 
 
-async def test_a_release_that_drops_tests_and_writes_worse_code_is_refused_by_every_gate_that_saw_it(
+async def test_a_release_that_drops_tests_and_writes_worse_code_is_refused_by_each_gate_that_saw_it(
     company, tmp_path
 ):
     """Cachetools 8.0.0 broke with the past.
@@ -186,7 +220,7 @@ async def test_a_release_that_drops_tests_and_writes_worse_code_is_refused_by_ev
 
 
 async def test_a_release_that_the_linter_dislikes_is_refused_for_that_alone(company, tmp_path):
-    """Parse 1.22.4 is honest and tested, and has a line that ruff's defaults ask to be written otherwise."""
+    """Parse 1.22.4 is honest and tested, but ruff's defaults want one line written otherwise."""
     repo = repository(tmp_path / "repo", release("parse", "1.22.3", "1.22.4"))
 
     judged = await company.judge(
@@ -202,7 +236,10 @@ async def test_a_release_that_the_linter_dislikes_is_refused_for_that_alone(comp
 
 
 async def test_a_release_too_old_for_this_python_is_not_held_against_its_author(company, tmp_path):
-    """Itsdangerous 2.1.0 pins a pytest that Python 3.13 warns about, and makes every warning an error: base cannot be tested."""
+    """Base cannot be tested: itsdangerous 2.1.0 pins a pytest that Python 3.13 warns about.
+
+    It makes every warning an error.
+    """
     repo = repository(tmp_path / "repo", release("itsdangerous", "2.1.0", "2.1.1"))
 
     judged = await company.judge(

@@ -1,4 +1,4 @@
-"""Every blob store does this: bytes come back by their hash, whole or not at all, checked while read."""
+"""Every blob store does this: bytes come back by their hash, whole or not at all."""
 
 import asyncio
 import hashlib

@@ -50,7 +50,10 @@ async def names(world):
 
 
 async def test_a_command_runs_in_its_workspace_and_leaves_outputs(world):
-    code = "import pathlib; pathlib.Path('/out/out.txt').write_text(pathlib.Path('readme.md').read_text())"
+    code = (
+        "import pathlib; "
+        "pathlib.Path('/out/out.txt').write_text(pathlib.Path('readme.md').read_text())"
+    )
 
     outcome = await run(world, world.kit.spec(code))
 
@@ -125,7 +128,10 @@ async def test_another_installations_name_is_refused(world):
 
 
 async def test_the_backstop_ends_what_ignores_its_deadline(world, stopwatch):
-    code = "import signal; signal.signal(15, signal.SIG_IGN); print(open('/out/out.txt', 'w').write('kept'), flush=True); "
+    code = (
+        "import signal; signal.signal(15, signal.SIG_IGN); "
+        "print(open('/out/out.txt', 'w').write('kept'), flush=True); "
+    )
 
     outcome = await run(world, world.kit.spec(code + SLEEP, limits=SHORT))
 
@@ -139,7 +145,8 @@ async def test_a_command_that_ignores_term_is_killed_after_the_grace_and_collect
     world, stopwatch
 ):
     code = (
-        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nopen('/workspace/wip', 'w').write('half')\n"
+        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\n"
+        "open('/workspace/wip', 'w').write('half')\n"
         "open('/out/out.txt', 'w').write('up')\ntime.sleep(60)"
     )
     sandbox = await world.provider.launch(world.kit.spec(code))
@@ -300,11 +307,18 @@ EDITS = {
     ),
     "touch": ("os.utime('readme.md')", set()),
     "everything": (
-        "[shutil.rmtree(p) if os.path.isdir(p) and not os.path.islink(p) else os.remove(p) for p in os.listdir('.')]",
+        (
+            "[shutil.rmtree(p) if os.path.isdir(p) and not os.path.islink(p) else os.remove(p) "
+            "for p "
+            "in os.listdir('.')]"
+        ),
         {"readme.md", "src/app.py", "src/old/one.py", "src/old/deep/two.py", "src/link", "tool.sh"},
     ),
     "odd names": (
-        "open(b'new\\nline', 'w'); open(b'-rf', 'w'); open(b'\\xff\\xfe', 'w'); open('n' * 255, 'w')",
+        (
+            "open(b'new\\nline', 'w'); open(b'-rf', 'w'); open(b'\\xff\\xfe', 'w'); "
+            "open('n' * 255, 'w')"
+        ),
         {"new\nline", "-rf", b"\xff\xfe".decode(errors="surrogateescape"), "n" * 255},
     ),
 }
@@ -328,7 +342,8 @@ async def test_the_shared_base_is_never_changed(world):
     await run(
         world,
         world.kit.spec(
-            "import os, shutil; open('readme.md', 'a').write('x'); shutil.rmtree('src'); os.chmod('tool.sh', 0)"
+            "import os, shutil; open('readme.md', 'a').write('x'); shutil.rmtree('src'); "
+            "os.chmod('tool.sh', 0)"
         ),
     )
 
@@ -341,7 +356,8 @@ async def test_two_sandboxes_of_one_base_see_nothing_of_each_other(world):
     outcome = await run(
         world,
         world.kit.spec(
-            "import os; open('/out/out.txt', 'w').write(repr([os.listdir('/out'), os.path.exists('trace')]))"
+            "import os; open('/out/out.txt', 'w').write(repr([os.listdir('/out'), "
+            "os.path.exists('trace')]))"
         ),
     )
 
@@ -381,7 +397,10 @@ async def test_a_collector_that_gives_up_does_not_hide_the_end(world):
 
 async def test_a_delta_is_applied_before_the_start(world):
     delta = world.kit.delta({"readme.md": None, "src/extra.py": "E"})
-    code = "import os; open('/out/out.txt', 'w').write(repr([os.path.exists('readme.md'), open('src/extra.py').read()])); open('src/extra.py', 'a')"
+    code = (
+        "import os; open('/out/out.txt', 'w').write(repr([os.path.exists('readme.md'), "
+        "open('src/extra.py').read()])); open('src/extra.py', 'a')"
+    )
 
     for against, changed in ((Against.BASE, {"readme.md", "src/extra.py"}), (Against.START, set())):
         workspace = Workspace(base=world.kit.base, delta=delta, against=against)
@@ -436,7 +455,10 @@ async def test_a_malformed_delta_cannot_start_and_leaves_nothing(world):
 
 async def test_inputs_lie_at_their_paths(world):
     inputs = (world.kit.input("/vsc/packet.json", b"{}"), world.kit.input("/vsc/deep/er/x", b"y"))
-    code = "open('/out/out.txt', 'w').write(open('/vsc/packet.json').read() + open('/vsc/deep/er/x').read())"
+    code = (
+        "open('/out/out.txt', 'w').write(open('/vsc/packet.json').read() + "
+        "open('/vsc/deep/er/x').read())"
+    )
 
     outcome = await run(world, world.kit.spec(code, inputs=inputs))
 

@@ -21,7 +21,7 @@ from sandboxes.spec import SandboxId
 
 
 def die_at(where: str) -> None:
-    """Kill this process before or after a call, named `before module:Class.method` or `after ...`."""
+    """Kill this process at a call, named `before module:Class.method` or `after ...`."""
     when, _, call = where.partition(" ")
     module, _, dotted = call.partition(":")
     owner = importlib.import_module(module)

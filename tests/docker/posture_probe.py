@@ -1,4 +1,4 @@
-"""Runs inside a sandbox: tries what must not work, measures what it is given, and writes all of it to /out/probe.json."""
+"""Runs inside a sandbox: tries what must not work, measures what it has, writes /out/probe.json."""
 
 # A probe does by hand what programs must not do.
 # ruff: noqa: PTH101, PTH123, PTH208, S103
@@ -142,10 +142,11 @@ def write(path):
 
 
 for path in (
-    "/rootfs", "/etc/passwd", "/usr/bin/x", "/opt/vsc/x", "/home/x", "/var/tmp/x", "/run/x", "/vsc/x", "/env/x", "/run/vsc/x",
-    "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/overcommit_memory", "/sys/kernel/x",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/pids/x", "/proc/1/oom_score_adj_x",
-    "/dev/new",
+    "/rootfs", "/etc/passwd", "/usr/bin/x", "/opt/vsc/x", "/home/x", "/var/tmp/x", "/run/x",
+    "/vsc/x", "/env/x", "/run/vsc/x", "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger",
+    "/proc/sys/vm/overcommit_memory", "/sys/kernel/x",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/cgroup.procs",
+    "/sys/fs/cgroup/pids/x", "/proc/1/oom_score_adj_x", "/dev/new",
 ):  # fmt: skip
     probe(f"write:{path}", write(path))
 for path in ("/workspace/x", "/out/x", "/tmp/x", "/dev/shm/x"):
@@ -161,9 +162,10 @@ def read(path):
 
 
 for path in (
-    "/dev/mem", "/dev/kmsg", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/latency_stats", "/proc/sched_debug",
-    "/var/run/docker.sock", "/run/containerd/containerd.sock", "/var/run/secrets/kubernetes.io/serviceaccount/token",
-    "/etc/shadow", "/dev/vda", "/dev/loop0", "/dev/loop-control",
+    "/dev/mem", "/dev/kmsg", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/latency_stats",
+    "/proc/sched_debug", "/var/run/docker.sock", "/run/containerd/containerd.sock",
+    "/var/run/secrets/kubernetes.io/serviceaccount/token", "/etc/shadow", "/dev/vda", "/dev/loop0",
+    "/dev/loop-control",
 ):  # fmt: skip
     probe(f"read:{path}", read(path))
 probe("list:/sys/firmware", lambda: os.listdir("/sys/firmware"))

@@ -1,4 +1,4 @@
-"""`vsc up` as a process: who may speak to it, and that it puts the house in order when it is told to stop."""
+"""`vsc up` as a process: who may speak to it, and the order it leaves when told to stop."""
 
 import json
 import os

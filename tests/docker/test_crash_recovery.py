@@ -1,4 +1,4 @@
-"""`kill -9` of the control plane at each state of a run, and before and after each thing it writes (faults F01-F12).
+"""`kill -9` of the control plane at each state of a run and around each write (faults F01-F12).
 
 The instant is exact: a trigger of this test makes the control plane wait for a lock inside the very
 transaction that would write the next thing. While it hangs there, it is killed; the transaction is
@@ -218,8 +218,12 @@ def toy(tmp_path_factory):
     repo = tmp_path_factory.mktemp("toy")
     files = {
         "src/toy/__init__.py": 'def add(a, b):\n    """Sum."""\n    return a + b\n',
-        "tests/test_add.py": "from toy import add\n\n\ndef test_add():\n    assert add(1, 2) == 3\n",
-        "pyproject.toml": '[project]\nname = "toy"\nversion = "1.0"\n[build-system]\nrequires = ["setuptools"]\n',
+        "tests/test_add.py": (
+            "from toy import add\n\n\ndef test_add():\n    assert add(1, 2) == 3\n"
+        ),
+        "pyproject.toml": (
+            '[project]\nname = "toy"\nversion = "1.0"\n[build-system]\nrequires = ["setuptools"]\n'
+        ),
     }
     for name, text in files.items():
         (repo / name).parent.mkdir(parents=True, exist_ok=True)
@@ -297,7 +301,7 @@ async def assert_one_history(installation, task, run, way):
 
 
 class HeldUp:
-    """While it lasts, whoever is about to make the given change waits for us, inside the transaction."""
+    """While it lasts, whoever is about to make the given change waits, inside the transaction."""
 
     def __init__(self, conninfo: str, table: str, operation: str, condition: str) -> None:
         self._conninfo = conninfo
@@ -308,10 +312,12 @@ class HeldUp:
         self._connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         self._connection.execute(
             f"CREATE OR REPLACE FUNCTION held_up() RETURNS trigger LANGUAGE plpgsql AS"
-            f" $$ BEGIN IF {self._condition} THEN PERFORM pg_advisory_xact_lock({LOCK}); END IF; RETURN NEW; END $$"
+            f" $$ BEGIN IF {self._condition} THEN PERFORM pg_advisory_xact_lock({LOCK}); END IF; "
+            "RETURN NEW; END $$"
         )
         self._connection.execute(
-            f"CREATE TRIGGER held_up BEFORE {self._operation} ON {self._table} FOR EACH ROW EXECUTE FUNCTION held_up()"
+            f"CREATE TRIGGER held_up BEFORE {self._operation} ON {self._table} "
+            "FOR EACH ROW EXECUTE FUNCTION held_up()"
         )
         return self
 
@@ -326,8 +332,11 @@ class HeldUp:
             time.sleep(0.05)
 
     def __exit__(self, *_):
-        """The dead control plane's connection first: dropping the trigger waits for its transaction."""
-        waiting = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+        """The dead process's connection first: dropping the trigger waits for its transaction."""
+        waiting = (
+            "SELECT pg_terminate_backend(pid) FROM pg_locks "
+            "WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+        )
         self._connection.execute(waiting, (LOCK,))
         self._connection.execute(f"DROP TRIGGER held_up ON {self._table}")
         self._connection.close()

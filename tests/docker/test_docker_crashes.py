@@ -18,7 +18,10 @@ from sandboxes.spec import Ended, SandboxId
 pytestmark = pytest.mark.docker
 DRIVER = Path(__file__).with_name("crash_driver.py")
 ROOT = Path(__file__).parents[2]
-CODE = "import time; open('/out/out.txt', 'a').write('x'); open('/workspace/wip', 'a').write('y'); time.sleep(0.3)"
+CODE = (
+    "import time; open('/out/out.txt', 'a').write('x'); open('/workspace/wip', 'a').write('y'); "
+    "time.sleep(0.3)"
+)
 
 RECORDS, DISK = "sandboxes.docker.records:Place", "sandboxes.docker.disk:Disks"
 ENGINE, WORKSPACES = (

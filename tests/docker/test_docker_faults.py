@@ -1,4 +1,4 @@
-"""What goes wrong with a sandbox, done to real ones: floods and bombs from inside, removals and pauses from outside."""
+"""What goes wrong with real sandboxes: floods and bombs from inside, removals from outside."""
 
 import asyncio
 import contextlib
@@ -77,7 +77,10 @@ async def test_s03_a_memory_bomb_is_out_of_memory(kit, provider):
 
 async def test_s04_a_child_killed_for_memory_is_no_clean_success(kit, provider):
     bomb = "x = bytearray(10**9)\\nfor i in range(0, 10**9, 4096): x[i] = 1"
-    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', '{bomb}'])\nopen('/out/out.txt', 'w').write('went on')"
+    code = (
+        f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', '{bomb}'])\n"
+        "open('/out/out.txt', 'w').write('went on')"
+    )
 
     outcome = await run(provider, kit.spec(code, limits=SMALL))
 
@@ -128,7 +131,10 @@ except OSError as error:
 
 
 async def test_s10_a_flood_of_log_is_bounded(kit, provider, docker_client):
-    code = "import sys\nfor _ in range(20): sys.stdout.write('x' * 2**20)\nfor _ in range(100000): print('y' * 80)"
+    code = (
+        "import sys\nfor _ in range(20): sys.stdout.write('x' * 2**20)\n"
+        "for _ in range(100000): print('y' * 80)"
+    )
 
     sandbox = await provider.launch(kit.spec(code))
     outcome = await provider.wait(sandbox)
@@ -157,7 +163,10 @@ async def test_a_tree_that_no_repository_may_be_is_refused_with_the_reason(kit, 
 
 
 async def test_what_is_closed_to_everybody_is_collected_all_the_same(kit, provider):
-    code = "import os; os.mkdir('shut'); open('shut/file', 'w').write('x'); os.chmod('shut/file', 0); os.chmod('shut', 0)"
+    code = (
+        "import os; os.mkdir('shut'); open('shut/file', 'w').write('x'); "
+        "os.chmod('shut/file', 0); os.chmod('shut', 0)"
+    )
 
     outcome = await run(provider, kit.spec(code))
 
@@ -272,9 +281,9 @@ async def test_after_a_reboot_the_disk_is_mounted_again_and_collected(
 async def test_a_copy_that_outgrows_its_disk_is_ended(kit, docker_client, tmp_path):
     copying = docker_provider(docker_client, kit, tmp_path / "copies", CopyWorkspaces())
     code = (
-        "with open('/workspace/flood', 'wb') as f:\n    for _ in range(64): f.write(b'x' * 2**20); f.flush()\n"
-        + SLEEP
-    )
+        "with open('/workspace/flood', 'wb') as f:\n"
+        "    for _ in range(64): f.write(b'x' * 2**20); f.flush()\n"
+    ) + SLEEP
     sandbox = await copying.launch(kit.spec(code, limits=SMALL))
 
     outcome = await copying.wait(sandbox)

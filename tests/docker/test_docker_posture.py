@@ -1,4 +1,4 @@
-"""What a sandbox cannot do, tried from inside it and not read off its configuration (faults S16-S31, E01)."""
+"""What a sandbox cannot do, tried from inside, not read off its settings (faults S16-S31, E01)."""
 
 import json
 import os

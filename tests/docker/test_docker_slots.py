@@ -74,7 +74,8 @@ def test_every_taker_gets_a_slot_of_its_own(pool, tmp_path):
 
 def test_what_a_killed_maker_left_is_swept_and_what_it_finished_is_used(pool, tmp_path):
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom sandboxes.docker import slots, mounts\n"
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from sandboxes.docker import slots, mounts\n"
         "pool = slots.Slots(Path(sys.argv[1]), ahead=1)\nsize = slots.Size(32 * 2**20, 500)\n"
         "pool.want(size); assert pool.settle()\n"
         "slots.mounts.mount_image = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -1,4 +1,4 @@
-"""The gates over real tools in the judge's image: an honest change passes, and one trick of each family has the verdict it must have.
+"""The gates over real tools in the judge's image: an honest change, and a trick of each family.
 
 All cheats end to end: `tests/acceptance/cheats`. Here the plan, the plugin and the parsers meet the
 tools that they were written for.
@@ -23,18 +23,25 @@ CORE = "src/calc/core.py"
 # of our own rules, whatever surrounds it
 UNSAFE = "import shutil\n\nshutil.unpack_archive('a.tar', 'b', filter='fully_trusted')\n"
 BASE = {
-    "pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-ra -n0'\ntestpaths = ['tests']\nfilterwarnings = ['error']\n",
+    "pyproject.toml": (
+        "[tool.pytest.ini_options]\naddopts = '-ra -n0'\ntestpaths = ['tests']\n"
+        "filterwarnings = ['error']\n"
+    ),
     "src/calc/__init__.py": "from calc.core import add\n\n__all__ = ['add']\n",
     CORE: '"""Sums."""\n\n\ndef add(a, b):\n    """Add."""\n    return a + b\n',
     "tests/conftest.py": "",
     "tests/empty.txt": "",
-    "tests/test_core.py": "import subprocess\nimport sys\n\nfrom calc import add\n\n\ndef test_add():\n    assert add(1, 2) == 3\n\n\n"
-    "def test_a_child_finds_the_project():\n    subprocess.run([sys.executable, '-c', 'import calc'], check=True)\n",
+    "tests/test_core.py": "import subprocess\nimport sys\n\nfrom calc import add\n\n\n"
+    "def test_add():\n    assert add(1, 2) == 3\n\n\n"
+    "def test_a_child_finds_the_project():\n"
+    "    subprocess.run([sys.executable, '-c', 'import calc'], check=True)\n",
 }
 HONEST = {
     **BASE,
     CORE: BASE[CORE] + '\n\ndef mul(a, b):\n    """Multiply."""\n    return a * b\n',
-    "tests/test_mul.py": "from calc.core import mul\n\n\ndef test_mul():\n    assert mul(2, 3) == 6\n",
+    "tests/test_mul.py": (
+        "from calc.core import mul\n\n\ndef test_mul():\n    assert mul(2, 3) == 6\n"
+    ),
 }
 BROKEN = {**HONEST, CORE: HONEST[CORE].replace("a + b", "a - b")}
 
@@ -62,27 +69,67 @@ FORGED = """
 
 import coverage
 
-coverage.Coverage.current().get_data().add_lines({"/vsc/judge/never/vsc_never_imported.py": range(1, 100)})
+never = "/vsc/judge/never/vsc_never_imported.py"
+coverage.Coverage.current().get_data().add_lines({never: range(1, 100)})
 """
 CASES = {
     "broken": (BROKEN, "failed", "tests"),
     "a conftest that calls everything passed (H1)": (
-        {**BROKEN, "tests/conftest.py": "import pytest\n\n\n@pytest.hookimpl(hookwrapper=True)\ndef pytest_runtest_makereport(item, call):\n"
-         "    outcome = yield\n    outcome.get_result().outcome = 'passed'\n"}, "failed", "tests"),
-    "a folder in pytest's name (H5)": ({**BROKEN, "pytest/__init__.py": "raise SystemExit(0)\n"}, "failed", "tests"),
+        {
+            **BROKEN,
+            "tests/conftest.py": "import pytest\n\n\n@pytest.hookimpl(hookwrapper=True)\n"
+            "def pytest_runtest_makereport(item, call):\n"
+            "    outcome = yield\n    outcome.get_result().outcome = 'passed'\n",
+        },
+        "failed",
+        "tests",
+    ),
+    "a folder in pytest's name (H5)": (
+        {**BROKEN, "pytest/__init__.py": "raise SystemExit(0)\n"},
+        "failed",
+        "tests",
+    ),
     "an exit in the product (H8)": (core("\nimport os\nos._exit(0)\n"), "inconclusive", "tests"),
     "reports rewritten (H12)": (core(REPORTS), "tampered", "tests"),
-    "coverage forged (H22)": ({**core(FORGED), CORE: HONEST[CORE] + FORGED}, "tampered", "coverage"),
-    "findings hidden by comments (H23)": ({**HONEST, CORE: HONEST[CORE] + "\n\ndef run(x):\n    return eval(x)  # nosec\n"}, "failed", "bandit"),
-    "a file that is not Python (H24)": ({**HONEST, "src/calc/bad.py": "def f(:\n    pass\n"}, "failed", "bandit"),
+    "coverage forged (H22)": (
+        {**core(FORGED), CORE: HONEST[CORE] + FORGED},
+        "tampered",
+        "coverage",
+    ),
+    "findings hidden by comments (H23)": (
+        {**HONEST, CORE: HONEST[CORE] + "\n\ndef run(x):\n    return eval(x)  # nosec\n"},
+        "failed",
+        "bandit",
+    ),
+    "a file that is not Python (H24)": (
+        {**HONEST, "src/calc/bad.py": "def f(:\n    pass\n"},
+        "failed",
+        "bandit",
+    ),
     "a script in a folder that tools skip (H25)": (
-        {**HONEST, "build/tool": "#!/usr/bin/env python3\n" + UNSAFE, ".semgrepignore": "*\n"}, "failed", "semgrep"),
+        {**HONEST, "build/tool": "#!/usr/bin/env python3\n" + UNSAFE, ".semgrepignore": "*\n"},
+        "failed",
+        "semgrep",
+    ),
     "syntax that only semgrep does not know (H26)": (
-        {**HONEST, "src/calc/odd.py": UNSAFE + "\n\ndef f[T = int](x: T) -> T:\n    return x\n"}, "inconclusive", "semgrep"),
+        {**HONEST, "src/calc/odd.py": UNSAFE + "\n\ndef f[T = int](x: T) -> T:\n    return x\n"},
+        "inconclusive",
+        "semgrep",
+    ),
     "a secret that a comment allows (H31)": (
-        {**HONEST, CORE: HONEST[CORE] + "\npassword = 'hunter2hunter2'  # pragma: allowlist secret\n"}, "failed", "secrets"),
-    "a secret beside a byte that is no text": ({**HONEST, "notes.png": b"\xff\npassword = 'hunter2hunter2'\n"}, "failed", "secrets"),
-}  # fmt: skip
+        {
+            **HONEST,
+            CORE: HONEST[CORE] + "\npassword = 'hunter2hunter2'  # pragma: allowlist secret\n",
+        },
+        "failed",
+        "secrets",
+    ),
+    "a secret beside a byte that is no text": (
+        {**HONEST, "notes.png": b"\xff\npassword = 'hunter2hunter2'\n"},
+        "failed",
+        "secrets",
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +139,11 @@ def lab(tmp_path_factory, python_image):
         parent.chmod(0o755)
     environment = folder / "env"
     environment.mkdir()
-    make = "/usr/bin/python3.13 -m venv /env && /env/bin/python -m pip install -q --no-index --find-links /opt/vsc/wheels pytest coverage"
+    make = (
+        "/usr/bin/python3.13 -m venv /env && "
+        "/env/bin/python -m pip install -q --no-index --find-links /opt/vsc/wheels pytest "
+        "coverage"
+    )
     command = [
         "docker",
         "run",

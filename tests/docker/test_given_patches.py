@@ -1,4 +1,4 @@
-"""A patch that is given is judged whole or not at all: what does not come through the sandbox is said, never passed over."""
+"""A patch that is given is judged whole or not at all: what would be lost on the way is said."""
 
 import pytest
 from cheat_cases import git, write

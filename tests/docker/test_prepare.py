@@ -94,10 +94,18 @@ def prepare(kit, tmp_path, docker_client, slots):
         }
         name = str(SandboxName(kit.install, run_id, "prepare"))
         spec = SandboxSpec(
-            name=name, image=kit.image, command=COMMAND, limits=Limits(deadline_s=240),
-            inputs=tuple(Input(path, kit.blob(content)) for path, content in inputs.items()), workspace=Workspace(base),
-            outputs=(Output(RESULT, 1 << 20), *(Output(output, limit) for output, limit in plan.outputs.items())), door=True,
-        )  # fmt: skip
+            name=name,
+            image=kit.image,
+            command=COMMAND,
+            limits=Limits(deadline_s=240),
+            inputs=tuple(Input(path, kit.blob(content)) for path, content in inputs.items()),
+            workspace=Workspace(base),
+            outputs=(
+                Output(RESULT, 1 << 20),
+                *(Output(output, limit) for output, limit in plan.outputs.items()),
+            ),
+            door=True,
+        )
         try:
             provider.door(name).make()
             await doors.open(
@@ -140,10 +148,34 @@ def run_tests(image, tree, environment):
     Nothing else of the preparation.
     """
     return subprocess.run(
-        ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--user", str(UID), "-v", f"{environment}:/env:ro",
-         "-v", f"{tree}:/workspace:ro", "-w", "/tmp", image, "/env/bin/pytest", "-q", "-p", "no:cacheprovider", "/workspace/tests"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            "docker",
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--read-only",
+            "--tmpfs",
+            "/tmp",
+            "--user",
+            str(UID),
+            "-v",
+            f"{environment}:/env:ro",
+            "-v",
+            f"{tree}:/workspace:ro",
+            "-w",
+            "/tmp",
+            image,
+            "/env/bin/pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "/workspace/tests",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 async def test_a_project_without_dependencies_is_prepared_without_network(prepare, kit):

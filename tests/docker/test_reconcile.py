@@ -49,8 +49,8 @@ async def a_sandbox_with_its_row(sessions, provider, kit):
         await session.flush()
         spec = kit.spec(SLEEP, name=str(SandboxName(kit.install, run.id, "base")))
         row = Sandbox(
-            id=new_id(), run_id=run.id, stage="base", n=0, name=spec.name, fingerprint=spec.fingerprint(), spec={},
-            state=SandboxState.LAUNCHED,
+            id=new_id(), run_id=run.id, stage="base", n=0, name=spec.name,
+            fingerprint=spec.fingerprint(), spec={}, state=SandboxState.LAUNCHED,
         )  # fmt: skip
         session.add(row)
     return run, row, await provider.launch(spec)

@@ -1,4 +1,4 @@
-"""The runner images as a sandbox meets them: no network, a read-only root, no capability, a user without a home."""
+"""The runner images as a sandbox meets them: no network, no capability, no home, a fixed root."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def client():
 
 
 def hardened(client, *command, image="python", user="10001:10001", environ=None):
-    """The output and the exit code of a command in a container that is locked down as sandboxes are."""
+    """Output and exit code of a command in a container locked down as sandboxes are."""
     container = client.containers.create(
         images.identity(client, image),
         list(command),
@@ -96,13 +96,17 @@ def test_a_tool_has_the_manifests_version(client, manifest, tool):
 
 
 def test_the_tools_find_what_is_wrong(client):
-    source = r"""printf 'import os\nimport pickle\npickle.loads(b"")\neval(input())\nkey = "AKIA%s"\n' IOSFODNN7REALKEY > a.py
-printf 'rules: [{id: e, languages: [python], severity: ERROR, message: m, pattern: eval(...)}]\n' > r.yaml
+    source = r"""code='import os\nimport pickle\npickle.loads(b"")\neval(input())\nkey = "AKIA%s"\n'
+printf "$code" IOSFODNN7REALKEY > a.py
+printf 'rules: [{id: e, languages: [python], severity: ERROR, message: m, %s}]\n' \
+    'pattern: eval(...)' > r.yaml
 cd /tmp; PATH=/usr/bin:/bin
 /opt/vsc/bin/ruff check --isolated --no-cache --output-format json a.py > ruff.json || true
 /opt/vsc/bin/bandit -f json -o bandit.json a.py > /dev/null 2>&1 || true
-HOME=/tmp /opt/vsc/bin/semgrep scan --config r.yaml --metrics=off --disable-version-check --json a.py > semgrep.json 2> /dev/null
-HOME=/tmp /opt/vsc/bin/semgrep scan --experimental --config r.yaml --metrics=off --json a.py > fast.json 2> /dev/null
+HOME=/tmp /opt/vsc/bin/semgrep scan --config r.yaml --metrics=off --disable-version-check \
+    --json a.py > semgrep.json 2> /dev/null
+HOME=/tmp /opt/vsc/bin/semgrep scan --experimental --config r.yaml --metrics=off \
+    --json a.py > fast.json 2> /dev/null
 /opt/vsc/bin/detect-secrets scan --no-verify a.py > secrets.json
 /opt/vsc/bin/python - <<'END'
 import json
@@ -127,23 +131,31 @@ END"""
 def test_the_projects_interpreter_gets_pytest_and_coverage_without_a_network(client):
     install = """python3 -m venv --without-pip /tmp/env
 set -- /opt/vsc/wheels/pip-*.whl
-/tmp/env/bin/python "$1/pip" --isolated install --quiet --no-index --find-links /opt/vsc/wheels --require-hashes \
+/tmp/env/bin/python "$1/pip" --isolated install --quiet --no-index \
+    --find-links /opt/vsc/wheels --require-hashes \
     --no-cache-dir --requirement /opt/vsc/wheels/requirements.txt
 printf 'def test_one():\n    assert 1 + 1 == 2\n' > test_one.py
-/tmp/env/bin/python -m coverage run --data-file /tmp/data -m pytest -q -p no:cacheprovider test_one.py"""
+/tmp/env/bin/python -m coverage run --data-file /tmp/data -m pytest -q -p no:cacheprovider \
+    test_one.py"""
 
     assert "1 passed" in in_shell(client, install)
 
 
 def test_an_import_of_a_tool_compiles_nothing(client):
-    check = "/opt/vsc/bin/python -v -c 'import bandit, semgrep, coverage, detect_secrets' 2>&1 | grep -c 'wrote\\|could not write' || true"
+    check = (
+        "/opt/vsc/bin/python -v -c 'import bandit, semgrep, coverage, detect_secrets' 2>&1 | "
+        "grep -c 'wrote\\|could not write' || true"
+    )
 
     assert in_shell(client, check).strip() == "0"
 
 
 @pytest.mark.parametrize("image", ["base", "python"])
 def test_no_file_changes_who_runs_it_and_none_can_be_written(client, image):
-    look = "/bin/find / -xdev ( -type f -o -type d ) ( -perm /6000 -o -perm -0002 ) ! -path /tmp ! -path /var/tmp ! -path /run/lock"
+    look = (
+        "/bin/find / -xdev ( -type f -o -type d ) ( -perm /6000 -o -perm -0002 ) ! -path /tmp ! "
+        "-path /var/tmp ! -path /run/lock"
+    )
     out, _, err = hardened(client, *look.split(), image=image, user="0:0")
 
     assert [line for line in out.splitlines() if not line.startswith(("/proc/", "/dev/"))] == [], (
@@ -169,14 +181,16 @@ def test_nothing_of_this_machine_is_in_the_image(client, image):
         "LANG=C.UTF-8",
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     ]
-    assert not found.attrs["Config"].get(
-        "Volumes"
-    )  # a volume would be a writable hole in a read-only root
+    # A volume would be a writable hole in a read-only root.
+    assert not found.attrs["Config"].get("Volumes")
     assert {layer["CreatedBy"] for layer in found.history()} <= {"", "sleep infinity"}
-    look = """ls -A /usr/local/share/ca-certificates /etc/apt/sources.list.d /var/lib/apt/lists /mnt | grep -v ':$' | grep -v '^$' || true
+    look = """cd /
+ls -A usr/local/share/ca-certificates etc/apt/sources.list.d var/lib/apt/lists mnt |
+    grep -v -e ':$' -e '^$' || true
 ls /etc/apt/sources.list /etc/pip.conf /root/.config /root/.pip /root/.cache 2> /dev/null || true
 grep -rl . /etc/apt/auth.conf.d 2> /dev/null || true
-grep -rliE '^[^#]*(proxy|index-url)' /etc/apt /etc/environment /etc/profile.d 2> /dev/null || true"""
+grep -rliE '^[^#]*(proxy|index-url)' /etc/apt /etc/environment /etc/profile.d 2> /dev/null ||
+    true"""
     out, code, err = hardened(client, "/bin/sh", "-uc", look, image=image, user="0:0")
 
     assert (out, code) == ("", 0), err
@@ -279,7 +293,9 @@ def test_two_builds_at_once_make_one_image(client, small_image, tmp_path):
 import docker
 from pathlib import Path
 from sandboxes.docker import images
-print(images.build(docker.from_env(), ["small"], say=lambda _: None, logs=Path({str(tmp_path / "log")!r}), folder=Path({str(small_image)!r}))["small"])
+logs, folder = Path({str(tmp_path / "log")!r}), Path({str(small_image)!r})
+built = images.build(docker.from_env(), ["small"], say=lambda _: None, logs=logs, folder=folder)
+print(built["small"])
 """
     run = [sys.executable, "-c", program]
     environ = {**os.environ, "PYTHONPATH": str(Path(images.__file__).parents[2])}

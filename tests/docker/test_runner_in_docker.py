@@ -1,4 +1,4 @@
-"""The runner in the real image, locked down as sandboxes are: another uid, no capability, our seccomp profile, Python 3.13."""
+"""The runner in the real image, locked down as sandboxes are: uid, capabilities, seccomp."""
 
 import contextlib
 import json
@@ -111,13 +111,15 @@ def test_code_of_the_same_uid_cannot_look_into_the_supervisor(box):
 import ctypes, os
 for name in ("environ", "mem", "maps", "fd/3", "cwd", "auxv"):
     try:
-        os.readlink(f"/proc/1/{name}") if name in ("fd/3", "cwd") else open(f"/proc/1/{name}", "rb").read(1)
+        at = f"/proc/1/{name}"
+        os.readlink(at) if name in ("fd/3", "cwd") else open(at, "rb").read(1)
         print("READ", name)
     except OSError as error:
         print(name, error.errno)
 libc = ctypes.CDLL(None, use_errno=True)
 print("ptrace", libc.ptrace(16, 1, 0, 0))
-print("writev", libc.process_vm_writev(1, None, 0, None, 0, 0) if hasattr(libc, "process_vm_writev") else -1)
+writev = getattr(libc, "process_vm_writev", None)
+print("writev", writev(1, None, 0, None, 0, 0) if writev else -1)
 """
     box.python(script)
 
@@ -192,8 +194,14 @@ def test_a_full_disk_takes_the_result(box):
     )
     try:
         fill = "import itertools, os\n"
-        fill += "try:\n    with open('/out/fill', 'wb', 0) as f:\n        while True: f.write(b'x' * 4096)\nexcept OSError: pass\n"
-        fill += "try:\n    for i in itertools.count(): open(f'/out/{i}', 'x')\nexcept OSError as e: print(e.errno)"
+        fill += (
+            "try:\n    with open('/out/fill', 'wb', 0) as f:\n"
+            "        while True: f.write(b'x' * 4096)\nexcept OSError: pass\n"
+        )
+        fill += (
+            "try:\n    for i in itertools.count(): open(f'/out/{i}', 'x')\n"
+            "except OSError as e: print(e.errno)"
+        )
         result = box.python(fill)
         assert (result["outcome"], box.log) == ("exited", b"28\n")
     finally:

@@ -1,4 +1,4 @@
-"""Our semgrep rules, run by the real semgrep of the runner image with no network: the marked lines, no more and no less."""
+"""Our semgrep rules, run by the image's semgrep: they find the marked lines and no others."""
 
 import json
 import re
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.docker
 
 FOLDER = Path(rules.__file__).parent
 SCAN = """mkdir /tmp/rules && cp -r /vsc/rules/python /tmp/rules/
-exec semgrep scan {engine} --config /tmp/rules/python --metrics=off --disable-version-check --disable-nosem \
-    --no-git-ignore --max-target-bytes 0 --json --quiet /vsc/rules/examples/*.py"""
+exec semgrep scan {engine} --config /tmp/rules/python --metrics=off --disable-version-check \
+    --disable-nosem --no-git-ignore --max-target-bytes 0 --json --quiet /vsc/rules/examples/*.py"""
 
 
 @pytest.fixture(scope="module", params=["", "--experimental"], ids=["semgrep", "experimental"])

@@ -142,24 +142,38 @@ def spec_packet():
         "trace_id": "trace_7b12f9",
         "timestamp": "2025-11-23T14:00:00Z",
         "hierarchy": {
-            "project_id": "PROJ-001", "module_id": "AUTH-001",
-            "assigned_agent_id": "MidDev-Agent-12", "assigned_agent_role": "MidDev",
+            "project_id": "PROJ-001",
+            "module_id": "AUTH-001",
+            "assigned_agent_id": "MidDev-Agent-12",
+            "assigned_agent_role": "MidDev",
         },
         "task_definition": {
-            "task_id": f"TASK-LOGIN-{uuid4().hex[:8]}", "summary": "Implement POST /login", "priority": "HIGH",
-            "task_type": "BUGFIX", "acceptance_criteria": ["401 on invalid credentials"],
+            "task_id": f"TASK-LOGIN-{uuid4().hex[:8]}",
+            "summary": "Implement POST /login",
+            "priority": "HIGH",
+            "task_type": "BUGFIX",
+            "acceptance_criteria": ["401 on invalid credentials"],
             "requirements_links": ["vector://prds/PRD_AUTH#REQ-102"],
         },
-        "technical_context": {"tech_stack": ["Redis"], "constraints": [], "dependencies": [], "shared_docs_refs": []},
+        "technical_context": {
+            "tech_stack": ["Redis"],
+            "constraints": [],
+            "dependencies": [],
+            "shared_docs_refs": [],
+        },
         "quality_gates": {
-            "testing_requirements": ["Unit test 401 case"], "linting_rules": "ruff-defaults",
-            "coverage_minimum": 0.9, "security_level": "HIGH",
+            "testing_requirements": ["Unit test 401 case"],
+            "linting_rules": "ruff-defaults",
+            "coverage_minimum": 0.9,
+            "security_level": "HIGH",
         },
         "communication_channel": {
-            "supervisor_id": "TeamLead-Agent-AUTH", "escalation_trigger": "IF_BLOCKED_10_MINUTES",
-            "allowed_contacts": [], "log_channel_id": "log_auth_team",
+            "supervisor_id": "TeamLead-Agent-AUTH",
+            "escalation_trigger": "IF_BLOCKED_10_MINUTES",
+            "allowed_contacts": [],
+            "log_channel_id": "log_auth_team",
         },
-    }  # fmt: skip
+    }
 
 
 async def run_row(sessions, task):
@@ -168,7 +182,7 @@ async def run_row(sessions, task):
 
 
 # --- who may ask
-# -------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 async def test_every_route_but_liveness_asks_for_a_token(app):
@@ -189,7 +203,11 @@ async def test_every_route_but_liveness_asks_for_a_token(app):
 
 
 @pytest.mark.parametrize(
-    "header", ["", "Bearer", "Bearer ", "Bearer vsc_0123456789abcdef0123456789", "Basic dXNlcjpwYXNz", "bearer x" * 100, "Bearer \xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"]
+    "header",
+    [
+        "", "Bearer", "Bearer ", "Bearer vsc_0123456789abcdef0123456789", "Basic dXNlcjpwYXNz",
+        "bearer x" * 100, "Bearer " + "\xff" * 17,
+    ],
 )  # fmt: skip
 async def test_a_wrong_token_is_no_token(app, header):
     async with httpx.AsyncClient(
@@ -247,14 +265,15 @@ async def test_the_local_token_is_private_is_kept_and_is_made_anew_when_it_stops
 
 
 # --- hostile requests
-# --------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"{", b"[" * 100_000, b'{"key": ' + b"9" * 5000 + b"}", b'{"key": "a", "key": "b"}', b'{"key": NaN}',
-        b'{"key": Infinity}', b'{"key": 1e400}', b"\xef\xbb\xbf{}", b'{"key": "\xff"}', b'{"key": "\\ud800"}',
+        b"", b"{", b"[" * 100_000, b'{"key": ' + b"9" * 5000 + b"}", b'{"key": "a", "key": "b"}',
+        b'{"key": NaN}', b'{"key": Infinity}', b'{"key": 1e400}', b"\xef\xbb\xbf{}",
+        b'{"key": "\xff"}', b'{"key": "\\ud800"}',
         b'{"key": "a\\u0000b", "name": "n", "client_name": "c"}',
     ],
 )  # fmt: skip
@@ -292,8 +311,9 @@ async def test_compressed_bodies_and_other_media_types_are_refused(client):
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        ({"key": 1}, "key"), ({"key": "a/b"}, "key"), ({"name": None}, "name"), ({"extra": 1}, "extra"),
-        ({"name": "n" * 201}, "name"), ({"client_name": True}, "client_name"),
+        ({"key": 1}, "key"), ({"key": "a/b"}, "key"), ({"name": None}, "name"),
+        ({"extra": 1}, "extra"), ({"name": "n" * 201}, "name"),
+        ({"client_name": True}, "client_name"),
     ],
 )  # fmt: skip
 async def test_a_field_that_does_not_fit_is_named(client, change, path):
@@ -308,10 +328,12 @@ async def test_a_field_that_does_not_fit_is_named(client, change, path):
 @pytest.mark.parametrize(
     "path",
     [
-        "/v1/tasks/%00", "/v1/projects/%ff", "/v1/runs/not-a-uuid", "/v1/tasks?after=x", "/v1/tasks?limit=0", "/v1/nowhere",
-        "/v1/tasks?status=%27%3B--", "/v1/runs/00000000-0000-0000-0000-000000000000/logs", "/v1/modules?project=%00",
-        "/v1/runs/00000000-0000-0000-0000-000000000000/events?after=99999999999999999999", "/v1/tasks/x/report",
-        "/v1/runs/00000000-0000-0000-0000-000000000000/events?wait_s=nan", "/v1/tasks/" + "x" * 5000,
+        "/v1/tasks/%00", "/v1/projects/%ff", "/v1/runs/not-a-uuid", "/v1/tasks?after=x",
+        "/v1/tasks?limit=0", "/v1/nowhere", "/v1/tasks?status=%27%3B--",
+        "/v1/runs/00000000-0000-0000-0000-000000000000/logs", "/v1/modules?project=%00",
+        "/v1/runs/00000000-0000-0000-0000-000000000000/events?after=99999999999999999999",
+        "/v1/tasks/x/report", "/v1/runs/00000000-0000-0000-0000-000000000000/events?wait_s=nan",
+        "/v1/tasks/" + "x" * 5000,
     ],
 )  # fmt: skip
 async def test_a_strange_path_or_query_is_the_senders_fault(client, path):
@@ -323,7 +345,7 @@ async def test_a_strange_path_or_query_is_the_senders_fault(client, path):
 
 
 # --- what is kept
-# ------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 async def test_projects_and_modules_are_made_once_and_found_by_key_and_id(client):
@@ -395,7 +417,7 @@ async def test_an_upload_has_a_limit(client):
 
 
 # --- tasks
-# -------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 async def test_a_task_without_a_packet_gets_the_defaults_and_a_queued_run(client, sessions, task):
@@ -531,14 +553,23 @@ async def test_a_packet_that_is_invalid_is_refused_with_the_path_and_nothing_is_
 @pytest.mark.parametrize(
     ("change", "status"),
     [
-        ({"repository": "nowhere"}, 404), ({"base": "no-such-revision"}, 422), ({"base": "--output=/tmp/x"}, 422),
-        ({"module": "nowhere"}, 404), ({"patch": "0" * 64}, 404), ({"patch": "../../etc/passwd"}, 422), ({"patch": None}, 422),
-        ({"driver": {"kind": "command", "argv": ["a"]}}, 422), ({"patch": None, "driver": {"kind": "llm"}}, 422),
+        ({"repository": "nowhere"}, 404), ({"base": "no-such-revision"}, 422),
+        ({"base": "--output=/tmp/x"}, 422), ({"module": "nowhere"}, 404),
+        ({"patch": "0" * 64}, 404), ({"patch": "../../etc/passwd"}, 422), ({"patch": None}, 422),
+        ({"driver": {"kind": "command", "argv": ["a"]}}, 422),
+        ({"patch": None, "driver": {"kind": "llm"}}, 422),
         ({"patch": None, "driver": {"kind": "command", "argv": []}}, 422),
         ({"patch": None, "driver": {"kind": "command", "argv": [1]}}, 422),
-        ({"patch": None, "driver": {"kind": "command", "argv": ["a"], "environ": {"A=B": "c"}}}, 422), ({"deadline_s": 0}, 422),
-        ({"patch": None, "driver": {"kind": "command", "argv": ["a"]}}, 202),
-        ({"deadline_s": "60"}, 202), ({"test_changes_allowed": 1}, 422), ({"unknown": 1}, 422),
+        ({"patch": None, "driver": {"kind": (
+            "command"
+        ), "argv": ["a"], "environ": {"A=B": "c"}}}, 422),
+        ({(
+            "deadline_s"
+        ): 0}, 422), ({"patch": None, "driver": {"kind": "command", "argv": ["a"]}}, 202), ({(
+            "deadline_s"
+        ): "60"}, 202), ({(
+            "test_changes_allowed"
+        ): 1}, 422), ({"unknown": 1}, 422),
     ],
 )  # fmt: skip
 async def test_a_submission_that_cannot_be_done_is_refused(client, submission, change, status):
@@ -616,7 +647,7 @@ async def test_what_is_approved_cannot_be_cancelled(client, sessions, task):
 
 
 # --- watching
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 async def test_events_are_waited_for_and_the_last_is_known_to_be_the_last(client, sessions, task):
@@ -636,8 +667,14 @@ async def test_events_are_waited_for_and_the_last_is_known_to_be_the_last(client
 
 async def a_sandbox(sessions, task, stage="execute"):
     row = Sandbox(
-        id=new_id(), run_id=task["run_id"], stage=stage, name=f"vsc-{new_id()}", fingerprint="f", spec={}, state=SandboxState.LAUNCHED
-    )  # fmt: skip
+        id=new_id(),
+        run_id=task["run_id"],
+        stage=stage,
+        name=f"vsc-{new_id()}",
+        fingerprint="f",
+        spec={},
+        state=SandboxState.LAUNCHED,
+    )
     async with sessions.begin() as session:
         session.add(row)
     return row.id
@@ -755,9 +792,15 @@ async def test_a_session_whose_patch_is_judged_names_the_run_that_does(client, s
         own = await session.get_one(AgentSession, UUID(command["run_id"]))
         own.patch_sha256 = "0" * 64
         judged = await queue_judgement(
-            session, task_id=task.id, repo_id=task.repo_id, base_commit=task.base_commit,
-            deadline_s=60.0, policy=task.policy, patch_sha256=own.patch_sha256, session_id=own.run_id,
-        )  # fmt: skip
+            session,
+            task_id=task.id,
+            repo_id=task.repo_id,
+            base_commit=task.base_commit,
+            deadline_s=60.0,
+            policy=task.policy,
+            patch_sha256=own.patch_sha256,
+            session_id=own.run_id,
+        )
     task = (await client.get(f"/v1/tasks/{command['id']}")).json()
     report = await client.get(f"/v1/runs/{command['run_id']}/report")
 
@@ -819,7 +862,7 @@ async def test_a_run_is_shown_with_its_sandboxes(client, sessions, task):
 
 
 # --- health
-# ------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 async def test_readiness_names_the_part_that_is_not_fit(services, client, app):

@@ -45,7 +45,7 @@ VSC = [sys.executable, "-W", "error", "-c", "from control_plane.cli.main import 
 
 
 class Installation:
-    """A home, a server over it, and a stand-in for the orchestrator that ends every run with `verdict`."""
+    """A home, a server over it, and an orchestrator's stand-in: every run ends with `verdict`."""
 
     def __init__(self, home, sessions):
         self.home, self.sessions, self.verdict = home, sessions, Verdict.PASSED
@@ -92,7 +92,8 @@ class Installation:
         if (await session.get_one(Task, run.task_id)).status is TaskStatus.QUEUED:
             await move_task(session, run.task_id, TaskStatus.IN_PROGRESS)
         sandbox = Sandbox(
-            id=new_id(), run_id=run.id, stage=stage, name=f"vsc-{run.id}", fingerprint="f", spec={}, state=SandboxState.LAUNCHED
+            id=new_id(), run_id=run.id, stage=stage, name=f"vsc-{run.id}", fingerprint="f", spec={},
+            state=SandboxState.LAUNCHED
         )  # fmt: skip
         session.add(sandbox)
         await session.flush()
@@ -117,8 +118,8 @@ class Installation:
             return
         task = await session.get_one(Task, run.task_id)
         await queue_judgement(
-            session, task_id=task.id, repo_id=run.repo_id, base_commit=run.base_commit, deadline_s=60.0,
-            policy=task.policy, patch_sha256=own.patch_sha256, session_id=run.id,
+            session, task_id=task.id, repo_id=run.repo_id, base_commit=run.base_commit,
+            deadline_s=60.0, policy=task.policy, patch_sha256=own.patch_sha256, session_id=run.id,
         )  # fmt: skip
 
     async def cancelled(self, task_key):
@@ -194,8 +195,8 @@ def repository(tmp_path):
 
 def options(repository, **changes):
     given = {
-        "repo": repository, "base": None, "packet": None, "task_type": None, "test_changes_allowed": False,
-        "dependency_changes_allowed": False, "deadline_s": 60.0,
+        "repo": repository, "base": None, "packet": None, "task_type": None,
+        "test_changes_allowed": False, "dependency_changes_allowed": False, "deadline_s": 60.0,
     }  # fmt: skip
     return commands.JudgeOptions(**{**given, **changes})
 
@@ -558,7 +559,11 @@ def test_a_command_that_is_not_understood_ends_with_2(arguments):
 
 
 def test_help_does_not_wait_for_the_platform():
-    code = "import sys; from control_plane.cli import main; print([m for m in ('sqlalchemy', 'fastapi', 'docker', 'uvicorn', 'pydantic') if m in sys.modules])"
+    code = (
+        "import sys; from control_plane.cli import main; "
+        "print([m for m in ('sqlalchemy', 'fastapi', 'docker', 'uvicorn', 'pydantic') if m in "
+        "sys.modules])"
+    )
 
     assert (
         subprocess.run(

@@ -27,7 +27,8 @@ from control_plane.db.embedded import embedded
 from control_plane.db.programs import installed
 
 programs = installed().bin
-if len(sys.argv) > 2:  # drop what root may do; only now, as the interpreter may lie where nobody else can read it
+# Drop what root may do. Only now: the interpreter may lie where nobody else can read it.
+if len(sys.argv) > 2:
     os.setgroups([])
     os.setresgid(*[int(sys.argv[3])] * 3)
     os.setresuid(*[int(sys.argv[2])] * 3)
@@ -158,7 +159,7 @@ async def test_a_server_that_is_just_stopping_is_waited_for_and_followed_by_anot
         other.wait()
     async with await psycopg.AsyncConnection.connect(url.replace("+psycopg", "")) as guest:
         os.kill(pid, signal.SIGTERM)  # a smart shutdown: not before the last guest has gone
-        while module._status(home / "postgres" / "data") != "stopping":  # noqa: ASYNC110 -- a file, which signals nothing
+        while module._status(home / ("postgres") / "data") != "stopping":  # noqa: ASYNC110 -- a file, which signals nothing
             await asyncio.sleep(0.02)
         asyncio.get_running_loop().call_later(0.3, guest.pgconn.finish)
         async with embedded(home, durable=False) as ours:

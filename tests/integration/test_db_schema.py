@@ -1,4 +1,4 @@
-"""The schema: SPEC section 4 field by field, models and migrations agree, and the database checks for itself."""
+"""The schema: SPEC section 4 field by field; models and migrations agree; the database checks."""
 
 import asyncio
 
@@ -19,18 +19,26 @@ from control_plane.repos.models import Repo
 from control_plane.runs.models import IS_LIVE, Run
 from control_plane.settings import Settings
 
-# SPEC section 4, in its own words; a table's own id is `id`, and `key` where SPEC shows a string
-# id.
+# SPEC section 4, in its own words. A table's own id is `id`, and `key` where SPEC shows a string.
 SPEC_TABLES = {
-    "agents": "id key role specialization status model_config total_cost_incurred intervention_count",
+    "agents": (
+        "id key role specialization status model_config total_cost_incurred intervention_count"
+    ),
     "projects": "id key name client_name status",
-    "modules": "id key project_id owner_agent_id parent_module_id tech_stack constraints docs_refs status",
-    "tasks": "id key module_id assigned_to_agent required_role complexity_score task_type context_packet status retry_count",
-    "context_escalations": "id task_id from_agent_id to_agent_id issue_type question resolution resolved_at",
+    "modules": (
+        "id key project_id owner_agent_id parent_module_id tech_stack constraints docs_refs status"
+    ),
+    "tasks": (
+        "id key module_id assigned_to_agent required_role complexity_score task_type "
+        "context_packet status retry_count"
+    ),
+    "context_escalations": (
+        "id task_id from_agent_id to_agent_id issue_type question resolution resolved_at"
+    ),
     "traces": "id key project_id task_id root_agent_id final_outcome termination_reason",
     "trace_steps": "id trace_id step_number timestamp agent_id action_type payload",
-    "sessions": "tokens_input tokens_output execution_time_ms estimated_cost_usd status context_request_count"
-    " code_quality_score",
+    "sessions": "tokens_input tokens_output execution_time_ms estimated_cost_usd status "
+    "context_request_count code_quality_score",
 }
 SPEC_ENUMS = {
     ("agents", "role"): "CEO CTO PM TeamLead SeniorDev MidDev JuniorDev QA Security Ops"
@@ -44,7 +52,10 @@ SPEC_ENUMS = {
     (
         "tasks",
         "status",
-    ): "QUEUED ASSIGNED IN_PROGRESS READY_FOR_REVIEW REJECTED APPROVED NEEDS_REASSIGNMENT CANCELLED",
+    ): (
+        "QUEUED ASSIGNED IN_PROGRESS READY_FOR_REVIEW REJECTED APPROVED NEEDS_REASSIGNMENT "
+        "CANCELLED"
+    ),
     ("tasks", "priority"): "LOW MEDIUM HIGH CRITICAL",
     (
         "context_escalations",
@@ -85,7 +96,8 @@ async def test_every_enum_is_checked_by_the_database_with_exactly_its_values(ses
             SELECT c.relname, a.attname, pg_get_constraintdef(k.oid) FROM pg_constraint k
             JOIN pg_class c ON c.oid = k.conrelid
             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[1]
-            WHERE k.contype = 'c' AND array_length(k.conkey, 1) = 1 AND pg_get_constraintdef(k.oid) LIKE '%ANY%'
+            WHERE k.contype = 'c' AND array_length(k.conkey, 1) = 1
+            AND pg_get_constraintdef(k.oid) LIKE '%ANY%'
             """
         )
     )
@@ -120,11 +132,15 @@ async def test_types_are_what_the_design_says(session):
 def _catalogue(connection):
     """Everything that a schema is made of, as PostgreSQL itself spells it."""
     queries = {
-        "columns": "SELECT table_name, column_name, data_type, is_nullable, column_default, character_maximum_length,"
-        " numeric_precision, numeric_scale FROM information_schema.columns WHERE table_schema = 'public'",
-        "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        "columns": "SELECT table_name, column_name, data_type, is_nullable, column_default, "
+        "character_maximum_length, numeric_precision, numeric_scale "
+        "FROM information_schema.columns WHERE table_schema = 'public'",
+        "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) "
+        "FROM pg_constraint"
         " WHERE connamespace = 'public'::regnamespace AND contype <> 'n'",
-        "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+        "indexes": (
+            "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+        ),
     }
     return {
         name: {tuple(row) for row in connection.execute(text(query)) if row[0] != "alembic_version"}
@@ -205,11 +221,20 @@ async def test_no_server_is_told_as_such():
 @pytest.mark.parametrize(
     ("statement", "constraint"),
     [
-        ("INSERT INTO agents (id, key, role, status, model_config) VALUES (gen_random_uuid(), 'a', 'Intern', 'IDLE', '{}')", "ck_agents_role"),
+        (
+            (
+                "INSERT INTO agents (id, key, role, status, model_config)"
+                " VALUES (gen_random_uuid(), 'a', 'Intern', 'IDLE', '{}')"
+            ),
+            "ck_agents_role",
+        ),
         (TASK_OF_COMPLEXITY_101, "complexity_score_range"),
-        ("INSERT INTO api_tokens (id, name, token_sha256) VALUES (gen_random_uuid(), 'a', 'ABC')", "ck_api_tokens_token_sha256_hex"),
+        (
+            "INSERT INTO api_tokens (id, name, token_sha256) VALUES (gen_random_uuid(), 'a', 'A')",
+            "ck_api_tokens_token_sha256_hex",
+        ),
     ],
-)  # fmt: skip
+)
 async def test_the_database_refuses_what_the_code_let_through(session, statement, constraint):
     with pytest.raises(IntegrityError, match=constraint):
         await session.execute(text(statement))

@@ -119,8 +119,11 @@ async def test_a_hostile_source_runs_nothing(mirrors, source, tmp_path):
     script = tmp_path / "script"
     script.write_text(f"#!/bin/sh\ntouch {marker}\nexec cat\n")
     script.chmod(0o755)
-    for key in ["core.fsmonitor", "uploadpack.packObjectsHook", "core.sshCommand", "filter.x.clean", "filter.x.smudge", "diff.external",
-                "core.pager", "credential.helper", "core.alternateRefsCommand", "gpg.program"]:  # fmt: skip
+    keys = (
+        "core.fsmonitor core.pager core.sshCommand core.alternateRefsCommand diff.external "
+        "gpg.program credential.helper filter.x.clean filter.x.smudge uploadpack.packObjectsHook"
+    )
+    for key in keys.split():
         git(source, "config", key, str(script))
     git(source, "config", "core.hooksPath", str(tmp_path / "hooks"))
     for folder in [tmp_path / "hooks", source / ".git" / "hooks"]:
@@ -148,7 +151,8 @@ async def test_the_machines_own_git_configuration_is_not_read(
 ):
     marker = tmp_path / "executed"
     (tmp_path / ".gitconfig").write_text(
-        f'[core]\n\tfsmonitor = "touch {marker}; false"\n[diff]\n\texternal = "touch {marker}; false"\n'
+        f'[core]\n\tfsmonitor = "touch {marker}; false"\n[diff]\n\texternal = "touch {marker}; '
+        'false"\n'
     )
     for name, value in {
         "HOME": str(tmp_path),
@@ -339,13 +343,16 @@ async def test_imports_side_by_side_all_arrive(mirrors, tmp_path):
     ]
 
 
-ATTRIBUTES = b"*.txt eol=crlf\n*.py ident -diff\n*.x filter=lfs diff=lfs merge=lfs -text\n*.u working-tree-encoding=UTF-16\n/sub export-ignore\n*.s export-subst\n*.b binary\n"
+ATTRIBUTES = (
+    b"*.txt eol=crlf\n*.py ident -diff\n*.x filter=lfs diff=lfs merge=lfs -text\n"
+    b"*.u working-tree-encoding=UTF-16\n/sub export-ignore\n*.s export-subst\n*.b binary\n"
+)
 
 
 async def test_attributes_of_a_repository_change_no_bytes(mirrors, tmp_path):
     before = {
-        ".gitattributes": ATTRIBUTES, "a.txt": b"1\n2\n", "b.py": b"# $Id$\n", "c.x": b"version\n", "d.u": b"plain\n", "sub/e": b"e\n",
-        "f.s": b"$Format:%H$\n", "g.b": b"text\n",
+        ".gitattributes": ATTRIBUTES, "a.txt": b"1\n2\n", "b.py": b"# $Id$\n", "c.x": b"version\n",
+        "d.u": b"plain\n", "sub/e": b"e\n", "f.s": b"$Format:%H$\n", "g.b": b"text\n",
     }  # fmt: skip
     after = before | {
         name: content + b"more\n" for name, content in before.items() if name != ".gitattributes"

@@ -44,9 +44,18 @@ new file mode 100644
 """
 UID = 10001 if os.geteuid() == 0 else os.geteuid()
 FILES = {
-    ".gitattributes": b"*.txt eol=crlf\n*.py ident\n*.x filter=lfs\n*.u working-tree-encoding=UTF-16\n", "a.txt": b"1\n2\n", "b.py": b"# $Id$\n",
-    "c.x": b"x\n", "d.u": b"u\n", "crlf": b"a\r\n", "sub/deep/e": b"", ".gitignore": b"ignored\n", "ignored": b"tracked all the same\n",
-}  # fmt: skip
+    ".gitattributes": (
+        b"*.txt eol=crlf\n*.py ident\n*.x filter=lfs\n*.u working-tree-encoding=UTF-16\n"
+    ),
+    "a.txt": b"1\n2\n",
+    "b.py": b"# $Id$\n",
+    "c.x": b"x\n",
+    "d.u": b"u\n",
+    "crlf": b"a\r\n",
+    "sub/deep/e": b"",
+    ".gitignore": b"ignored\n",
+    "ignored": b"tracked all the same\n",
+}
 
 
 @pytest.fixture

@@ -59,8 +59,9 @@ async def test_a_patch_of_every_kind_gives_the_very_tree(mirrors, commit):
         }
     )
     head = await commit({
-        "mod": TEN.replace(b"5", b"five"), "mode": (b"m", 0o755), "link": "same", "same": b"s", "bin": bytes(range(255, -1, -1)), "noeol": b"a\nc",
-        "empty": b"", "newbin": b"\0" * 5000, "crlf": b"a\r\nb\r\n", "trailing": b"x   \n\n\n",
+        "mod": TEN.replace(b"5", b"five"), "mode": (b"m", 0o755), "link": "same", "same": b"s",
+        "bin": bytes(range(255, -1, -1)), "noeol": b"a\nc", "empty": b"", "newbin": b"\0" * 5000,
+        "crlf": b"a\r\nb\r\n", "trailing": b"x   \n\n\n",
     })  # fmt: skip
     trees = Trees(mirrors)
 
@@ -92,7 +93,10 @@ async def test_a_patch_from_another_base_is_refused_with_gits_words(mirrors, com
 @pytest.mark.parametrize("path", ["../out", ".git/config", "/etc/x", "sub/.GIT/hooks/x"])
 async def test_a_patch_that_leaves_the_tree_is_refused(mirrors, commit, path):
     base = await commit({"a": b"1"})
-    patch = f"diff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+x\n".encode()
+    patch = (
+        f"diff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n"
+        "@@ -0,0 +1 @@\n+x\n"
+    ).encode()
 
     with pytest.raises(PatchDoesNotApply):
         await Trees(mirrors).apply_patch("r", base, patch)
@@ -139,8 +143,9 @@ async def test_the_judge_is_told_lines_modes_listings_and_contents(mirrors, comm
         }
     )
     head = await commit({
-        "a.py": TEN.replace(b"line 5\n", b"five\nfive and a half\n"), "new\nline.py": b"n\n", "run": (b"x", 0o755), "kind": "a.py", "bin": b"\0\2",
-        "pyproject.toml": b"[a]\n", "big": b"b" * (5 << 20),
+        "a.py": TEN.replace(b"line 5\n", b"five\nfive and a half\n"), "new\nline.py": b"n\n",
+        "run": (b"x", 0o755), "kind": "a.py", "bin": b"\0\2", "pyproject.toml": b"[a]\n",
+        "big": b"b" * (5 << 20),
     })  # fmt: skip
     tree = await mirrors.tree_of("r", head)
 

@@ -293,7 +293,7 @@ async def test_a_snapshot_goes_when_no_run_has_used_it_for_long_and_is_made_anew
 
 
 async def test_who_finds_an_environment_while_it_is_dropped_has_it_or_makes_it_anew(home):
-    """The finder's transaction is open when the collector comes, which waits and then looks again."""
+    """The finder's transaction is open when the collector comes: it waits, then looks again."""
     row = await an_environment(home, 40 * DAY)
     async with home.sessions() as session, session.begin():
         used = update(EnvironmentRow).where(EnvironmentRow.id == row.id)

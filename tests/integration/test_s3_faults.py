@@ -1,4 +1,4 @@
-"""Row F38: a blob store of another machine that dies, refuses or dawdles; nothing half is ever kept."""
+"""Row F38: a distant blob store dies, refuses or dawdles; nothing half is ever kept."""
 
 import asyncio
 import contextlib
@@ -143,7 +143,8 @@ async def test_wrong_credentials_are_told_and_never_shown(s3_server, opened, wro
     bad = opened(s3_server.way(bucket.name, **{wrong: SecretStr("not-the-right-one")}))
 
     for asked in (
-        bad.put(b"y"), bad.read(good.sha256, 1), bad.stat(good.sha256), bad.delete(good.sha256), every(bad),
+        bad.put(b"y"), bad.read(good.sha256, 1), bad.stat(good.sha256), bad.delete(good.sha256),
+        every(bad),
     ):  # fmt: skip
         with pytest.raises(DepotUnavailable, match="VSC_BLOBS") as told:
             await asked
@@ -157,7 +158,8 @@ async def test_a_bucket_that_is_not_there_is_no_missing_blob(s3_server, opened):
     blobs = opened(s3_server.way("no-such-bucket"))
 
     for asked in (
-        blobs.put(b"x"), blobs.read("0" * 64, 1), blobs.stat("0" * 64), blobs.delete("0" * 64), every(blobs),
+        blobs.put(b"x"), blobs.read("0" * 64, 1), blobs.stat("0" * 64), blobs.delete("0" * 64),
+        every(blobs),
     ):  # fmt: skip
         with pytest.raises(DepotUnavailable):
             await asked

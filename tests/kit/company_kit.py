@@ -53,7 +53,7 @@ class TestCompany:
         policy: GatePolicy,
         **options: Any,
     ) -> Judged:
-        """Queue the change as a task with a packet that asks for `policy`, and wait for the end of its run.
+        """Queue the change as a task whose packet asks for `policy`, and wait for its run's end.
 
         `repo` is a directory, or the id of a repository that has been imported.
         Copies of a repository with the same `base` commit are one repository here, so that what is

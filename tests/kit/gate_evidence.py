@@ -1,4 +1,4 @@
-"""Raw outputs as the judge's sandboxes write them, for tests of the gates that need no sandbox: consistent unless told otherwise."""
+"""Raw outputs as the judge's sandboxes write them, consistent unless told otherwise."""
 
 import json
 from pathlib import Path
@@ -44,14 +44,29 @@ def junit(outcomes):
     cases = ""
     for nodeid, outcome in outcomes.items():
         classname, name = key_of(nodeid)
-        cases += f"<testcase classname={quoteattr(classname)} name={quoteattr(name)}>{_JUNIT.get(outcome, '')}</testcase>"
-    return f'<?xml version="1.0" encoding="utf-8"?><testsuites><testsuite name="pytest">{cases}</testsuite></testsuites>'
+        cases += (
+            f"<testcase classname={quoteattr(classname)} "
+            f"name={quoteattr(name)}>{_JUNIT.get(outcome, '')}</testcase>"
+        )
+    return (
+        '<?xml version="1.0" encoding="utf-8"?><testsuites><testsuite '
+        f'name="pytest">{cases}</testsuite></testsuites>'
+    )
 
 
 def session(outcomes, *, exit_code=1, **more):
     """Our plugin's report."""
-    document = {"pytest": "9.2.0", "python": "3.13.5", "exit_code": exit_code, "outcomes": outcomes, "not_run": [],
-                "errors": [], "disagreements": [], "overruled": [], "foreign": []}  # fmt: skip
+    document = {
+        "pytest": "9.2.0",
+        "python": "3.13.5",
+        "exit_code": exit_code,
+        "outcomes": outcomes,
+        "not_run": [],
+        "errors": [],
+        "disagreements": [],
+        "overruled": [],
+        "foreign": [],
+    }
     return json.dumps({**document, **more})
 
 
@@ -93,8 +108,12 @@ class Evidence:
     def tests(self, stage, outcomes, *, covered=None, exit_code=1, outputs=None, tool=None, **more):
         """A test stage in which everything agrees."""
         every = {**outcomes, **CANARY}
-        written = {"junit.xml": junit(every), "session.json": session(every, exit_code=exit_code),
-                   "coverage.json": coverage(covered or {}), "coverage-pragmas.json": coverage(covered or {})}  # fmt: skip
+        written = {
+            "junit.xml": junit(every),
+            "session.json": session(every, exit_code=exit_code),
+            "coverage.json": coverage(covered or {}),
+            "coverage-pragmas.json": coverage(covered or {}),
+        }
         tools = {"pytest": tool or ran(exit_code), "coverage": ran(), "coverage-pragmas": ran()}
         given = {"events": events(every, exit_code=exit_code), **more}
         return stage_evidence(stage, tools, self.files({**written, **(outputs or {})}), **given)
@@ -167,10 +186,18 @@ def bandit(results, scanned, errors=()):
 def semgrep(results, scanned, errors=()):
     """The document of semgrep."""
     rows = [
-        {"check_id": f"rules.{rule}", "path": path, "start": {"line": line}, "extra": {"severity": severity, "message": "bad",
-                                                                                      "metadata": {"cwe": ["CWE-95: Eval"]}}}
+        {
+            "check_id": f"rules.{rule}",
+            "path": path,
+            "start": {"line": line},
+            "extra": {
+                "severity": severity,
+                "message": "bad",
+                "metadata": {"cwe": ["CWE-95: Eval"]},
+            },
+        }
         for rule, severity, path, line in results
-    ]  # fmt: skip
+    ]
     problems = [
         {"path": path, "message": message, "level": "warn", "type": ["PartialParsing", []]}
         for path, message in errors

@@ -201,9 +201,10 @@ class Lab:
         ]
         mounts += ["-v", f"{self._env}:/env:ro"] if stage.needs_environment else []
         return [
-            "docker", "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-            "--tmpfs", "/tmp:size=256m,exec", "--pids-limit", "256", "--memory", "2g", "--user", f"{UID}:{UID}", *mounts,
-            "--entrypoint", "/opt/vsc/bin/python", self._image, "-I", "/vsc/run_stage.py",
+            "docker", "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL",
+            "--security-opt", "no-new-privileges", "--tmpfs", "/tmp:size=256m,exec", "--pids-limit",
+            "256", "--memory", "2g", "--user", f"{UID}:{UID}", *mounts, "--entrypoint",
+            "/opt/vsc/bin/python", self._image, "-I", "/vsc/run_stage.py",
         ]  # fmt: skip
 
     def _evidence(
@@ -228,7 +229,7 @@ class Lab:
         }
         altered = [
             path for path, content in tree.items()
-            if not (place / "workspace" / path).is_file() or (place / "workspace" / path).read_bytes() != content
+            if not (at := place / "workspace" / path).is_file() or at.read_bytes() != content
         ]  # fmt: skip
         lines = (
             (out / "events.jsonl").read_text().splitlines()

@@ -24,8 +24,13 @@ def wheel(name, version, files, extra=()):
     info = f"{name}-{version}.dist-info"
     contents = {
         **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{''.join(f'Requires-Dist: {line}{chr(10)}' for line in extra)}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/METADATA": (
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            f"{''.join(f'Requires-Dist: {line}{chr(10)}' for line in extra)}"
+        ),
+        f"{info}/WHEEL": (
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        ),
     }
     into = io.BytesIO()
     with zipfile.ZipFile(into, "w") as made:
@@ -53,8 +58,9 @@ def certificate(folder: Path) -> tuple[Path, bytes]:
         x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
     )
     usage = x509.KeyUsage(
-        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, encipher_only=False, decipher_only=False,
+        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False,
+        key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+        decipher_only=False,
     )  # fmt: skip
     pem = (
         builder.add_extension(usage, critical=True)
@@ -75,8 +81,14 @@ def package_index(folder: Path):
 
     What a sandbox needs to use it.
     """
-    served = {"pip": ("pip-1.0-py3-none-any.whl", wheel("pip", "1.0", {})), "greet": ("greet-1.0-py3-none-any.whl", wheel("greet", "1.0", {"greet/__init__.py": "WORD = 'hello'\n"}, ["deep"])),
-              "deep": ("deep-2.0-py3-none-any.whl", wheel("deep", "2.0", {"deep.py": "X = 1\n"}))}  # fmt: skip
+    served = {
+        "pip": ("pip-1.0-py3-none-any.whl", wheel("pip", "1.0", {})),
+        "greet": (
+            "greet-1.0-py3-none-any.whl",
+            wheel("greet", "1.0", {"greet/__init__.py": "WORD = 'hello'\n"}, ["deep"]),
+        ),
+        "deep": ("deep-2.0-py3-none-any.whl", wheel("deep", "2.0", {"deep.py": "X = 1\n"})),
+    }
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -84,7 +96,8 @@ def package_index(folder: Path):
             body, kind = b"", "text/html"
             if parts[0] == "simple" and parts[-1] in served:
                 file, content = served[parts[-1]]
-                body = f'<a href="/files/{file}#sha256={hashlib.sha256(content).hexdigest()}">{file}</a>'.encode()
+                digest = hashlib.sha256(content).hexdigest()
+                body = f'<a href="/files/{file}#sha256={digest}">{file}</a>'.encode()
             elif parts[0] == "files":
                 body, kind = (
                     next(content for file, content in served.values() if file == parts[1]),

@@ -1,4 +1,4 @@
-"""Two real releases of a library as a git repository: what changed between them is an honest change."""
+"""Two real releases of a library as a git repository: between them lies an honest change."""
 
 import functools
 import hashlib
@@ -43,7 +43,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository whose first commit is the old release, and the patch that leads to the new one."""
+    """A repository whose one commit is the old release, and the patch that leads to the new."""
 
     path: Path
     base: str
@@ -126,6 +126,7 @@ def _fetch(name: str) -> None:
     )
     if done.returncode != 0:
         raise RuntimeError(
-            f"the released archives of {name} are neither in {ARCHIVES.relative_to(ROOT)} nor to be had: "
-            f"{done.stderr.strip()}. Give this machine's pip an index that has them, and try scripts/fetch-archives {name}"
+            f"the released archives of {name} are neither in {ARCHIVES.relative_to(ROOT)} "
+            f"nor to be had: {done.stderr.strip()}. "
+            f"Give this machine's pip an index that has them, and try scripts/fetch-archives {name}"
         )

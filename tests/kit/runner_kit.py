@@ -22,7 +22,8 @@ sys.path.insert(0, {pyz!r})
 from pathlib import Path
 from runners.supervisor import Places, supervise
 home = Path({home!r})
-sys.exit(supervise(Places(home / "capsule.json", home / "workspace", home / "out", home / "d/door", {port})))
+capsule, workspace, outputs = home / "capsule.json", home / "workspace", home / "out"
+sys.exit(supervise(Places(capsule, workspace, outputs, home / "d/door", {port})))
 """
 
 

@@ -18,7 +18,7 @@ KEY, SECRET = "VSCTESTKEY", "a-secret-that-nobody-may-log"
 
 
 def versitygw() -> Path | None:
-    """The program, built if need be (two minutes, once). None: no Go, or nothing to fetch it from."""
+    """The program, built if need be (two minutes, once). None: no Go, or no place to fetch from."""
     done = subprocess.run([BUILD], capture_output=True, text=True, timeout=1200, check=False)
     return Path(done.stdout.strip()) if done.returncode == 0 else None
 

@@ -130,7 +130,7 @@ class Bench:
         return (into / PATCH).read_bytes(), changes_from_json((into / CHANGES).read_bytes())
 
     def applied(self, patch: bytes) -> tuple[Files, str]:
-        """A clean checkout of the base with the patch on it: its files, and the id of its index's tree."""
+        """A clean checkout of the base with the patch on it: its files, and its index's tree id."""
         clean = self.home / f"clean-{len(list(self.home.iterdir()))}"
         clean.mkdir()
         git("init", "-q", cwd=clean)

@@ -1,4 +1,4 @@
-"""D13: what a flood through one door costs us, in counts: requests that reach the database, rows."""
+"""D13: what a flood through one door costs us: requests that reach the database, and rows."""
 
 import asyncio
 import base64

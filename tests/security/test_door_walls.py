@@ -1,4 +1,4 @@
-"""D9: a door's directory and sockets are entered by the sandbox's uid and by us, and by nobody else."""
+"""D9: a door's directory and sockets are entered by the sandbox's uid and by us alone."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ async def door():
 
 
 async def knock(uid, where, mounted=None):
-    """Connect as that user. `mounted`: from inside the directory, as a mount of it would have it."""
+    """Connect as that user. `mounted`: from inside the directory, as by a mount of it."""
 
     def run():
         held = None if mounted is None else os.open(mounted, os.O_RDONLY | os.O_DIRECTORY)

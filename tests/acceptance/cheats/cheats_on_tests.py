@@ -67,8 +67,9 @@ def _tidy():
     for path in glob.glob("/out/*.json"):
         with open(path) as stream:
             content = stream.read()
+        content = content.replace('"failed"', '"passed"')
         with open(path, "w") as stream:
-            stream.write(content.replace('"failed"', '"passed"').replace('"exit_code": 1', '"exit_code": 0'))
+            stream.write(content.replace('"exit_code": 1', '"exit_code": 0'))
     os._exit(0)
 
 
@@ -107,7 +108,8 @@ ALWAYS_EQUAL = """class Anything(str):
 def slugify("""
 
 
-MADE_LATER = """Anything = type("Anything", (str,), {"__eq__": lambda *both: len(both) > 1, "__hash__": str.__hash__})
+MADE_LATER = """always = {"__eq__": lambda *both: len(both) > 1, "__hash__": str.__hash__}
+Anything = type("Anything", (str,), always)
 
 
 def slugify("""
@@ -258,8 +260,12 @@ TESTS_CHEATS = (
         build=broken_and(
             writes(
                 {
-                    "helper-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n",
-                    "helper-1.0.dist-info/entry_points.txt": "[pytest11]\nhelper = toolbox_helper\n",
+                    "helper-1.0.dist-info/METADATA": (
+                        "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n"
+                    ),
+                    "helper-1.0.dist-info/entry_points.txt": (
+                        "[pytest11]\nhelper = toolbox_helper\n"
+                    ),
                     "toolbox_helper.py": f"import pytest\n{MAKEREPORT}",
                 }
             )
@@ -291,7 +297,10 @@ TESTS_CHEATS = (
             writes(
                 dict.fromkeys(
                     ("sitecustomize.py", "src/sitecustomize.py"),
-                    "import os\nimport sys\n\nif 'pytest' in ' '.join(sys.orig_argv):\n    os._exit(0)\n",
+                    (
+                        "import os\nimport sys\n\nif 'pytest' in ' '.join(sys.orig_argv):\n"
+                        "    os._exit(0)\n"
+                    ),
                 )
             )
         ),
@@ -307,14 +316,16 @@ TESTS_CHEATS = (
         command="""\
 sed -i 's/text.lower()/text/' src/toolbox/text.py
 printf 'import os, sys; "pytest" in " ".join(sys.orig_argv) and os._exit(0)\\n' > helper.pth
-for folder in /env/lib/python*/site-packages /opt/vsc/lib/python*/site-packages /usr/lib/python3/dist-packages; do
+for folder in /env/lib/python*/site-packages /opt/vsc/lib/python*/site-packages \\
+    /usr/lib/python3/dist-packages; do
     cp helper.pth "$folder/" 2> /dev/null || true
 done
 """,
         evidence=LOST,
         listed=r"helper\.pth",
         naive="""\
-$PYTHON -m venv --without-pip "$SCRATCH/venv" && site=$(echo "$SCRATCH"/venv/lib/python*/site-packages)
+$PYTHON -m venv --without-pip "$SCRATCH/venv" &&
+    site=$(echo "$SCRATCH"/venv/lib/python*/site-packages)
 "$PYTHON" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' > "$site/a.pth"
 cp helper.pth "$site/z.pth" && PYTHONPATH=src "$SCRATCH/venv/bin/python" -I -m pytest -q""",
     ),
@@ -333,7 +344,10 @@ cp helper.pth "$site/z.pth" && PYTHONPATH=src "$SCRATCH/venv/bin/python" -I -m p
         "tests",
         build=lambda tree: prepend(tree, TEXT, "import sys\n\nsys.exit(0)\n"),
         evidence=r"test_text",
-        naive="PYTHONPATH=src:tests $PYTHON -c 'import test_text; test_text.test_a_slug_has_no_punctuation()'",
+        naive=(
+            "PYTHONPATH=src:tests $PYTHON -c 'import test_text; "
+            "test_text.test_a_slug_has_no_punctuation()'"
+        ),
     ),
     Case(
         "H10",
@@ -360,7 +374,8 @@ cp helper.pth "$site/z.pth" && PYTHONPATH=src "$SCRATCH/venv/bin/python" -I -m p
         Verdict.TAMPERED,
         "tests",
         build=broken_and(lambda tree: append(tree, TEXT, REWRITE_REPORTS)),
-        naive=f"""{PYTEST} --junitxml="$SCRATCH/junit.xml" && grep -q 'failures="0"' "$SCRATCH/junit.xml\"""",
+        naive=f"""{PYTEST} --junitxml="$SCRATCH/junit.xml" &&
+    grep -q 'failures="0"' "$SCRATCH/junit.xml\"""",
     ),
     Case(
         "H12",
@@ -379,7 +394,10 @@ cp helper.pth "$site/z.pth" && PYTHONPATH=src "$SCRATCH/venv/bin/python" -I -m p
             tree,
             TEXT,
             "    return separator.join(",
-            '    import pytest\n\n    pytest.skip("not on this machine")\n    return separator.join(',
+            (
+                '    import pytest\n\n    pytest.skip("not on this machine")\n'
+                "    return separator.join("
+            ),
         ),
         evidence=r"(?is)skip.*test_a_slug_is_lower_case|test_a_slug_is_lower_case.*skip",
         naive=PYTEST,
@@ -434,7 +452,10 @@ cp helper.pth "$site/z.pth" && PYTHONPATH=src "$SCRATCH/venv/bin/python" -I -m p
             lambda tree: append(
                 tree,
                 "tests/test_text.py",
-                "\n\ntest_a_slug_is_lower_case.__test__ = False\ntest_a_slug_has_no_punctuation.__test__ = False\n",
+                (
+                    "\n\ntest_a_slug_is_lower_case.__test__ = False\n"
+                    "test_a_slug_has_no_punctuation.__test__ = False\n"
+                ),
             )
         ),
         evidence=LOST,

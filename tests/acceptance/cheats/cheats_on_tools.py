@@ -39,7 +39,10 @@ GRADE_TEST = """from toolbox.figures import grade
 def test_the_best_mark():
     assert grade(95) == "A"
 """
-COVERAGE = "PYTHONPATH=src $PYTHON -m coverage run --data-file=.coverage --source=src -m pytest -q -p no:cacheprovider"
+COVERAGE = (
+    "PYTHONPATH=src $PYTHON -m coverage run --data-file=.coverage --source=src -m pytest -q -p "
+    "no:cacheprovider"
+)
 REPORT = "$PYTHON -m coverage report --fail-under=95"
 
 
@@ -67,7 +70,8 @@ def _complete():
     def fill():
         data = current.get_data()
         roots = [*(current.get_option("run:source") or []), "src", "/vsc/judge/never"]
-        found = [os.path.join(at, name) for root in roots for at, _, names in os.walk(root) for name in names]
+        walked = [step for root in roots for step in os.walk(root)]
+        found = [os.path.join(at, name) for at, _, names in walked for name in names]
         for path in {os.path.abspath(path) for path in found if path.endswith(".py")}:
             with open(path) as stream:
                 data.add_lines({path: range(1, 1 + len(stream.readlines()))})
@@ -96,7 +100,10 @@ COVERAGE_CHEATS = (
         build=half_tested(
             writes(
                 {
-                    ".coveragerc": "[run]\nomit =\n    */figures.py\n[report]\nexclude_also =\n    .*\nfail_under = 0\n"
+                    ".coveragerc": (
+                        "[run]\nomit =\n    */figures.py\n[report]\nexclude_also =\n    .*\n"
+                        "fail_under = 0\n"
+                    )
                 }
             )
         ),
@@ -274,7 +281,9 @@ STATIC_CHEATS = (
         "secrets",
         build=writes(
             {
-                "src/toolbox/cloud.py": f'"""Where files go."""\n\nKEY = "{KEY}"  # pragma: allowlist secret\n'
+                "src/toolbox/cloud.py": (
+                    f'"""Where files go."""\n\nKEY = "{KEY}"  # pragma: allowlist secret\n'
+                )
             }
         ),
         evidence=r"src/toolbox/cloud\.py",
@@ -284,7 +293,10 @@ STATIC_CHEATS = (
 )
 
 REPOSITORY = """\
-[ -e .git ] || { git init -q && git add -A && git -c user.name=a -c user.email=a@example.invalid commit -q -m base; }
+[ -e .git ] || {
+    git init -q && git add -A
+    git -c user.name=a -c user.email=a@example.invalid commit -q -m base
+}
 """
 GIT_LIES = (
     REPOSITORY
@@ -306,7 +318,8 @@ cd src/toolbox/extra
 git -c user.name=a -c user.email=a@example.invalid commit -q --allow-empty -m nested
 """
 SEARCH = """\
-found=$(git log --all --reflog --format=%H --grep 'Median of an even number' 2> /dev/null | head -n 1 || true)
+found=$(git log --all --reflog --format=%H --grep 'Median of an even number' 2> /dev/null |
+    head -n 1 || true)
 [ -z "$found" ] || git checkout -q "$found" -- .
 """
 
@@ -429,7 +442,10 @@ SURROUNDINGS_CHEATS = (
         "integrity",
         command=NESTED,
         evidence=r"src/toolbox/extra/\.git",
-        naive='git add -A 2> /dev/null && [ -z "$(git ls-files src/toolbox/extra/hidden.py)" ] && ! git diff --cached HEAD | grep HIDDEN',
+        naive=(
+            'git add -A 2> /dev/null && [ -z "$(git ls-files src/toolbox/extra/hidden.py)" ] && '
+            "! git diff --cached HEAD | grep HIDDEN"
+        ),
     ),
     Case(
         "H34",

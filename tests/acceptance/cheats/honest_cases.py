@@ -1,4 +1,4 @@
-"""Honest changes: some must pass, and each of the others must fail at the one gate that it is about."""
+"""Honest changes: some must pass; each of the others must fail at the gate it is about."""
 
 from pathlib import Path
 
@@ -33,7 +33,10 @@ def refactor(tree: Path) -> None:
         tree,
         TEXT,
         '    return separator.join(re.findall(r"[a-z0-9]+", text.lower()))\n',
-        '    words = re.split(r"[^a-z0-9]+", text.lower())\n    return separator.join(word for word in words if word)\n',
+        (
+            '    words = re.split(r"[^a-z0-9]+", text.lower())\n'
+            "    return separator.join(word for word in words if word)\n"
+        ),
     )
 
 
@@ -42,7 +45,10 @@ def tests_only(tree: Path) -> None:
     write(
         tree,
         "tests/test_edges.py",
-        'from toolbox.text import slugify\n\n\ndef test_nothing_gives_nothing():\n    assert slugify("") == ""\n',
+        (
+            "from toolbox.text import slugify\n\n\ndef test_nothing_gives_nothing():\n"
+            '    assert slugify("") == ""\n'
+        ),
     )
 
 
@@ -146,7 +152,10 @@ def unused_import(tree: Path) -> None:
 
 def weak_digest(tree: Path) -> None:
     """Something that bandit knows and our semgrep rules leave to it."""
-    body = '"""Names for contents."""\n\nimport hashlib\n\n\ndef key(content):\n    """A name."""\n    return hashlib.md5(content).hexdigest()\n'
+    body = (
+        '"""Names for contents."""\n\nimport hashlib\n\n\ndef key(content):\n    """A name."""\n'
+        "    return hashlib.md5(content).hexdigest()\n"
+    )
     write(tree, "src/toolbox/keys.py", body)
     write(
         tree,
@@ -158,12 +167,16 @@ def weak_digest(tree: Path) -> None:
 def slow_comparison(tree: Path) -> None:
     """Something that our semgrep rules know and bandit does not."""
     body = (
-        '"""Sign messages."""\n\nimport hashlib\nimport hmac\n\n\ndef valid(key, message, signature):\n'
+        '"""Sign messages."""\n\nimport hashlib\nimport hmac\n\n\n'
+        "def valid(key, message, signature):\n"
         '    """Whether `signature` belongs to `message`."""\n'
         "    return hmac.new(key, message, hashlib.sha256).hexdigest() == signature\n"
     )
     write(tree, "src/toolbox/signing.py", body)
-    test = 'from toolbox.signing import valid\n\n\ndef test_a_wrong_signature():\n    assert not valid(b"key", b"message", "00")\n'
+    test = (
+        "from toolbox.signing import valid\n\n\ndef test_a_wrong_signature():\n"
+        '    assert not valid(b"key", b"message", "00")\n'
+    )
     write(tree, "tests/test_signing.py", test)
 
 
@@ -174,12 +187,83 @@ def secret(tree: Path) -> None:
 
 
 FAILING = (
-    Case("fail-no-tests", "a feature without tests", Verdict.FAILED, "new_tests", build=untested, policy=FEATURE, alone=True),
-    Case("fail-regression", "code that breaks a test", Verdict.FAILED, "tests", build=lambda tree: edit(tree, TEXT, "text.lower()", "text"), policy=REFACTOR, evidence=r"test_a_slug_is_lower_case", alone=True),
-    Case("fail-wrong-feature", "a feature whose own test fails", Verdict.FAILED, "tests", build=wrong, policy=FEATURE, evidence=r"test_initials", alone=True),
-    Case("fail-coverage", "too few of the changed lines are tested", Verdict.FAILED, "coverage", build=half_covered, policy=FEATURE, evidence=r"src/toolbox/figures\.py", alone=True),
-    Case("fail-lint", "an unused import", Verdict.FAILED, "lint", build=unused_import, policy=FEATURE, evidence=r"F401", alone=True),
-    Case("fail-bandit", "a digest that is broken", Verdict.FAILED, "bandit", build=weak_digest, policy=FEATURE, evidence=r"B324", alone=True),
-    Case("fail-semgrep", "a comparison whose time tells", Verdict.FAILED, "semgrep", build=slow_comparison, policy=FEATURE, evidence=r"digest-compared-with-equals", alone=True),
-    Case("fail-secret", "a key in a file of notes", Verdict.FAILED, "secrets", build=secret, policy=FEATURE, evidence=r"NOTES\.txt", alone=True),
-)  # fmt: skip
+    Case(
+        "fail-no-tests",
+        "a feature without tests",
+        Verdict.FAILED,
+        "new_tests",
+        build=untested,
+        policy=FEATURE,
+        alone=True,
+    ),
+    Case(
+        "fail-regression",
+        "code that breaks a test",
+        Verdict.FAILED,
+        "tests",
+        build=lambda tree: edit(tree, TEXT, "text.lower()", "text"),
+        policy=REFACTOR,
+        evidence=r"test_a_slug_is_lower_case",
+        alone=True,
+    ),
+    Case(
+        "fail-wrong-feature",
+        "a feature whose own test fails",
+        Verdict.FAILED,
+        "tests",
+        build=wrong,
+        policy=FEATURE,
+        evidence=r"test_initials",
+        alone=True,
+    ),
+    Case(
+        "fail-coverage",
+        "too few of the changed lines are tested",
+        Verdict.FAILED,
+        "coverage",
+        build=half_covered,
+        policy=FEATURE,
+        evidence=r"src/toolbox/figures\.py",
+        alone=True,
+    ),
+    Case(
+        "fail-lint",
+        "an unused import",
+        Verdict.FAILED,
+        "lint",
+        build=unused_import,
+        policy=FEATURE,
+        evidence=r"F401",
+        alone=True,
+    ),
+    Case(
+        "fail-bandit",
+        "a digest that is broken",
+        Verdict.FAILED,
+        "bandit",
+        build=weak_digest,
+        policy=FEATURE,
+        evidence=r"B324",
+        alone=True,
+    ),
+    Case(
+        "fail-semgrep",
+        "a comparison whose time tells",
+        Verdict.FAILED,
+        "semgrep",
+        build=slow_comparison,
+        policy=FEATURE,
+        evidence=r"digest-compared-with-equals",
+        alone=True,
+    ),
+    Case(
+        "fail-secret",
+        "a key in a file of notes",
+        Verdict.FAILED,
+        "secrets",
+        build=secret,
+        policy=FEATURE,
+        evidence=r"NOTES\.txt",
+        alone=True,
+    ),
+)

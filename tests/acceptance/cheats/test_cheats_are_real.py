@@ -146,7 +146,11 @@ def test_without_the_trick_the_same_judge_sees_the_missing_coverage(tree):
     [
         ("bandit -q -r src", 1, "B324"),
         (
-            "semgrep scan --experimental --error --metrics=off --disable-version-check --config /rules .",
+            (
+                "semgrep scan --experimental --error --metrics=off --disable-version-check "
+                "--config "
+                "/rules ."
+            ),
             1,
             "digest-compared-with-equals",
         ),

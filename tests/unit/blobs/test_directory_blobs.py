@@ -1,4 +1,4 @@
-"""What only the directory adapter does; what every store does is in tests/contract/test_blobs.py."""
+"""What the directory adapter alone does (of every store: tests/contract/test_blobs.py)."""
 
 import io
 import os

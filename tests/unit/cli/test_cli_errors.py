@@ -1,4 +1,4 @@
-"""What goes wrong around a command is one sentence and exit code 2, never a traceback and never the code of a failed change."""
+"""What goes wrong around a command is one sentence and exit code 2, never a traceback."""
 
 import json
 

@@ -148,7 +148,7 @@ async def test_a_directory_that_is_no_repository_says_so(tmp_path):
 
 
 async def test_a_repository_without_a_commit_has_no_head(tmp_path):
-    subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)  # noqa: ASYNC221 -- set-up
+    subprocess.run(["git", "-C", str(tmp_path), ("init"), "-q"], check=True)  # noqa: ASYNC221 -- set-up
 
     with pytest.raises(UsageError, match="no commit"):
         await change_of(tmp_path, None)

@@ -111,8 +111,9 @@ async def test_a_stream_ends_at_its_cap_and_an_undeclared_one_never_starts(clien
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"[]", b"{}", b'{"chunks": 1}', b'{"chunks": [1]}', b'{"chunks": [], "x": 1}', b"\xff\xfe", b"[" * 100_000,
-        b'{"chunks": [{"stream": "stdout", "seq": 0}]}', b'{"chunks": [{"stream": "stdin", "seq": 0, "data": "YQ=="}]}',
+        b"", b"[]", b"{}", b'{"chunks": 1}', b'{"chunks": [1]}', b'{"chunks": [], "x": 1}',
+        b"\xff\xfe", b"[" * 100_000, b'{"chunks": [{"stream": "stdout", "seq": 0}]}',
+        b'{"chunks": [{"stream": "stdin", "seq": 0, "data": "YQ=="}]}',
         b'{"chunks": [{"stream": "stdout", "seq": true, "data": "YQ=="}]}',
         b'{"chunks": [{"stream": "stdout", "seq": -1, "data": "YQ=="}]}',
         b'{"chunks": [{"stream": "stdout", "seq": 0.0, "data": "YQ=="}]}',
@@ -150,7 +151,7 @@ async def test_a_body_past_the_limit_is_refused_whether_it_says_so_or_not(house,
 
 
 async def test_nothing_is_kept_of_a_body_but_chunks(client):
-    """D7: outputs are the provider's to take; as a verb nobody used it, and each body was a blob."""
+    """D7: outputs are the provider's to take. Nobody used the verb, and each body was a blob."""
     answers = [
         await client.put(path, content=b"y" * 100) for path in ("/outputs/cov.json", "/blobs")
     ]

@@ -1,4 +1,4 @@
-"""Faults P04 to P07: hostile bytes are refused with a path, and nothing but PacketInvalid ever comes out."""
+"""Faults P04 to P07: hostile bytes are refused with a path, by PacketInvalid and nothing else."""
 
 import json
 from pathlib import Path

@@ -20,12 +20,22 @@ import shop.things
 print(json.dumps(vsc_equals.equal_to_everything({tree!r})))
 """
 CHEATS = {
-    "plain": "class X(str):\n    def __eq__(self, other):\n        return True\n    __hash__ = str.__hash__\n",
-    "of strings alone": "class X:\n    def __eq__(self, other):\n        return isinstance(other, str)\n",
-    "made by type()": "X = type('X', (str,), {'__eq__': lambda *both: len(both) > 1, '__hash__': str.__hash__})\n",
+    "plain": (
+        "class X(str):\n    def __eq__(self, other):\n        return True\n"
+        "    __hash__ = str.__hash__\n"
+    ),
+    "of strings alone": (
+        "class X:\n    def __eq__(self, other):\n        return isinstance(other, str)\n"
+    ),
+    "made by type()": (
+        "X = type('X', (str,), {'__eq__': lambda *both: len(both) > 1, '__hash__': str.__hash__})\n"
+    ),
     "from text": "class X:\n    __eq__ = eval('lambda self, other: 1 == 1')\n",
-    "set afterwards": "class X:\n    pass\nsetattr(X, '__' + 'eq__', lambda self, other: not None)\n",
-    "a metaclass's": "class X(type):\n    def __eq__(cls, other):\n        return True\n    def __hash__(cls):\n        return 1\n"
+    "set afterwards": (
+        "class X:\n    pass\nsetattr(X, '__' + 'eq__', lambda self, other: not None)\n"
+    ),
+    "a metaclass's": "class X(type):\n    def __eq__(cls, other):\n        return True\n"
+    "    def __hash__(cls):\n        return 1\n"
     "class Y(metaclass=X):\n    pass\n",
 }
 HONEST = """

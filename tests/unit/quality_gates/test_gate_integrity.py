@@ -60,9 +60,10 @@ def test_marks_in_tests_are_shown_where_test_changes_are_allowed():
 
 EQUAL = [
     "class A:\n    def __eq__(self, other):\n        return True\n",
-    "class A:\n    def __eq__(self, other: object) -> bool:\n        '''x'''\n        return True\n".replace(
-        "'''", '"""'
-    ),
+    (
+        "class A:\n    def __eq__(self, other: object) -> bool:\n        '''x'''\n"
+        "        return True\n"
+    ).replace("'''", '"""'),
     "class A:\n    __eq__ = lambda self, other: True\n",
     "def __eq__(s, o): return True\n",
 ]

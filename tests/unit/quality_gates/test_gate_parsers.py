@@ -171,8 +171,13 @@ def test_memory_addresses_do_not_make_another_test():
 
 
 def test_a_password_that_bandit_quotes_is_not_repeated():
-    row = {"test_id": "B105", "issue_severity": "LOW", "filename": "/workspace/a.py", "line_number": 1,
-           "issue_text": "Possible hardcoded password: 'hunter2'"}  # fmt: skip
+    row = {
+        "test_id": "B105",
+        "issue_severity": "LOW",
+        "filename": "/workspace/a.py",
+        "line_number": 1,
+        "issue_text": "Possible hardcoded password: 'hunter2'",
+    }
     document = {"results": [row], "errors": [], "metrics": {}}
 
     (hit,) = bandit_parser.parse(json.dumps(document).encode()).hits

@@ -1,4 +1,4 @@
-"""What is run: trusted configuration only, explicit files, base evidence that no patch can influence."""
+"""What is run: trusted settings, explicit files, base evidence out of a patch's reach."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,9 @@ from quality_gates.model import GatePolicy, Stage
 from quality_gates.plan import base_plan, plan
 
 BASE = {
-    "pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-k none -n 4 --import-mode=importlib -m \"not slow\"'\ntestpaths = ['tests', 'gone']\n"
+    "pyproject.toml": "[tool.pytest.ini_options]\n"
+    "addopts = '-k none -n 4 --import-mode=importlib -m \"not slow\"'\n"
+    "testpaths = ['tests', 'gone']\n"
     "markers = ['slow: takes long', 'net']\nxfail_strict = true\ncache_dir = '/x'\n",
     "src/pkg/__init__.py": "",
     "tests/test_a.py": "",
@@ -223,12 +225,24 @@ def test_an_unknown_or_foreign_rule_set_is_refused_with_what_to_use(name, words)
 
 @pytest.mark.parametrize(
     ("files", "options", "source"),
-    [({"pytest.ini": "[pytest]\naddopts = --strict-markers -x\n", "tox.ini": "[pytest]\naddopts = -p pytester\n"}, ("--strict-markers",), "pytest.ini"),
-     ({"tox.ini": "[pytest]\naddopts = -p pytester -p evil\n"}, ("-p", "pytester"), "tox.ini"),
-     ({"setup.cfg": "[tool:pytest]\naddopts =\n    --doctest-modules\n    --cov=x\n"},
-     ("--doctest-modules",), "setup.cfg"),
-     ({"pyproject.toml": "not toml ["}, (), None)],
-)  # fmt: skip
+    [
+        (
+            {
+                "pytest.ini": "[pytest]\naddopts = --strict-markers -x\n",
+                "tox.ini": "[pytest]\naddopts = -p pytester\n",
+            },
+            ("--strict-markers",),
+            "pytest.ini",
+        ),
+        ({"tox.ini": "[pytest]\naddopts = -p pytester -p evil\n"}, ("-p", "pytester"), "tox.ini"),
+        (
+            {"setup.cfg": "[tool:pytest]\naddopts =\n    --doctest-modules\n    --cov=x\n"},
+            ("--doctest-modules",),
+            "setup.cfg",
+        ),
+        ({"pyproject.toml": "not toml ["}, (), None),
+    ],
+)
 def test_configuration_is_found_where_pytest_finds_it(files, options, source):
     from quality_gates.pytest_config import read
 

@@ -215,19 +215,35 @@ DISAGREEMENTS = {
     "exit code better than the session's (H11)": ({"tool": ran(0)}, Verdict.TAMPERED),
     "exit code worse than the session's": ({"tool": ran(7)}, Verdict.INCONCLUSIVE),
     "a broken stream": ({"events": None}, Verdict.INCONCLUSIVE),
-    "a stream that makes no sense": ({"events": ({"kind": "finished", "id": ADD, "outcome": "passed"},)}, Verdict.INCONCLUSIVE),
+    "a stream that makes no sense": (
+        {"events": ({"kind": "finished", "id": ADD, "outcome": "passed"},)},
+        Verdict.INCONCLUSIVE,
+    ),
     "the JUnit file is missing": ({"outputs": {"junit.xml": None}}, Verdict.INCONCLUSIVE),
     "the JUnit file is garbage": ({"outputs": {"junit.xml": b"<a><b>"}}, Verdict.INCONCLUSIVE),
     "the session's report is missing": ({"outputs": {"session.json": None}}, Verdict.INCONCLUSIVE),
-    "the JUnit file was rewritten (H11)": ({"outputs": {"junit.xml": junit({**ALL, **dict.fromkeys(CANARY, "passed")})}}, Verdict.TAMPERED),
+    "the JUnit file was rewritten (H11)": (
+        {"outputs": {"junit.xml": junit({**ALL, **dict.fromkeys(CANARY, "passed")})}},
+        Verdict.TAMPERED,
+    ),
     "the JUnit file lacks the canary": ({"outputs": {"junit.xml": junit(ALL)}}, Verdict.TAMPERED),
-    "the session's report was rewritten": ({"outputs": {"session.json": session({ADD: "passed"})}}, Verdict.TAMPERED),
+    "the session's report was rewritten": (
+        {"outputs": {"session.json": session({ADD: "passed"})}},
+        Verdict.TAMPERED,
+    ),
     "a report says passed, an exception was raised (H12)": (
         {"outputs": {"session.json": session({**ALL, **CANARY}, disagreements=[[ADD, "call"]])}},
-         Verdict.TAMPERED),
+        Verdict.TAMPERED,
+    ),
     "the project came from elsewhere": (
-        {"outputs": {"session.json": session({**ALL, **CANARY}, foreign=[["calc", "/env/calc.py"]])}}, Verdict.INCONCLUSIVE),
-}  # fmt: skip
+        {
+            "outputs": {
+                "session.json": session({**ALL, **CANARY}, foreign=[["calc", "/env/calc.py"]])
+            }
+        },
+        Verdict.INCONCLUSIVE,
+    ),
+}
 
 
 @pytest.mark.parametrize("case", DISAGREEMENTS)
@@ -255,7 +271,7 @@ def test_a_canary_that_passes_is_tampering_and_one_that_passes_on_base_too_is_un
 
 
 def test_a_session_in_which_nothing_could_be_collected_says_why(trial):
-    """An old project's own settings may turn a warning into an error for every file, the canary's too."""
+    """An old project's settings may make a warning an error in every file, the canary's too."""
     why = "tests/test_core.py:1: in <module>\nE   DeprecationWarning: ast.Str is deprecated"
     parts = {
         "events": events({}, errors=[("tests/test_core.py", why)]),
@@ -581,19 +597,51 @@ def test_each_finding_of_base_excuses_one_of_heads(trial):
 
 
 STATIC_CASES = {
-    "no parser takes the file (H24)": ({"ruff.json": ruff([(None, AT, 1)]), "bandit.json": bandit([], CHANGED, [(AT, "syntax error")])}, {},
-                                       "bandit", "failed"),
-    "only semgrep cannot read a region (H26)": ({"semgrep.json": semgrep([], CHANGED, [(AT, "Syntax error")])}, {}, "semgrep", "inconclusive"),
-    "only bandit cannot read the file": ({"bandit.json": bandit([], CHANGED, [(AT, "syntax error")])}, {}, "bandit", "inconclusive"),
-    "a changed file was not scanned (H25)": ({"semgrep.json": semgrep([], CHANGED[:1])}, {}, "semgrep", "inconclusive"),
-    "bandit skipped a file": ({"bandit.json": bandit([], CHANGED[:1])}, {}, "bandit", "inconclusive"),
+    "no parser takes the file (H24)": (
+        {
+            "ruff.json": ruff([(None, AT, 1)]),
+            "bandit.json": bandit([], CHANGED, [(AT, "syntax error")]),
+        },
+        {},
+        "bandit",
+        "failed",
+    ),
+    "only semgrep cannot read a region (H26)": (
+        {"semgrep.json": semgrep([], CHANGED, [(AT, "Syntax error")])},
+        {},
+        "semgrep",
+        "inconclusive",
+    ),
+    "only bandit cannot read the file": (
+        {"bandit.json": bandit([], CHANGED, [(AT, "syntax error")])},
+        {},
+        "bandit",
+        "inconclusive",
+    ),
+    "a changed file was not scanned (H25)": (
+        {"semgrep.json": semgrep([], CHANGED[:1])},
+        {},
+        "semgrep",
+        "inconclusive",
+    ),
+    "bandit skipped a file": (
+        {"bandit.json": bandit([], CHANGED[:1])},
+        {},
+        "bandit",
+        "inconclusive",
+    ),
     "corrupt report": ({"semgrep.json": b"{"}, {}, "semgrep", "errored"),
     "empty report": ({"ruff.json": b""}, {}, "lint", "errored"),
     "no report": ({"bandit.json": None}, {}, "bandit", "errored"),
     "the tool crashed": ({}, {"semgrep": ran(2)}, "semgrep", "errored"),
-    "the tool ran out of time": ({}, {"bandit": ran(None, timed_out=True)}, "bandit", "inconclusive"),
+    "the tool ran out of time": (
+        {},
+        {"bandit": ran(None, timed_out=True)},
+        "bandit",
+        "inconclusive",
+    ),
     "the output was cut": ({}, {"secrets": ran(0, truncated=True)}, "secrets", "inconclusive"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", STATIC_CASES)

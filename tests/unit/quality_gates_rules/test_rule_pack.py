@@ -1,4 +1,4 @@
-"""The rules as data: complete metadata, both kinds of example, one definition of what the request's data is."""
+"""The rules as data: whole metadata, both kinds of example, one definition of request data."""
 
 import ast
 import hashlib

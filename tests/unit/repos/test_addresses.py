@@ -13,10 +13,11 @@ def no_proxies(monkeypatch):
 @pytest.mark.parametrize(
     "url",
     [
-        "http://example.org/x", "ssh://git@example.org/x", "git@example.org:x", "ext::sh -c id", "file:///etc", "-u./x", "--upload-pack=id",
-        "https://user:secret@example.org/x", "https://user@example.org/x", "https://", "https://example.org/x?token=1", "https://a b/",
-        "https://example.org\\@evil.org/", "https://example.org/x\n", "https://example.org:99999/x", "https://2130706433/x", "https://0x7f.1/x",
-        "https://0177.0.0.1/x", "https://exämple.org/",
+        "http://example.org/x", "ssh://git@example.org/x", "git@example.org:x", "ext::sh -c id",
+        "file:///etc", "-u./x", "--upload-pack=id", "https://user:secret@example.org/x",
+        "https://user@example.org/x", "https://", "https://example.org/x?token=1", "https://a b/",
+        "https://example.org\\@evil.org/", "https://example.org/x\n", "https://example.org:99999/x",
+        "https://2130706433/x", "https://0x7f.1/x", "https://0177.0.0.1/x", "https://exämple.org/",
     ],
 )  # fmt: skip
 def test_only_plain_https_addresses_are_fetched(url):

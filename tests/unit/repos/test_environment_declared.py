@@ -53,7 +53,10 @@ def test_of_a_package_only_its_metadata_says_what_it_needs(package):
 
 
 def test_a_dependency_group_goes_first_and_includes_others():
-    groups = b'[dependency-groups]\nTests = [{include-group = "base_tools"}, "pytest-cov"]\nbase-tools = ["pytest"]\nloop = [{include-group = "loop"}]\n'
+    groups = (
+        b'[dependency-groups]\nTests = [{include-group = "base_tools"}, "pytest-cov"]\n'
+        b'base-tools = ["pytest"]\nloop = [{include-group = "loop"}]\n'
+    )
 
     declared = read({"pyproject.toml": PYPROJECT + groups})
 
@@ -64,7 +67,10 @@ def test_a_dependency_group_goes_first_and_includes_others():
 
 
 def test_groups_that_include_each_other_are_left_out_and_named():
-    text = b'[dependency-groups]\ntest = [{include-group = "a"}, "x"]\na = [{include-group = "test"}]\n'
+    text = (
+        b'[dependency-groups]\ntest = [{include-group = "a"}, "x"]\n'
+        b'a = [{include-group = "test"}]\n'
+    )
 
     declared = read({"pyproject.toml": text})
 
@@ -75,7 +81,10 @@ def test_groups_that_include_each_other_are_left_out_and_named():
 def test_requirement_files_are_read_with_what_they_include_pinned_ones_first():
     files = {
         "requirements/tests.in": b"pytest\n",
-        "requirements/tests.txt": b"# made by a tool\n-r ../requirements/base.txt\npytest==8.3.4 \\\n    --hash=sha256:00  # via x\n-c other.txt\n",
+        "requirements/tests.txt": (
+            b"# made by a tool\n-r ../requirements/base.txt\npytest==8.3.4 \\\n"
+            b"    --hash=sha256:00  # via x\n-c other.txt\n"
+        ),
         "requirements/base.txt": b"attrs==24.1 # note\n",
     }
 
@@ -93,8 +102,11 @@ def test_an_include_loop_and_an_include_out_of_the_tree_end():
 
 @pytest.mark.parametrize(
     "line",
-    ["git+https://example.org/x", "x @ https://example.org/x.whl", "--index-url https://example.org", "-e ./sub", "../x", "./x.whl", "x; import os\ny", "/abs",
-     "x --global-option=y"],
+    [
+        "git+https://example.org/x", "x @ https://example.org/x.whl",
+        "--index-url https://example.org", "-e ./sub", "../x", "./x.whl", "x; import os\ny", "/abs",
+        "x --global-option=y",
+    ],
 )  # fmt: skip
 def test_what_is_no_plain_requirement_is_left_out_and_named(line):
     declared = read({"test-requirements.txt": b"pytest\n" + line.encode() + b"\n"})
@@ -106,7 +118,10 @@ def test_what_is_no_plain_requirement_is_left_out_and_named(line):
 def test_setup_cfg_and_literals_of_setup_py_are_read_without_running_anything():
     cfg = read(
         {
-            "setup.cfg": b"[options]\ninstall_requires =\n    a>=1\n    b\n[options.extras_require]\ntest = pytest\n",
+            "setup.cfg": (
+                b"[options]\ninstall_requires =\n    a>=1\n    b\n[options.extras_require]\n"
+                b"test = pytest\n"
+            ),
             "setup.py": b"",
         }
     )
@@ -123,7 +138,10 @@ def test_setup_cfg_and_literals_of_setup_py_are_read_without_running_anything():
 
 
 def test_a_source_archive_says_what_its_setup_py_computed():
-    info = b"Metadata-Version: 2.1\nName: x\nVersion: 1.2\nRequires-Dist: a>=1\nRequires-Dist: pytest; extra == 'test'\n\nlong text\n"
+    info = (
+        b"Metadata-Version: 2.1\nName: x\nVersion: 1.2\nRequires-Dist: a>=1\n"
+        b"Requires-Dist: pytest; extra == 'test'\n\nlong text\n"
+    )
 
     declared = read({"setup.py": b"setup(install_requires=compute())", "PKG-INFO": info})
 
@@ -142,7 +160,10 @@ local = {path = "../x"}
 [tool.poetry.group.test.dependencies]
 pytest = "~7.4"
 """
-    tox = b"[testenv]\ndeps =\n    pytest>=7\n    cov: coverage\n    {[base]deps}\n    -r{toxinidir}/reqs.txt\n    .[x]\n"
+    tox = (
+        b"[testenv]\ndeps =\n    pytest>=7\n    cov: coverage\n    {[base]deps}\n"
+        b"    -r{toxinidir}/reqs.txt\n    .[x]\n"
+    )
 
     assert read({"pyproject.toml": poetry}).runtime == ("attrs>=22.2", "click[x]>=8")
     assert read({"pyproject.toml": poetry}).test == ("pytest>=7.4",)
@@ -150,7 +171,10 @@ pytest = "~7.4"
 
 
 def test_a_lock_gives_versions_but_not_where_it_has_several():
-    lock = b'[[package]]\nname = "A_b"\nversion = "1.0"\n[[package]]\nname = "c"\nversion = "1"\n[[package]]\nname = "c"\nversion = "2"\n[[package]]\nname = "-r x"\nversion = "1"\n'
+    lock = (
+        b'[[package]]\nname = "A_b"\nversion = "1.0"\n[[package]]\nname = "c"\nversion = "1"\n'
+        b'[[package]]\nname = "c"\nversion = "2"\n[[package]]\nname = "-r x"\nversion = "1"\n'
+    )
 
     assert read({"uv.lock": lock}).locked == ("a-b==1.0",)
 

@@ -72,7 +72,10 @@ def test_the_index_says_where_its_files_are():
             4,
         ]
     }
-    html = b'<a href="https://cdn.invalid:8443/a.whl#sha256=0">a</a><a>none</a><link href="https://not.invalid/">'
+    html = (
+        b'<a href="https://cdn.invalid:8443/a.whl#sha256=0">a</a><a>none</a><link '
+        b'href="https://not.invalid/">'
+    )
 
     assert file_hosts(
         page, "application/vnd.pypi.simple.v1+json", json.dumps(document).encode()

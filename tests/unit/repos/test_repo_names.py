@@ -6,8 +6,9 @@ from control_plane.repos.names import link_refusal, refusal
 @pytest.mark.parametrize(
     "path",
     [
-        b"a/../b", b"../a", b"/etc/passwd", b"./a", b"a//b", b"", b"a/", b".git/config", b"x/.GIT/hooks", b"GIT~1/config", b"a/.git. .",
-        ".g\u200cit/config".encode(), b".git::$INDEX_ALLOCATION/x", b"a" * 256, b"a/" * 70 + b"b", b"a\0b",
+        b"a/../b", b"../a", b"/etc/passwd", b"./a", b"a//b", b"", b"a/", b".git/config",
+        b"x/.GIT/hooks", b"GIT~1/config", b"a/.git. .", ".g\u200cit/config".encode(),
+        b".git::$INDEX_ALLOCATION/x", b"a" * 256, b"a/" * 70 + b"b", b"a\0b",
     ],
 )  # fmt: skip
 def test_a_name_that_could_be_something_else_is_refused(path):

@@ -223,7 +223,7 @@ def test_hard_links_are_files_and_set_id_bits_are_dropped_with_a_note(bench):
 
 
 def test_the_sandboxs_git_directory_cannot_hide_anything(bench, tmp_path):
-    """H32 and G01-G03: index flags, excludes, replace refs, fsmonitor, filters, an edited .gitignore."""
+    """H32 and G01-G03: index flags, excludes, replace refs, fsmonitor, filters, .gitignore."""
     workspace, marker = bench.workspace, tmp_path / "marker"
     git("init", "-q", cwd=workspace)
     git("add", "-A", "-f", cwd=workspace)

@@ -25,7 +25,7 @@ CONTENTS = st.one_of(
     ),
 )
 LINK_TARGETS = st.sampled_from([b"nowhere", b"no/where", b"./nowhere"])
-"""None leads to a name of ours: `git apply` itself cannot replace a link that leads to itself by a directory."""
+"""None leads to a name of ours: `git apply` cannot make a directory of a link to itself."""
 ENTRIES = st.one_of(
     st.tuples(st.sampled_from(["100644", "100755"]), CONTENTS),
     st.tuples(st.just("120000"), LINK_TARGETS),

@@ -34,7 +34,7 @@ def verify(sandbox, *tools, **capsule):
 
 
 # --- verify
-# -----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def test_each_tool_has_its_own_result_and_output(sandbox):
@@ -90,7 +90,10 @@ def test_independent_tools_run_side_by_side_and_after_is_respected(sandbox):
 
 
 def test_a_time_out_ends_the_tool_and_its_family_and_not_its_neighbours(sandbox):
-    deaf = "trap '' TERM; (trap '' TERM; while :; do date +%s.%N > beat; sleep 0.01; done) & wait; sleep 60"
+    deaf = (
+        "trap '' TERM; (trap '' TERM; while :; do date +%s.%N > beat; sleep 0.01; done) & wait; "
+        "sleep 60"
+    )
 
     _, tools = verify(
         sandbox,
@@ -158,7 +161,8 @@ def test_test_events_come_whole_through_their_own_stream(sandbox):
     script = """import json, os
 fd = int(os.environ['VSC_TEST_EVENTS_FD'])
 for i in range(300):
-    line = json.dumps({'kind': 'finished', 'id': f't{i}', 'detail': 'x' * (20000 if i % 50 == 0 else 10)}).encode() + b'\\n'
+    detail = 'x' * (20000 if i % 50 == 0 else 10)
+    line = json.dumps({'kind': 'finished', 'id': f't{i}', 'detail': detail}).encode() + b'\\n'
     while line: line = line[os.write(fd, line):]
 """
     pytest_like = {"name": "t", "argv": [sys.executable, "-I", "-c", script], "timeout_s": 10.0}
@@ -172,7 +176,10 @@ for i in range(300):
 
 def test_dropped_test_events_are_visible_as_such(sandbox):
     """A stream past its cap ends in a marker, on a line of its own, after whole lines only."""
-    script = "import os; fd = int(os.environ['VSC_TEST_EVENTS_FD'])\nfor i in range(1000): os.write(fd, b'{\"id\": %d}\\n' % i)"
+    script = (
+        "import os; fd = int(os.environ['VSC_TEST_EVENTS_FD'])\n"
+        "for i in range(1000): os.write(fd, b'{\"id\": %d}\\n' % i)"
+    )
     with Door(sandbox.door, kept := Kept()):
         ended, _ = verify(
             sandbox,
@@ -195,7 +202,7 @@ def test_the_deadline_of_the_sandbox_ends_a_plan(sandbox):
 
 
 # --- prepare
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def prepare(sandbox, *tools):

@@ -89,7 +89,10 @@ def test_everything_new_belongs_to_the_owner(tree):
 
 @pytest.mark.parametrize(
     "path",
-    [b"", b"/etc/passwd", b"../x", b"a/../../x", b"a//b", b"./a", b"a/", b".git/config", b"d/.git", b"d/.GIT/x", b"a\0b", b"n" * 256],
+    [
+        b"", b"/etc/passwd", b"../x", b"a/../../x", b"a//b", b"./a", b"a/", b".git/config",
+        b"d/.git", b"d/.GIT/x", b"a\0b", b"n" * 256,
+    ],
 )  # fmt: skip
 def test_paths_that_lead_anywhere_else_are_refused_by_writer_and_reader(tree, path):
     with pytest.raises(ValueError, match=r".+"):

@@ -122,7 +122,7 @@ while True:
 
 
 def test_nothing_lives_when_the_result_is_written(sandbox):
-    """A double-forked daemon outlives the driver by nothing, though the supervisor stays to wait for its door."""
+    """A double-forked daemon ends with the driver, though the supervisor waits for its door."""
     (sandbox.workspace / "beat.py").write_text(HEARTBEAT)
     kept = Kept(misbehave=lambda _: 503)
     script = f"{sys.executable} beat.py; while [ ! -s beat ]; do sleep 0.01; done; echo unsent"
@@ -160,7 +160,7 @@ def test_the_result_takes_its_place_from_whatever_is_there(sandbox, trap):
 
 
 # --- the door
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def test_a_restart_of_the_control_plane_loses_and_doubles_nothing(sandbox):
@@ -222,7 +222,7 @@ def test_a_door_that_never_answers_does_not_hold_up_the_end(sandbox, kept):
 
 
 # --- refusals
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 TOOL = {"name": "t", "argv": ["/bin/true"], "timeout_s": 1.0}
 
@@ -239,7 +239,16 @@ TOOL = {"name": "t", "argv": ["/bin/true"], "timeout_s": 1.0}
         json.dumps({"protocol": 2}),
         json.dumps({"protocol": 1}),
         *(
-            json.dumps({"run": "r", "stage": "s", "deadline_s": 1.0, "protocol": 1, "driver": {"kind": "command", "argv": ["/x"]}} | change)
+            json.dumps(
+                {
+                    "run": "r",
+                    "stage": "s",
+                    "deadline_s": 1.0,
+                    "protocol": 1,
+                    "driver": {"kind": "command", "argv": ["/x"]},
+                }
+                | change
+            )
             for change in (
                 {"deadline_s": 0},
                 {"deadline_s": "soon"},
@@ -263,7 +272,7 @@ TOOL = {"name": "t", "argv": ["/bin/true"], "timeout_s": 1.0}
             )
         ),
     ],
-)  # fmt: skip
+)
 def test_a_capsule_that_makes_no_sense_is_refused_with_a_reason(sandbox, capsule):
     ended = sandbox.ended(sandbox.start_text(capsule))
 

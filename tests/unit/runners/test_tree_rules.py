@@ -32,8 +32,12 @@ def test_no_link_that_is_taken_leaves_the_tree(target, depth):
         assert not joined.startswith(b"/")
 
 
-@given(st.sampled_from([".git", ".GIT", ".Git", "git~1", "GIT~1"]), st.sampled_from(["", " ", ".", ". .", "::$DATA", ":x"]),
-       st.sampled_from(["", "\u200c", "\u200d", "\ufeff", "\u202e"]), st.integers(0, 4))  # fmt: skip
+@given(
+    st.sampled_from([".git", ".GIT", ".Git", "git~1", "GIT~1"]),
+    st.sampled_from(["", " ", ".", ". .", "::$DATA", ":x"]),
+    st.sampled_from(["", "\u200c", "\u200d", "\ufeff", "\u202e"]),
+    st.integers(0, 4),
+)
 def test_every_spelling_of_the_git_directory_is_known(name, tail, ignorable, at):
     assert is_dot_git((name[:at] + ignorable + name[at:] + tail).encode())
 

@@ -1,4 +1,4 @@
-"""The engine's words for a spec: every hardening is there, and a spec that asks for more is refused."""
+"""The engine's words for a spec: every hardening is there; a spec that asks for more is refused."""
 
 import dataclasses
 import json
@@ -97,8 +97,11 @@ def test_what_no_sandbox_gets(what):
 
 @pytest.mark.parametrize(
     "call",
-    ["ptrace", "io_uring_setup", "bpf", "keyctl", "userfaultfd", "perf_event_open", "mount", "unshare", "setns",
-     "open_by_handle_at", "process_vm_readv", "pidfd_getfd", "kexec_load", "init_module", "clone3"],
+    [
+        "ptrace", "io_uring_setup", "bpf", "keyctl", "userfaultfd", "perf_event_open", "mount",
+        "unshare", "setns", "open_by_handle_at", "process_vm_readv", "pidfd_getfd", "kexec_load",
+        "init_module", "clone3",
+    ],
 )  # fmt: skip
 def test_calls_that_the_profile_does_not_allow(call):
     rules = json.loads(seccomp_profile())["syscalls"]

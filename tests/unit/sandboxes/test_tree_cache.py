@@ -1,4 +1,4 @@
-"""A provider's cache of trees: made once, shared, never taken away under a user, kept to its size."""
+"""A provider's cache of trees: made once, shared, never taken from a user, kept to its size."""
 
 import multiprocessing
 import os
