@@ -5,11 +5,17 @@
     spec.json       what was asked; written first
     disk/           the workspace and the outputs (`workspaces.py`)
     inputs/, door/  mounted read-only at /vsc and /run/vsc
-    prepared        written when all of it is there: only then is a container created
+    prepared        written when all of it is there: only then is a container created; says which
+                    start of the machine it holds for
     container       the container's id, written between its creation and its start
     ending          why we ended it, and when, written before the first signal
     outcome.json    how it ended; written once, after which `wait` only reads it
     unreadable-*    a record that could not be read: the sandbox counts as lost
+
+What a container does after a power cut is nothing: it is dead. So what must be known of it then
+waits for the disk (`container`, `ending`, `outcome.json`), and the rest does not: without its
+`spec.json` a sandbox is lost and its stage runs again under the next number, and `prepared` holds
+for one start of the machine, since the inputs and the slot beside it were never synced either.
 """
 
 import fcntl
@@ -26,7 +32,7 @@ import structlog
 
 from sandboxes.documents import outcome_from_json, outcome_to_json, spec_from_json, spec_to_json
 from sandboxes.doors import DoorDirectory
-from sandboxes.files import write_durably
+from sandboxes.files import write_durably, write_whole
 from sandboxes.spec import Ended, SandboxId, SandboxOutcome, SandboxSpec
 
 log = structlog.get_logger()
@@ -34,6 +40,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _ASIDE = "unreadable-"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 """What a damaged document, or one of another version, makes of its reader."""
 
@@ -83,15 +90,17 @@ class Place:
 
     def write_spec(self, spec: SandboxSpec) -> None:
         """Write down what is asked."""
-        self._write("spec.json", spec_to_json(spec))
+        write_whole(self.root / "spec.json", _written(spec_to_json(spec)))
 
     def prepared(self) -> bool:
-        """Whether everything that the container mounts was there once."""
-        return (self.root / "prepared").exists()
+        """Whether everything that the container mounts was there once since the machine started."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return (self.root / "prepared").read_bytes() == _BOOT_ID.read_bytes()
+        return False
 
     def mark_prepared(self) -> None:
         """Say that everything is there."""
-        self._write("prepared", True)
+        write_whole(self.root / "prepared", _BOOT_ID.read_bytes())
 
     def container(self) -> SandboxId | None:
         """The container that was made for it, and may have been started."""
@@ -142,7 +151,11 @@ class Place:
             return None
 
     def _write(self, name: str, document: Any) -> None:  # noqa: ANN401 - JSON
-        write_durably(self.root / name, json.dumps(document).encode())
+        write_durably(self.root / name, _written(document))
+
+
+def _written(document: Any) -> bytes:  # noqa: ANN401 - JSON
+    return json.dumps(document).encode()
 
 
 def _container(document: Any) -> SandboxId:  # noqa: ANN401 - JSON

@@ -115,3 +115,16 @@ def test_a_record_that_cannot_be_read_is_set_aside_and_counts_as_damage(tmp_path
     assert not (place.root / name).exists()
     assert (place.root / f"unreadable-{name}").read_text() == content
     assert Records(tmp_path).of(SandboxId("c")) is None
+
+
+@pytest.mark.parametrize("left", [b"", b"true", b"9d1c8a9e-0000-4000-8000-000000000000\n"])
+def test_what_was_prepared_before_a_power_cut_is_prepared_again(tmp_path, left):
+    place = Records(tmp_path).place("n")
+    place.root.mkdir(parents=True)
+    (place.root / "prepared").write_bytes(left)
+
+    assert not place.prepared()
+
+    assert place.damaged() == []
+    place.mark_prepared()
+    assert Records(tmp_path).place("n").prepared()
