@@ -11,8 +11,8 @@ from uuid import UUID
 
 from control_plane.db.base import new_id
 from control_plane.processes.local import Company, open_company
-from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository
+from control_plane.repos.sources import FromPath
 from control_plane.runs.models import Run, RunEvent
 from control_plane.runs.service import events_after
 from control_plane.sessions.drivers import Driver
@@ -89,6 +89,6 @@ async def open_bench(home: Path, repository: Path, **settings: Any) -> AsyncIter
             services.mirrors,
             services.blobs,
             f"bench-{new_id().hex}",
-            FromPath(kind="path", path=str(repository)),
+            FromPath(repository),
         )
         yield Bench(company, row.id, commit)

@@ -7,11 +7,12 @@ bug: 500, and exit 2.
 from dataclasses import dataclass
 
 from control_plane.db.errors import DatabaseUnavailable, MigrationFailed
+from control_plane.db.finding import NotFound
 from control_plane.packets.errors import PacketInvalid, PacketTaken
 from control_plane.projects.service import KeyTaken
 from control_plane.repos.git import RepositoryError
 from control_plane.retention.errors import AlreadyCollecting
-from control_plane.runs.errors import IllegalMove, LeaseLost, NotFound
+from control_plane.runs.errors import IllegalMove, LeaseLost
 from control_plane.sessions.documents import SchemaUnusable
 from control_plane.tasks.errors import IdempotencyConflict, NotJudgedAgain
 from sandboxes.errors import BlobMissing, DepotUnavailable, SandboxError, TooLarge

@@ -23,7 +23,7 @@ def nobody_waits() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Passed to `control_plane.api.create_app`."""
+    """Passed to `control_plane.api.app.create_app`."""
 
     sessions: Sessions
     mirrors: Mirrors

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from runners import process, protocol
 from runners.capsule import BadCapsule, read_capsule
-from runners.drivers import Surroundings, drive
+from runners.drivers import drive
 from runners.outbox import Outbox
 from runners.protocol import Capsule, Outcome, Result, Stream, ToolResult
 from runners.pump import CappedLines, CappedLog, Capture, Pump
+from runners.surroundings import Surroundings
 from runners.uplink import Echo, Uplink
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from quality_gates.toolrun import ToolRun
 from runners import process
-from runners.drivers import Surroundings
 from runners.protocol import ToolResult
+from runners.surroundings import Surroundings
 
 EVENTS_VARIABLE = "VSC_TEST_EVENTS_FD"
 _TERM_S = 2.0

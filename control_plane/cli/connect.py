@@ -12,7 +12,7 @@ from typing import Literal
 import httpx
 from fastapi import FastAPI
 
-from control_plane.api import create_app
+from control_plane.api.app import create_app
 from control_plane.auth.service import ensure_local_token, token_file
 from control_plane.cli.client import Client
 from control_plane.cli.errors import CliError, ServerError, UsageError

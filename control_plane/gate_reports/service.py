@@ -11,9 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.blobs.ports import Blobs
+from control_plane.db.finding import NotFound
 from control_plane.judgements.models import Judgement
 from control_plane.judgements.policies import policy_from_json
-from control_plane.runs.errors import NotFound
 from control_plane.runs.models import Run
 from control_plane.runs.rules import RunKind
 from control_plane.runs.service import find_run

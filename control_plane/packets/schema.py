@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 
 from control_plane.agents.rules import Role
-from control_plane.tasks.rules import Priority
+from control_plane.packets.rules import Priority
 from quality_gates.model import SecurityLevel, TaskType
 
 # No control characters but tab and line feed: PostgreSQL takes no NUL, and a terminal should not be

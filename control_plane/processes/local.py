@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from control_plane.api import create_app
+from control_plane.api.app import create_app
 from control_plane.orchestrator.reconcile import Reconciler
 from control_plane.orchestrator.worker import Worker
 from control_plane.processes.api import services_of

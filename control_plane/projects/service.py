@@ -1,15 +1,13 @@
 """Projects and modules: making them, finding them, and the ones that a change without a project belongs to."""
 
-from uuid import UUID
-
 from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.db.base import new_id
+from control_plane.db.finding import NotFound, as_id
 from control_plane.projects.models import Module, Project
 from control_plane.projects.rules import ProjectStatus
-from control_plane.runs.errors import NotFound
 
 DEFAULT_PROJECT_KEY = "PROJ-000"
 DEFAULT_MODULE_KEY = "LOCAL-000"
@@ -110,11 +108,3 @@ async def default_module(session: AsyncSession) -> Module:
     module |= {"tech_stack": [], "constraints": [], "docs_refs": []}
     await session.execute(insert(Module).values(module).on_conflict_do_nothing())
     return await find_module(session, DEFAULT_MODULE_KEY)
-
-
-def as_id(text: str) -> UUID | None:
-    """The id that `text` is, if it is one; None matches no row."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

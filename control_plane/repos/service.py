@@ -1,7 +1,5 @@
 """Repositories as rows: a key, where it came from, and the mirror that carries the row's id."""
 
-from pathlib import Path
-
 from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,11 +8,10 @@ from control_plane.blobs.files import temporary_file
 from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
 from control_plane.db.engine import Sessions
-from control_plane.projects.service import as_id
+from control_plane.db.finding import NotFound, as_id
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.models import Repo
-from control_plane.repos.schemas import FromArchive, FromHttps, FromPath
-from control_plane.runs.errors import NotFound
+from control_plane.repos.sources import FromHttps, FromPath, Source
 
 
 async def import_repository(
@@ -22,21 +19,21 @@ async def import_repository(
     mirrors: Mirrors,
     blobs: Blobs,
     key: str,
-    source: FromPath | FromArchive | FromHttps,
+    source: Source,
 ) -> tuple[Repo, str]:
     """The repository under `key`, and the commit of its HEAD. Importing again takes what is new.
 
     The row comes first, as the mirror carries its id; no transaction is open while git works.
     Raises RepositoryError, ArchiveRefused, AddressRefused, BlobMissing.
     """
-    described = _described(source)
+    described = str(source)
     async with sessions.begin() as session:
         row = {"id": new_id(), "key": key, "source": described}
         await session.execute(insert(Repo).values(row).on_conflict_do_nothing())
         repo = await find_repository(session, key)
     repo_id = repo.id.hex
     if isinstance(source, FromPath):
-        return repo, await mirrors.import_path(repo_id, Path(source.path))
+        return repo, await mirrors.import_path(repo_id, source.path)
     if isinstance(source, FromHttps):
         return repo, await mirrors.fetch_https(repo_id, source.url, source.ref)
     async with temporary_file(blobs, source.sha256) as archive:
@@ -53,9 +50,3 @@ async def find_repository(session: AsyncSession, which: str) -> Repo:
     if found is None:
         raise NotFound("repository", which)
     return found
-
-
-def _described(source: FromPath | FromArchive | FromHttps) -> str:
-    if isinstance(source, FromPath):
-        return source.path
-    return source.url if isinstance(source, FromHttps) else f"archive {source.sha256}"

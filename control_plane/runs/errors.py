@@ -3,14 +3,6 @@
 from uuid import UUID
 
 
-class NotFound(LookupError):
-    """No such row; the caller has a wrong id or key."""
-
-    def __init__(self, what: str, which: object) -> None:
-        super().__init__(f"no {what} {which}")
-        self.what, self.which = what, which
-
-
 class IllegalMove(Exception):
     """The state does not allow this move; the caller must look at the row again."""
 

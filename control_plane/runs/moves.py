@@ -8,22 +8,24 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, inspect, select
+from sqlalchemy import column, func, inspect, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.audit.service import append_line
+from control_plane.db.finding import NotFound
 from control_plane.db.storable import storable_facts, storable_text
-from control_plane.runs.errors import IllegalMove, LeaseLost, NotFound
+from control_plane.runs.errors import IllegalMove, LeaseLost
 from control_plane.runs.leases import notify
 from control_plane.runs.models import Run, RunEvent
 from control_plane.runs.rules import TERMINAL, RunState, legal
-from control_plane.tasks.models import Task
 
 STATE_CHANGED = "state"
 """The kind of the event that `move_run` writes."""
 BEGUN_AGAIN = "begun_again"
 """The kind of the event that `begin_again` writes."""
 PLATFORM_ACTOR = "orchestrator"
+_TASKS = table("tasks", column("id"))
+"""By name, as the foreign key names it: the room of tasks stands above this one."""
 _OURS = frozenset(
     {"id", "kind", "state", "created_at", "event_seq", "claims"}
     | {"lease_epoch", "lease_owner", "site_id", "lease_until"}
@@ -144,7 +146,7 @@ async def _locked(session: AsyncSession, run_id: UUID, epoch: int | None) -> Run
         raise LeaseLost(run_id)
     if run.task_id is not None:
         await session.execute(
-            select(Task.id).where(Task.id == run.task_id).with_for_update(key_share=True)
+            select(_TASKS.c.id).where(_TASKS.c.id == run.task_id).with_for_update(key_share=True)
         )
     return run
 

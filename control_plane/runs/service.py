@@ -8,11 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
-from control_plane.judgements.models import Judgement
-from control_plane.runs.errors import NotFound
+from control_plane.db.finding import NotFound
 from control_plane.runs.models import Run, RunEvent, Sandbox
 from control_plane.runs.rules import TERMINAL
-from control_plane.sessions.models import AgentSession
 from control_plane.wake import WakeHub
 
 PATCH_BYTES = 256 * 2**20
@@ -24,36 +22,6 @@ async def find_run(session: AsyncSession, run_id: UUID) -> Run:
     if run is None:
         raise NotFound("run", run_id)
     return run
-
-
-async def patch_sha256_of(session: AsyncSession, run_id: UUID) -> str:
-    """The blob that holds what a session left, finished or not, or the patch that a run judges.
-
-    Raises NotFound, also before there is one.
-    """
-    run = await find_run(session, run_id)
-    made = select(AgentSession.patch_sha256).where(AgentSession.run_id == run_id)
-    judged = select(Judgement.patch_sha256).where(Judgement.run_id == run_id)
-    sha256: str | None = await session.scalar(made) or await session.scalar(judged)
-    if sha256 is None:
-        raise NotFound(
-            "patch of run",
-            f"{run_id} ({run.state.value}): what its sandbox left has not been collected",
-        )
-    return sha256
-
-
-async def document_of(session: AsyncSession, run_id: UUID) -> str:
-    """The blob that holds a session's document; while it lives, the newest that was taken.
-
-    Raises NotFound, also before there is one.
-    """
-    run = await find_run(session, run_id)
-    made = select(AgentSession.document_sha256).where(AgentSession.run_id == run_id)
-    sha256: str | None = await session.scalar(made)
-    if sha256 is None:
-        raise NotFound("document of run", f"{run_id} ({run.state.value}): none has been taken")
-    return sha256
 
 
 async def read_patch(blobs: Blobs, sha256: str) -> bytes:

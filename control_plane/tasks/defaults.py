@@ -4,6 +4,7 @@ from datetime import datetime
 
 from control_plane.agents.rules import Role
 from control_plane.db.base import new_id
+from control_plane.packets.rules import Priority
 from control_plane.packets.schema import (
     CommunicationChannel,
     ContextPacket,
@@ -12,7 +13,6 @@ from control_plane.packets.schema import (
     TaskDefinition,
     TechnicalContext,
 )
-from control_plane.tasks.rules import Priority
 from quality_gates.model import SecurityLevel, TaskType
 
 

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from control_plane.agents.rules import Role
 from control_plane.db.base import Base, CreatedAt, Key, enum_of, sha256_check
-from control_plane.tasks.rules import Priority, TaskStatus
+from control_plane.packets.rules import Priority
+from control_plane.tasks.rules import TaskStatus
 from quality_gates.model import TaskType
 
 

@@ -8,7 +8,8 @@ from sqlalchemy import func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.audit.service import append_line
-from control_plane.runs.errors import IllegalMove, NotFound
+from control_plane.db.finding import NotFound
+from control_plane.runs.errors import IllegalMove
 from control_plane.tasks.models import Task
 from control_plane.tasks.rules import TaskStatus, VerdictEffect, legal
 

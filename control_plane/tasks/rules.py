@@ -22,15 +22,6 @@ class TaskStatus(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-class Priority(StrEnum):
-    """DESIGN section 8; declared from low to high."""
-
-    LOW = "LOW"
-    MEDIUM = "MEDIUM"
-    HIGH = "HIGH"
-    CRITICAL = "CRITICAL"
-
-
 _S = TaskStatus
 TERMINAL = frozenset({_S.APPROVED, _S.CANCELLED})
 MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {

@@ -14,14 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.audit.service import append_line
 from control_plane.db.base import new_id
+from control_plane.db.finding import NotFound, as_id
 from control_plane.judgements.policies import policy_to_json
 from control_plane.judgements.service import newest_judgement, queue_judgement
 from control_plane.packets.parse import validate_packet
 from control_plane.packets.schema import ContextPacket
 from control_plane.packets.service import store_packet
 from control_plane.projects.models import Module, Project
-from control_plane.projects.service import as_id, default_module, find_module
-from control_plane.runs.errors import IllegalMove, NotFound
+from control_plane.projects.service import default_module, find_module
+from control_plane.runs.errors import IllegalMove
 from control_plane.runs.leases import wake
 from control_plane.runs.models import Run
 from control_plane.runs.moves import update_run

@@ -3,8 +3,8 @@
 import os
 from typing import NoReturn
 
-from runners.drivers import Surroundings
 from runners.protocol import Driver
+from runners.surroundings import Surroundings
 
 
 def run_command(driver: Driver, surroundings: Surroundings) -> NoReturn:

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from runners.drivers import Surroundings
 from runners.layers import CannotPack, write_layers
 from runners.protocol import ENV, Driver
+from runners.surroundings import Surroundings
 from runners.verify import run_plan
 
 LAYERS = "env.layers"

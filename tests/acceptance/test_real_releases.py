@@ -13,7 +13,7 @@ import pytest
 from release_kit import Files, release, repository
 
 from control_plane.cli.worktree import change_of
-from control_plane.repos.schemas import FromArchive
+from control_plane.repos.sources import FromArchive
 from control_plane.repos.trees import DIFF
 from quality_gates.model import GatePolicy, Verdict
 
@@ -118,9 +118,7 @@ async def test_releases_as_they_were_uploaded_need_no_git_at_all(company):
     for archive in (pair.old, pair.new):
         sha256 = (await blobs.put(archive.read_bytes())).sha256
         base = head
-        repo, head = await company.imported(
-            "h11-uploaded", FromArchive(kind="archive", sha256=sha256, parent=base)
-        )
+        repo, head = await company.imported("h11-uploaded", FromArchive(sha256, parent=base))
     patch = await mirrors.git(repo.id.hex).run(*DIFF, "-p", "--binary", "--full-index", base, head)
 
     judged = await company.judge(repo.id, base, {"kind": "patch", "patch": patch.stdout}, A_RELEASE)

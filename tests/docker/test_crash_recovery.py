@@ -28,8 +28,8 @@ from control_plane.db.embedded import embedded
 from control_plane.db.engine import new_engine, session_factory
 from control_plane.db.migrate import migrate
 from control_plane.repos.mirrors import Mirrors
-from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository
+from control_plane.repos.sources import FromPath
 from control_plane.runs.models import LogChunk, Run, RunEvent, Sandbox
 from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
 from control_plane.sessions.drivers import CommandDriver
@@ -153,7 +153,7 @@ class Installation:
             Mirrors(self.home / "mirrors"),
             blobs,
             "toy",
-            FromPath(kind="path", path=str(repo)),
+            FromPath(repo),
         )
         driver = CommandDriver(("/bin/sh", "-euc", SCRIPT))
         async with self.sessions.begin() as session:

@@ -7,7 +7,7 @@ import pytest
 from cheat_cases import Case, base_repository
 from company_kit import test_company as a_company
 
-from control_plane.repos.schemas import FromPath
+from control_plane.repos.sources import FromPath
 from control_plane.runs.models import Run
 from control_plane.runs.rules import RunState
 from control_plane.sessions.drivers import CommandDriver
@@ -70,7 +70,7 @@ async def company():
 async def repository(company, tmp_path_factory):
     folder = tmp_path_factory.mktemp("repositories") / "toolbox"
     base_repository(folder, Case("none", "", Verdict.PASSED, None))
-    repo, base = await company.imported("toolbox", FromPath(kind="path", path=str(folder)))
+    repo, base = await company.imported("toolbox", FromPath(folder))
     return repo.id, base
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from control_plane.api import create_app
+from control_plane.api.app import create_app
 from control_plane.auth import service as auth
 from control_plane.auth.models import ApiToken
 from control_plane.blobs.directory import DirectoryBlobs

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from control_plane.api import create_app
+from control_plane.api.app import create_app
 from control_plane.auth import service as auth
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs

@@ -10,8 +10,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from control_plane.audit.models import AuditLine
 from control_plane.audit.service import append_line, broken_chains, first_broken_line
 from control_plane.db.base import new_id
+from control_plane.db.finding import NotFound
 from control_plane.repos.models import Repo
-from control_plane.runs.errors import IllegalMove, LeaseLost, NotFound
+from control_plane.runs.errors import IllegalMove, LeaseLost
 from control_plane.runs.leases import claim_next, release, renew, wake
 from control_plane.runs.models import Run, RunEvent
 from control_plane.runs.moves import append_event, move_run, update_run

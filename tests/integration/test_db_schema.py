@@ -12,12 +12,12 @@ from control_plane.agents.models import Agent
 from control_plane.agents.rules import Role
 from control_plane.db.errors import DatabaseUnavailable, MigrationFailed
 from control_plane.db.migrate import _ADVISORY_LOCK, migrate, newest
-from control_plane.db.tables import metadata
 from control_plane.processes.ground import open_ground
 from control_plane.projects.models import Project
 from control_plane.repos.models import Repo
 from control_plane.runs.models import IS_LIVE, Run
 from control_plane.settings import Settings
+from control_plane.tables import metadata
 
 # SPEC section 4, in its own words. A table's own id is `id`, and `key` where SPEC shows a string.
 SPEC_TABLES = {

@@ -14,7 +14,6 @@ from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.cli.keeping import survey_document, survey_rows
 from control_plane.db.base import Base, new_id
-from control_plane.db.tables import ROOMS
 from control_plane.gateway.ports import Chunk, StreamCaps
 from control_plane.gateway.sinks import PostgresChunks
 from control_plane.judgements.models import Judgement
@@ -29,6 +28,7 @@ from control_plane.runs import logs
 from control_plane.runs.models import LogChunk, Run, Sandbox, SharedRun
 from control_plane.runs.rules import RunKind, RunState, SandboxState
 from control_plane.sessions.models import AgentSession
+from control_plane.tables import ROOMS
 from control_plane.tasks.models import Task
 from quality_gates.model import TaskType, Verdict
 from runners import protocol

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from control_plane.db.finding import NotFound
 from control_plane.gate_reports.service import read_report, report_of_run
 from control_plane.processes.local import Company, open_company
 from control_plane.repos.models import Repo
-from control_plane.repos.schemas import FromArchive, FromPath
 from control_plane.repos.service import import_repository
-from control_plane.runs.errors import NotFound
+from control_plane.repos.sources import FromArchive, FromPath
 from control_plane.runs.models import Run
 from control_plane.runs.service import events_after
 from control_plane.sessions.drivers import driver_from_json
@@ -92,7 +92,7 @@ class TestCompany:
         services = self.company.services
         repo_id = repo
         if isinstance(repo, Path):
-            row, _ = await self.imported(f"test-{base}", FromPath(kind="path", path=str(repo)))
+            row, _ = await self.imported(f"test-{base}", FromPath(repo))
             repo_id = row.id
         change: dict[str, Any] = {}
         if driver["kind"] == "patch":

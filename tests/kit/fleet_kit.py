@@ -22,8 +22,8 @@ from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.engine import Sessions, new_engine, session_factory
 from control_plane.repos.mirrors import Mirrors
-from control_plane.repos.schemas import FromPath
 from control_plane.repos.service import import_repository
+from control_plane.repos.sources import FromPath
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.rules import TERMINAL
 from control_plane.sessions.drivers import CommandDriver
@@ -97,7 +97,7 @@ class Fleet:
         self, script: str, policy: GatePolicy = REFACTOR, **options: Any
     ) -> tuple[Task, Run]:
         """A task whose agent is a shell script."""
-        source = FromPath(kind="path", path=str(self.repo))
+        source = FromPath(self.repo)
         row, head = await import_repository(self.sessions, self.mirrors, self.blobs, "toy", source)
         submission = Submission(
             repo_id=row.id,

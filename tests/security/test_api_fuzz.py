@@ -5,7 +5,7 @@ import random
 import httpx
 import pytest
 
-from control_plane.api import create_app
+from control_plane.api.app import create_app
 from control_plane.auth import service as auth
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs

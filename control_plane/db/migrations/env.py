@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from control_plane.db.tables import metadata
+from control_plane.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,5 +1,6 @@
 """The one table of drivers: whole, and the same after a row has held it."""
 
+from control_plane.api.schemas import tasks as schemas
 from control_plane.sessions.drivers import (
     KINDS,
     CommandDriver,
@@ -8,7 +9,6 @@ from control_plane.sessions.drivers import (
     driver_to_json,
     kind,
 )
-from control_plane.tasks import schemas
 from runners import protocol
 from runners.capsule import _KINDS as IN_SANDBOX
 

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from control_plane.projects.schemas import ViewModel
+from control_plane.api.schemas.base import ViewModel
 
 
 class JudgementView(ViewModel):

@@ -4,16 +4,16 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from control_plane.auth.middleware import RequireToken
+from control_plane.api import health, problems
+from control_plane.api.projects import router as projects_and_modules
+from control_plane.api.reports import router as reports
+from control_plane.api.repositories import router as repositories
+from control_plane.api.runs import router as run_routes
+from control_plane.api.sessions import router as session_routes
+from control_plane.api.tasks import router as task_routes
+from control_plane.api.tokens import RequireToken
 from control_plane.auth.service import Operator, authenticate
-from control_plane.gate_reports.api import router as reports
-from control_plane.projects.api import router as projects_and_modules
-from control_plane.repos.api import router as repositories
-from control_plane.runs.api import router as run_routes
 from control_plane.services import Services
-from control_plane.sessions.api import router as session_routes
-from control_plane.tasks.api import router as task_routes
-from control_plane.web import health, problems
 
 
 def create_app(services: Services) -> FastAPI:

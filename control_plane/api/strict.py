@@ -10,9 +10,9 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
+from control_plane.api.problems import problem
 from control_plane.packets.errors import PacketInvalid
 from control_plane.packets.parse import MAX_BYTES, load_document
-from control_plane.web.problems import problem
 
 
 class StrictRoute(APIRoute):

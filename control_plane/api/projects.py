@@ -3,12 +3,12 @@
 from fastapi import APIRouter, status
 from sqlalchemy import select
 
+from control_plane.api.deps import SessionDep
+from control_plane.api.pages import After, Limit, Page, page_of
+from control_plane.api.schemas.projects import ModuleView, NewModule, NewProject, ProjectView
+from control_plane.api.strict import StrictRoute
 from control_plane.projects import service
 from control_plane.projects.models import Module, Project
-from control_plane.projects.schemas import ModuleView, NewModule, NewProject, ProjectView
-from control_plane.web.deps import SessionDep
-from control_plane.web.pages import After, Limit, Page, page_of
-from control_plane.web.strict import StrictRoute
 
 router = APIRouter(route_class=StrictRoute)
 

@@ -10,16 +10,16 @@ from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import select
 from sse_starlette import EventSourceResponse
 
+from control_plane.api.deps import ServicesDep, SessionDep
+from control_plane.api.halves import document_of, patch_sha256_of, run_views
+from control_plane.api.pages import After, Limit, Page, page_of
+from control_plane.api.schemas.runs import Events, EventView, RunDetails, RunView, SandboxView
+from control_plane.api.strict import StrictRoute
 from control_plane.runs import logs, service
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.rules import RunState
-from control_plane.runs.schemas import Events, EventView, RunDetails, RunView, SandboxView
-from control_plane.runs.views import run_views
 from control_plane.sessions.documents import DOCUMENT_BYTES
 from control_plane.tasks.service import find_task
-from control_plane.web.deps import ServicesDep, SessionDep
-from control_plane.web.pages import After, Limit, Page, page_of
-from control_plane.web.strict import StrictRoute
 
 router = APIRouter(route_class=StrictRoute, tags=["runs"])
 
@@ -55,7 +55,7 @@ async def show_run(run: UUID, session: SessionDep) -> RunDetails:
 async def run_patch(run: UUID, services: ServicesDep) -> Response:
     """What a session left (work in progress, if it failed or was cancelled), or what was judged."""
     async with services.sessions() as session:
-        sha256 = await service.patch_sha256_of(session, run)
+        sha256 = await patch_sha256_of(session, run)
     content = await service.read_patch(services.blobs, sha256)
     return Response(content, media_type="text/x-diff", headers=_attached(f"{run}.patch"))
 
@@ -64,7 +64,7 @@ async def run_patch(run: UUID, services: ServicesDep) -> Response:
 async def run_document(run: UUID, services: ServicesDep) -> Response:
     """The document that a session left. Whether it is valid, the session's `status` says."""
     async with services.sessions() as session:
-        sha256 = await service.document_of(session, run)
+        sha256 = await document_of(session, run)
     content = await services.blobs.read(sha256, DOCUMENT_BYTES)
     return Response(content, media_type="application/json", headers=_attached(f"{run}.json"))
 

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from control_plane.api.problems import problem
 from control_plane.auth.service import Operator
-from control_plane.web.problems import problem
 
 OPEN_PATHS = frozenset({"/v1/health/live"})
 Authenticate = Callable[[str], Awaitable[Operator | None]]

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
 
-from control_plane.projects.schemas import Line, StrictModel, ViewModel
-from control_plane.repos.schemas import Sha256
+from control_plane.api.schemas.base import Line, Sha256, StrictModel, ViewModel
+from control_plane.api.schemas.runs import RunView
+from control_plane.packets.rules import Priority
 from control_plane.runs.rules import RunState
-from control_plane.runs.schemas import RunView
 from control_plane.sessions import drivers
-from control_plane.tasks.rules import Priority, TaskStatus
+from control_plane.tasks.rules import TaskStatus
 from quality_gates.model import TaskType, Verdict
 
 Word = Annotated[str, StringConstraints(max_length=32_000)]

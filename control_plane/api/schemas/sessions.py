@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from control_plane.projects.schemas import ViewModel
+from control_plane.api.schemas.base import ViewModel
 from control_plane.sessions.rules import SessionStatus
 
 

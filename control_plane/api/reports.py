@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from control_plane.api.deps import ServicesDep
+from control_plane.api.strict import StrictRoute
 from control_plane.gate_reports import service
 from control_plane.services import Services
-from control_plane.web.deps import ServicesDep
-from control_plane.web.strict import StrictRoute
 from quality_gates.report import to_json
 
 router = APIRouter(route_class=StrictRoute, tags=["reports"])

@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from control_plane.judgements.schemas import JudgementView
-from control_plane.projects.schemas import ViewModel
+from control_plane.api.schemas.base import ViewModel
+from control_plane.api.schemas.judgements import JudgementView
+from control_plane.api.schemas.sessions import SessionView
 from control_plane.runs.rules import RunKind, RunState, SandboxState
-from control_plane.sessions.schemas import SessionView
 from quality_gates.model import Verdict
 
 

@@ -5,17 +5,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, status
 from pydantic import Field
 
+from control_plane.api.deps import OperatorDep, ServicesDep
+from control_plane.api.halves import run_views
+from control_plane.api.schemas.base import Line, StrictModel
+from control_plane.api.schemas.runs import RunView
+from control_plane.api.schemas.tasks import Driver
+from control_plane.api.strict import StrictRoute
 from control_plane.audit.service import append_line
-from control_plane.projects.schemas import Line, StrictModel
 from control_plane.repos.service import find_repository
 from control_plane.runs import service as runs
-from control_plane.runs.schemas import RunView
-from control_plane.runs.views import run_views
 from control_plane.sessions.documents import check_schema
 from control_plane.sessions.service import queue_session
-from control_plane.tasks.schemas import Driver
-from control_plane.web.deps import OperatorDep, ServicesDep
-from control_plane.web.strict import StrictRoute
 
 router = APIRouter(route_class=StrictRoute, tags=["sessions"])
 

@@ -7,8 +7,8 @@ import structlog
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from control_plane.api.deps import ServicesDep
 from control_plane.services import Probe
-from control_plane.web.deps import ServicesDep
 
 router = APIRouter(prefix="/health", tags=["health"])
 _PROBE_S = 5.0

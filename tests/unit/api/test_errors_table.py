@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.api.problems import problem
 from control_plane.errors import ANSWERS, BUG, answer_to
 from control_plane.repos.mirrors import RevisionUnknown
-from control_plane.web.problems import problem
 from sandboxes.errors import BlobMissing, ImageMissing
 
 ROOT = Path(__file__).parents[3]

@@ -3,18 +3,18 @@
 from fastapi import APIRouter, HTTPException, Request, status
 from sqlalchemy import select
 
-from control_plane.repos import service
-from control_plane.repos.models import Repo
-from control_plane.repos.schemas import (
+from control_plane.api.deps import ServicesDep, SessionDep
+from control_plane.api.pages import After, Limit, Page, page_of
+from control_plane.api.schemas.repositories import (
     FromPath,
     ImportedRepository,
     NewRepository,
     RepositoryView,
     UploadView,
 )
-from control_plane.web.deps import ServicesDep, SessionDep
-from control_plane.web.pages import After, Limit, Page, page_of
-from control_plane.web.strict import StrictRoute
+from control_plane.api.strict import StrictRoute
+from control_plane.repos import service
+from control_plane.repos.models import Repo
 from sandboxes.errors import TooLarge
 
 router = APIRouter(route_class=StrictRoute, tags=["repositories"])
@@ -31,7 +31,7 @@ async def import_repository(new: NewRepository, services: ServicesDep) -> Import
             403, "this server does not import from its own directories; upload an archive instead"
         )
     repo, head = await service.import_repository(
-        services.sessions, services.mirrors, services.blobs, new.key, new.source
+        services.sessions, services.mirrors, services.blobs, new.key, new.source.inside()
     )
     return ImportedRepository(id=repo.id, key=repo.key, source=repo.source, head=head)
 

@@ -6,18 +6,18 @@ from fastapi import APIRouter, Header, status
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.api.deps import OperatorDep, ServicesDep, SessionDep
+from control_plane.api.halves import run_views
+from control_plane.api.pages import After, Limit, Page, page_of
+from control_plane.api.schemas.tasks import NewTask, TaskDetails, TaskView
+from control_plane.api.strict import StrictRoute
 from control_plane.judgements.service import newest_judgement
 from control_plane.repos.service import find_repository
 from control_plane.runs.models import Run
 from control_plane.runs.rules import RunKind
-from control_plane.runs.views import run_views
 from control_plane.tasks import service
 from control_plane.tasks.models import Task
 from control_plane.tasks.rules import TaskStatus
-from control_plane.tasks.schemas import NewTask, TaskDetails, TaskView
-from control_plane.web.deps import OperatorDep, ServicesDep, SessionDep
-from control_plane.web.pages import After, Limit, Page, page_of
-from control_plane.web.strict import StrictRoute
 
 router = APIRouter(route_class=StrictRoute, tags=["tasks"])
 IdempotencyKey = Annotated[

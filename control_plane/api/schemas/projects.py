@@ -1,26 +1,12 @@
 """Projects and modules on the wire."""
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import Field
 
+from control_plane.api.schemas.base import KeyText, Line, StrictModel, ViewModel
 from control_plane.projects.rules import ModuleStatus, ProjectStatus
-
-KeyText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-
-
-class StrictModel(BaseModel):
-    """What comes in: no unknown field, no value of a neighbouring type."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class ViewModel(BaseModel):
-    """What goes out, read from a row."""
-
-    model_config = ConfigDict(from_attributes=True)
 
 
 class NewProject(StrictModel):
@@ -47,9 +33,9 @@ class NewModule(StrictModel):
     key: KeyText
     project: Line
     parent: Line | None = None
-    tech_stack: list[Line] = []
-    constraints: list[Line] = []
-    docs_refs: list[Line] = []
+    tech_stack: list[Line] = Field(default_factory=list)
+    constraints: list[Line] = Field(default_factory=list)
+    docs_refs: list[Line] = Field(default_factory=list)
 
 
 class ModuleView(ViewModel):

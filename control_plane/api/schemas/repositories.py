@@ -1,14 +1,13 @@
 """Repositories and uploads on the wire."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from control_plane.projects.schemas import KeyText, StrictModel, ViewModel
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-LongLine = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+from control_plane.api.schemas.base import KeyText, LongLine, Sha256, StrictModel, ViewModel
+from control_plane.repos import sources
 
 
 class FromPath(StrictModel):
@@ -16,6 +15,10 @@ class FromPath(StrictModel):
 
     kind: Literal["path"]
     path: LongLine
+
+    def inside(self) -> sources.Source:
+        """The same, as the rest of the house knows it."""
+        return sources.FromPath(Path(self.path))
 
 
 class FromArchive(StrictModel):
@@ -28,6 +31,10 @@ class FromArchive(StrictModel):
     sha256: Sha256
     parent: LongLine | None = None
 
+    def inside(self) -> sources.Source:
+        """The same, as the rest of the house knows it."""
+        return sources.FromArchive(self.sha256, self.parent)
+
 
 class FromHttps(StrictModel):
     """A repository behind https; `ref` None takes every branch and tag."""
@@ -35,6 +42,10 @@ class FromHttps(StrictModel):
     kind: Literal["https"]
     url: LongLine
     ref: LongLine | None = None
+
+    def inside(self) -> sources.Source:
+        """The same, as the rest of the house knows it."""
+        return sources.FromHttps(self.url, self.ref)
 
 
 class NewRepository(StrictModel):

@@ -1,1 +1,0 @@
-"""What every route of the operator API shares: strict bodies, problem documents, tokens, pages."""
