@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from control_plane.db.migrate import migrate
 from control_plane.repos.models import Repo
 from control_plane.runs import leases
 from control_plane.runs.models import Run
-from control_plane.runs.rules import RunKind, RunState
+from control_plane.runs.rules import TERMINAL, RunKind, RunState
 
 FEW, MANY = 100, 100_000
 _DEAD = MANY // 5
@@ -32,11 +33,14 @@ _CLAIMS = 20
 _LEASE_S = 600.0
 _AT_ONCE = 5_000
 
-_OWN = frozenset({"id", "cache_key", "state", "next_action_at", "lease_owner", "lease_until"})
+_OWN = frozenset(
+    {"id", "cache_key", "state", "finished_at", "next_action_at", "lease_owner", "lease_until"}
+)
 _COPIED = (", ").join(column for column in Run.__table__.columns.keys() if column not in _OWN)  # noqa: SIM118 -- not a dict
 _COPY = f"""
-    INSERT INTO runs ({_COPIED}, id, cache_key, state, next_action_at, lease_owner, lease_until)
-    SELECT {_COPIED}, gen_random_uuid(), gen_random_uuid(), :state,
+    INSERT INTO runs ({_COPIED}, id, cache_key, state, finished_at,
+        next_action_at, lease_owner, lease_until)
+    SELECT {_COPIED}, gen_random_uuid(), gen_random_uuid(), :state, :finished_at,
         now() + make_interval(secs => :due_s - n * 0.01),
         CASE WHEN :leased THEN 'another' END, CASE WHEN :leased THEN now() + interval '1 day' END
     FROM runs, generate_series(1, :count) AS n WHERE id = :template
@@ -56,7 +60,9 @@ class Table:
         self, count: int, state: RunState, *, due_s: float = 0.0, leased: bool = False
     ) -> None:
         """That many runs, which wait since `due_s` (or are due then)."""
-        values = {"count": count, "state": state, "due_s": due_s, "leased": leased}
+        finished_at = datetime.now(UTC) if state in TERMINAL else None
+        values = {"count": count, "state": state, "finished_at": finished_at}
+        values |= {"due_s": due_s, "leased": leased}
         async with self.sessions.begin() as session:
             await session.execute(text(_COPY), values | {"template": self.template})
 
@@ -154,6 +160,7 @@ async def _table(url: str, name: str) -> AsyncIterator[Table]:
         base_commit="0" * 40,
         cache_key="template",
         state=RunState.FINISHED,
+        finished_at=datetime.now(UTC),
         deadline_s=60.0,
     )
     try:

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from control_plane.db.base import Base, CreatedAt, Key, enum_of
@@ -17,7 +17,10 @@ class GateReportRow(Base):
     """
 
     __tablename__ = "gate_reports"
-    __table_args__ = (UniqueConstraint("run_id", "attempt", "gate"),)
+    __table_args__ = (
+        UniqueConstraint("run_id", "attempt", "gate"),
+        CheckConstraint("attempt >= 0", name="attempt_not_negative"),
+    )
 
     id: Mapped[Key]
     run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))

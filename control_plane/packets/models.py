@@ -18,7 +18,7 @@ class Packet(Base):
     id: Mapped[Key]
     key: Mapped[str] = mapped_column(unique=True)
     """SPEC's `packet_id`."""
-    sha256: Mapped[str] = mapped_column(index=True)
+    sha256: Mapped[str]
     document: Mapped[dict[str, Any]]
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("packets.id"), index=True)
     created_at: Mapped[CreatedAt]

@@ -47,6 +47,12 @@ class Run(Base):
             "lease_epoch >= 0 AND claims >= 0 AND event_seq >= 0",
             name="counters_not_negative",
         ),
+        # Retention keeps what a run without an end may still need, and counts from the end.
+        CheckConstraint(
+            f"(state IN ({_ENDED})) = (finished_at IS NOT NULL)", name="ended_has_its_time"
+        ),
+        CheckConstraint("(lease_owner IS NULL) = (lease_until IS NULL)", name="lease_is_whole"),
+        CheckConstraint("base_commit ~ '^([0-9a-f]{40}|[0-9a-f]{64})$'", name="base_commit_whole"),
         Index(
             "ix_runs_kind_cache_key",
             "kind",
@@ -145,7 +151,7 @@ class Sandbox(Base):
     name: Mapped[str] = mapped_column(unique=True)
     fingerprint: Mapped[str]
     spec: Mapped[dict[str, Any]]
-    engine_id: Mapped[str | None] = mapped_column(index=True)
+    engine_id: Mapped[str | None]
     state: Mapped[SandboxState] = mapped_column(
         enum_of(SandboxState, "state"), default=SandboxState.PLANNED
     )

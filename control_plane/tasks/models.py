@@ -25,7 +25,7 @@ class Task(Base):
         CheckConstraint("deadline_s > 0", name="deadline_s_positive"),
         sha256_check("patch_sha256"),
         sha256_check("request_sha256"),
-        Index("ix_tasks_status_created_at", "status", "created_at"),
+        Index("ix_tasks_status_id", "status", "id"),
     )
 
     id: Mapped[Key]

@@ -1,5 +1,7 @@
 """The table that a claim is timed in holds what a queue would hold."""
 
+from datetime import UTC, datetime
+
 from sqlalchemy import func, select
 
 from benchmarks.claim import Table
@@ -49,6 +51,7 @@ async def _table(sessions):
         base_commit="0" * 40,
         cache_key="template",
         state=RunState.FINISHED,
+        finished_at=datetime.now(UTC),
         deadline_s=60.0,
     )
     async with sessions.begin() as session:

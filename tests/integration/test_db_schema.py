@@ -78,6 +78,11 @@ TASK_OF_COMPLEXITY_101 = """
     INSERT INTO tasks (id, key, task_type, status, priority, created_by, complexity_score)
     VALUES (gen_random_uuid(), 't', 'FEATURE', 'QUEUED', 'LOW', 'me', 101)
 """
+A_RUN = """
+    INSERT INTO runs (id, kind, repo_id, deadline_s, base_commit, state,
+        finished_at, lease_owner, lease_until)
+    VALUES (gen_random_uuid(), 'session', gen_random_uuid(), 60, '{base}', '{state}', {more})
+"""
 
 
 @pytest.mark.parametrize("table", list(SPEC_TABLES))
@@ -233,6 +238,10 @@ async def test_no_server_is_told_as_such():
             "INSERT INTO api_tokens (id, name, token_sha256) VALUES (gen_random_uuid(), 'a', 'A')",
             "ck_api_tokens_token_sha256_hex",
         ),
+        (A_RUN.format(base="HEAD", state="QUEUED", more="NULL, NULL, NULL"), "base_commit_whole"),
+        (A_RUN.format(base="a" * 40, state="LOST", more="NULL, NULL, NULL"), "ended_has_its_time"),
+        (A_RUN.format(base="a" * 40, state="QUEUED", more="now(), NULL, NULL"), "has_its_time"),
+        (A_RUN.format(base="a" * 64, state="QUEUED", more="NULL, 'me', NULL"), "lease_is_whole"),
     ],
 )
 async def test_the_database_refuses_what_the_code_let_through(session, statement, constraint):

@@ -1,4 +1,7 @@
-"""All tables of SPEC section 4, and those of the run engine
+"""The ground: every table that the platform began with
+
+SPEC section 4's (agents to traces), and those that drive runs. Never edited: what changes is a
+migration of its own, after this one.
 
 Revision ID: 0001_ground
 Revises: nothing
@@ -197,7 +200,6 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.UniqueConstraint("key", name=op.f("uq_packets_key")),
     )
     op.create_index(op.f("ix_packets_parent_id"), "packets", ["parent_id"], unique=False)
-    op.create_index(op.f("ix_packets_sha256"), "packets", ["sha256"], unique=False)
     op.create_table(
         "projects",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -462,7 +464,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
     op.create_index(op.f("ix_tasks_module_id"), "tasks", ["module_id"], unique=False)
     op.create_index(op.f("ix_tasks_packet_id"), "tasks", ["packet_id"], unique=False)
     op.create_index(op.f("ix_tasks_repo_id"), "tasks", ["repo_id"], unique=False)
-    op.create_index("ix_tasks_status_created_at", "tasks", ["status", "created_at"], unique=False)
+    op.create_index("ix_tasks_status_id", "tasks", ["status", "id"], unique=False)
     op.create_table(
         "context_escalations",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -655,6 +657,17 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             "lease_epoch >= 0 AND claims >= 0 AND event_seq >= 0",
             name=op.f("ck_runs_counters_not_negative"),
         ),
+        sa.CheckConstraint(
+            "(state IN ('FINISHED', 'CANCELLED', 'LOST')) = (finished_at IS NOT NULL)",
+            name=op.f("ck_runs_ended_has_its_time"),
+        ),
+        sa.CheckConstraint(
+            "(lease_owner IS NULL) = (lease_until IS NULL)", name=op.f("ck_runs_lease_is_whole")
+        ),
+        sa.CheckConstraint(
+            "base_commit ~ '^([0-9a-f]{40}|[0-9a-f]{64})$'",
+            name=op.f("ck_runs_base_commit_whole"),
+        ),
         sa.ForeignKeyConstraint(["repo_id"], ["repos.id"], name=op.f("fk_runs_repo_id_repos")),
         sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_runs_site_id_sites")),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_runs_task_id_tasks")),
@@ -774,6 +787,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
             server_default=sa.text("now()"),
             nullable=False,
         ),
+        sa.CheckConstraint("attempt >= 0", name=op.f("ck_gate_reports_attempt_not_negative")),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_gate_reports_run_id_runs")),
         sa.ForeignKeyConstraint(
             ["task_id"], ["tasks.id"], name=op.f("fk_gate_reports_task_id_tasks")
@@ -852,7 +866,6 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.UniqueConstraint("name", name=op.f("uq_sandboxes_name")),
         sa.UniqueConstraint("run_id", "stage", "n", name=op.f("uq_sandboxes_run_id_stage_n")),
     )
-    op.create_index(op.f("ix_sandboxes_engine_id"), "sandboxes", ["engine_id"], unique=False)
     op.create_index(
         "ix_sandboxes_not_destroyed",
         "sandboxes",
@@ -1126,7 +1139,8 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         """
         CREATE FUNCTION vsc_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            RAISE EXCEPTION 'rows of % are never changed or removed', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+            RAISE EXCEPTION 'rows of % are never changed or removed', TG_TABLE_NAME
+                USING ERRCODE = 'restrict_violation';
         END $$
         """
     )
