@@ -4,6 +4,7 @@ The runner shares the uid of the code it runs, so a reader of `Result` or of eve
 it (DESIGN section 5).
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -40,20 +41,41 @@ Stream = Literal["stdout", "stderr", "tests"]
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
-    """What the supervisor executes.
+class CommandDriver:
+    """`argv` in the workspace; its output goes to the log."""
 
-    - `command`: `argv` in the workspace, output to the log.
-    - `verify`: the tools, as far as `after` allows side by side; results are reported tool by tool.
-    - `prepare`: the tools one after another, then `/out/env.tar` from the directory that the
-    environ's
-      `VSC_ENV_DIR` names (`/env` if unset), in canonical form.
-    """
-
-    kind: Literal["command", "verify", "prepare"]
-    argv: tuple[str, ...] = ()
+    argv: tuple[str, ...]
     environ: dict[str, str] = field(default_factory=dict)
-    tools: tuple[ToolRun, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsDriver:
+    """The tools, side by side as far as `after` allows; each result is reported as it comes."""
+
+    tools: tuple[ToolRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareDriver:
+    """The tools one after another, then the layers of `directory` into the outputs."""
+
+    tools: tuple[ToolRun, ...]
+    directory: str = ENV
+
+
+Driver = CommandDriver | ToolsDriver | PrepareDriver
+"""What the supervisor executes."""
+DRIVERS: Mapping[str, type[Driver]] = {
+    "command": CommandDriver,
+    "tools": ToolsDriver,
+    "prepare": PrepareDriver,
+}
+"""The one table of kinds: the tag in a capsule, which `runners/drivers/<tag>.py` runs."""
+
+
+def kind_of(driver: Driver) -> str:
+    """The tag of a driver."""
+    return next(tag for tag, kind in DRIVERS.items() if isinstance(driver, kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +95,7 @@ class Capsule:
 
     def to_json(self) -> dict[str, Any]:
         """The document; `capsule_from_json` reads it back."""
-        return asdict(self)
+        return asdict(self) | {"driver": {"kind": kind_of(self.driver), **asdict(self.driver)}}
 
 
 def capsule_from_json(document: dict[str, Any]) -> Capsule:
@@ -85,13 +107,24 @@ def capsule_from_json(document: dict[str, Any]) -> Capsule:
         raise ValueError(
             f"capsule protocol {document.get('protocol')!r}; this runner speaks {PROTOCOL_VERSION}"
         )
-    driver = dict(document["driver"])
-    driver["argv"] = tuple(driver.get("argv", ()))
-    driver["tools"] = tuple(
-        ToolRun(**{**tool, "argv": tuple(tool["argv"]), "after": tuple(tool.get("after", ()))})
-        for tool in driver.get("tools", ())
-    )
-    return Capsule(**{**document, "driver": Driver(**driver)})
+    return Capsule(**{**document, "driver": _driver(document["driver"])})
+
+
+def _driver(document: dict[str, Any]) -> Driver:
+    fields = dict(document)
+    kind = fields.pop("kind", None)
+    if kind not in DRIVERS:
+        raise ValueError(f"driver {kind!r} is not one of {', '.join(DRIVERS)}")
+    if "argv" in fields:
+        fields["argv"] = tuple(fields["argv"])
+    if "tools" in fields:
+        fields["tools"] = tuple(_tool(tool) for tool in fields["tools"])
+    return DRIVERS[kind](**fields)
+
+
+def _tool(document: dict[str, Any]) -> ToolRun:
+    lists = {name: tuple(document.get(name, ())) for name in ("argv", "after")}
+    return ToolRun(**{**document, **lists})
 
 
 Outcome = Literal["exited", "signaled", "deadline", "terminated", "refused"]

@@ -137,7 +137,7 @@ def judge_draft(
         capsule=Capsule(
             run=run,
             stage=plan.stage.value,
-            driver=protocol.Driver(kind="verify", tools=plan.tools),
+            driver=protocol.ToolsDriver(plan.tools),
             deadline_s=plan.deadline_s,
             log_bytes=16 * 2**20,
         ),

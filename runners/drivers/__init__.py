@@ -1,12 +1,13 @@
-"""What the supervisor's child does, by the kind of its driver."""
+"""What the supervisor's child does: it runs the module of its driver's kind."""
 
 import contextlib
+import importlib
 import os
 import signal
 from typing import NoReturn
 
 from runners import process
-from runners.protocol import Driver
+from runners.protocol import Driver, kind_of
 from runners.surroundings import Surroundings
 
 
@@ -25,26 +26,18 @@ def drive(
         os.read(go, 1)  # ends when the supervisor is ready
         os.close(go)
         code = _run(driver, surroundings)
-    except BaseException as error:  # noqa: BLE001 -- nothing may return into the supervisor's code in this process
+    except BaseException as error:  # noqa: BLE001 -- nothing may return into the supervisor's code
         with contextlib.suppress(BaseException):
-            surroundings.refuse(f"{driver.kind}: {type(error).__name__}: {error}")
+            surroundings.refuse(f"{kind_of(driver)}: {type(error).__name__}: {error}")
     finally:
         os._exit(code)
 
 
 def _run(driver: Driver, surroundings: Surroundings) -> int:
-    # Imported here: a sandbox needs one of them, and each costs a few milliseconds of every start.
-    if driver.kind == "command":
-        from runners.drivers.command import run_command  # noqa: PLC0415 -- see above
-
-        run_command(driver, surroundings)
-    if driver.kind == "verify":
-        from runners.verify import verify  # noqa: PLC0415 -- see above
-
-        return verify(driver.tools, surroundings)
-    from runners.drivers.prepare import prepare  # noqa: PLC0415 -- see above
-
-    return prepare(driver, surroundings)
+    # A sandbox needs one driver; importing the others would cost every start some milliseconds.
+    module = importlib.import_module(f"runners.drivers.{kind_of(driver)}")
+    code: int = module.run(driver, surroundings)
+    return code
 
 
 def _take_over(stdout: int, stderr: int) -> None:
@@ -54,8 +47,6 @@ def _take_over(stdout: int, stderr: int) -> None:
         if source > 2:
             os.close(source)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for number in (
-        signal.SIGPIPE,
-        signal.SIGXFSZ,
-    ):  # Python ignores them; a program expects the default
+    # Python ignores these two; a program expects the default.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)

@@ -3,11 +3,11 @@
 import os
 from typing import NoReturn
 
-from runners.protocol import Driver
+from runners.protocol import CommandDriver
 from runners.surroundings import Surroundings
 
 
-def run_command(driver: Driver, surroundings: Surroundings) -> NoReturn:
+def run(driver: CommandDriver, surroundings: Surroundings) -> NoReturn:
     """Become `driver.argv` in the workspace.
 
     Raises OSError if there is no such program or no workspace.

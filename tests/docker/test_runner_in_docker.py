@@ -139,7 +139,7 @@ for name in ("environ", "mem"):
 """
     tool = {"name": "t", "argv": [PYTHON, "-I", "-c", script], "timeout_s": 10.0}
 
-    result = box.run({"kind": "verify", "tools": [tool]})
+    result = box.run({"kind": "tools", "tools": [tool]})
 
     assert result["tools"][0]["exit_code"] == 0
     assert b"READ" not in box.log

@@ -181,8 +181,7 @@ async def run_row(sessions, task):
         return await session.scalar(select(Run).where(Run.id == task["run_id"]))
 
 
-# --- who may ask
-# ------------------------------------------------------------------------------
+# --- who may ask --------------------------------------------------------------
 
 
 async def test_every_route_but_liveness_asks_for_a_token(app):
@@ -264,8 +263,7 @@ async def test_the_local_token_is_private_is_kept_and_is_made_anew_when_it_stops
     assert path.read_text() != first
 
 
-# --- hostile requests
-# ------------------------------------------------------------------------------
+# --- hostile requests ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -344,8 +342,7 @@ async def test_a_strange_path_or_query_is_the_senders_fault(client, path):
     assert answer.json()["status"] == answer.status_code
 
 
-# --- what is kept
-# ------------------------------------------------------------------------------
+# --- what is kept -------------------------------------------------------------
 
 
 async def test_projects_and_modules_are_made_once_and_found_by_key_and_id(client):
@@ -416,8 +413,7 @@ async def test_an_upload_has_a_limit(client):
     assert (await client.post("/v1/blobs", content=b"x" * 100_001)).status_code == 413
 
 
-# --- tasks
-# ------------------------------------------------------------------------------
+# --- tasks --------------------------------------------------------------------
 
 
 async def test_a_task_without_a_packet_gets_the_defaults_and_a_queued_run(client, sessions, task):
@@ -646,8 +642,7 @@ async def test_what_is_approved_cannot_be_cancelled(client, sessions, task):
     assert (await client.post(f"/v1/tasks/{task['id']}/cancel")).status_code == 409
 
 
-# --- watching
-# ------------------------------------------------------------------------------
+# --- watching -----------------------------------------------------------------
 
 
 async def test_events_are_waited_for_and_the_last_is_known_to_be_the_last(client, sessions, task):
@@ -861,8 +856,7 @@ async def test_a_run_is_shown_with_its_sandboxes(client, sessions, task):
     ] == [run["id"]]
 
 
-# --- health
-# ------------------------------------------------------------------------------
+# --- health -------------------------------------------------------------------
 
 
 async def test_readiness_names_the_part_that_is_not_fit(services, client, app):

@@ -1,4 +1,4 @@
-"""A recipe as the driver of a `prepare` run: what the sandbox is given, what it may reach, what is wanted back (pure)."""
+"""A recipe as the driver of a `prepare` run: its inputs, what it may reach, its outputs. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 from control_plane.repos.environments.detect import EnvironmentRecipe
 from control_plane.repos.environments.index import PackageAccess
 from quality_gates.toolrun import ToolRun
-from runners.protocol import GATEWAY_PORT, Driver
+from runners.protocol import GATEWAY_PORT, PrepareDriver
 
 LAYERS = "env.layers"
 NOTES = "prepare.json"
@@ -31,7 +31,7 @@ PROGRAM = Path(__file__).with_name("inside.py")
 class Preparation:
     """Everything that the caller puts into the sandbox's spec and capsule."""
 
-    driver: Driver
+    driver: PrepareDriver
     inputs: Mapping[str, bytes]
     outputs: Mapping[str, int]
     """Output name -> its byte limit."""
@@ -68,7 +68,7 @@ def preparation(recipe: EnvironmentRecipe, access: PackageAccess | None) -> Prep
     if reach is not None:
         inputs[CA_BUNDLE] = reach.ca_bundle
     return Preparation(
-        driver=Driver(kind="prepare", environ={"VSC_ENV_DIR": "/out/env"}, tools=tools),
+        driver=PrepareDriver(tools, directory="/out/env"),
         inputs=inputs,
         outputs={LAYERS: 2 * 2**30, NOTES: 1 << 20},
         relay=reach is not None,

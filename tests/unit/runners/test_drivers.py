@@ -29,12 +29,11 @@ def tool(name, script, **more):
 
 
 def verify(sandbox, *tools, **capsule):
-    ended = sandbox.run({"kind": "verify", "tools": list(tools)}, **capsule)
+    ended = sandbox.run({"kind": "tools", "tools": list(tools)}, **capsule)
     return ended, {result["name"]: result for result in ended.result["tools"]}
 
 
-# --- verify
-# ------------------------------------------------------------------------------
+# --- tools ----------------------------------------------------------------------
 
 
 def test_each_tool_has_its_own_result_and_output(sandbox):
@@ -201,8 +200,7 @@ def test_the_deadline_of_the_sandbox_ends_a_plan(sandbox):
     assert (ended.code, ended.result["outcome"], list(tools)) == (124, "deadline", ["quick"])
 
 
-# --- prepare
-# ------------------------------------------------------------------------------
+# --- prepare ------------------------------------------------------------------
 
 
 def prepare(sandbox, *tools):
@@ -210,7 +208,7 @@ def prepare(sandbox, *tools):
         {
             "kind": "prepare",
             "tools": list(tools),
-            "environ": {"VSC_ENV_DIR": str(sandbox.home / "env")},
+            "directory": str(sandbox.home / "env"),
         }
     )
 

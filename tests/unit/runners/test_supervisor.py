@@ -159,8 +159,7 @@ def test_the_result_takes_its_place_from_whatever_is_there(sandbox, trap):
     assert ended.result["exit_code"] == 7
 
 
-# --- the door
-# ------------------------------------------------------------------------------
+# --- the door -----------------------------------------------------------------
 
 
 def test_a_restart_of_the_control_plane_loses_and_doubles_nothing(sandbox):
@@ -221,8 +220,7 @@ def test_a_door_that_never_answers_does_not_hold_up_the_end(sandbox, kept):
     assert ended.result["dropped_bytes"] == {"stdout.unsent": 2}
 
 
-# --- refusals
-# ------------------------------------------------------------------------------
+# --- refusals -----------------------------------------------------------------
 
 TOOL = {"name": "t", "argv": ["/bin/true"], "timeout_s": 1.0}
 
@@ -257,17 +255,20 @@ TOOL = {"name": "t", "argv": ["/bin/true"], "timeout_s": 1.0}
                 {"log_bytes": 1.5},
                 {"surprise": 1},
                 {"driver": {"kind": "llm"}},
+                {"driver": {}},
                 {"driver": {"kind": "command"}},
+                {"driver": {"kind": "command", "argv": []}},
+                {"driver": {"kind": "command", "argv": ["/x"], "tools": [TOOL]}},
                 {"driver": {"kind": "command", "argv": ["a\0b"]}},
                 {"driver": {"kind": "command", "argv": [1]}},
                 {"driver": {"kind": "command", "argv": ["/no/such/program"]}},
-                {"driver": {"kind": "verify", "tools": []}},
-                {"driver": {"kind": "verify", "tools": [TOOL, TOOL]}},
-                {"driver": {"kind": "verify", "tools": [TOOL | {"argv": ["true"]}]}},
-                {"driver": {"kind": "verify", "tools": [TOOL | {"after": ["nobody"]}]}},
-                {"driver": {"kind": "verify", "tools": [TOOL | {"after": ["t"]}]}},
-                {"driver": {"kind": "verify", "tools": [TOOL | {"stdout": "../x"}]}},
-                {"driver": {"kind": "verify", "tools": [TOOL | {"stdout": "result.json"}]}},
+                {"driver": {"kind": "tools", "tools": []}},
+                {"driver": {"kind": "tools", "tools": [TOOL, TOOL]}},
+                {"driver": {"kind": "tools", "tools": [TOOL | {"argv": ["true"]}]}},
+                {"driver": {"kind": "tools", "tools": [TOOL | {"after": ["nobody"]}]}},
+                {"driver": {"kind": "tools", "tools": [TOOL | {"after": ["t"]}]}},
+                {"driver": {"kind": "tools", "tools": [TOOL | {"stdout": "../x"}]}},
+                {"driver": {"kind": "tools", "tools": [TOOL | {"stdout": "result.json"}]}},
                 {"relay": True},
             )
         ),

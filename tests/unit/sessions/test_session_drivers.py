@@ -10,19 +10,18 @@ from control_plane.sessions.drivers import (
     kind,
 )
 from runners import protocol
-from runners.capsule import _KINDS as IN_SANDBOX
 
 
 def test_a_driver_comes_back_from_its_row():
     driver = CommandDriver(("sh", "-c", "true"), {"A": "b"})
 
     assert driver_from_json(driver_to_json(driver)) == driver
-    assert kind(driver).in_capsule(driver) == protocol.Driver(
-        "command", ("sh", "-c", "true"), {"A": "b"}
+    assert kind(driver).in_capsule(driver) == protocol.CommandDriver(
+        ("sh", "-c", "true"), {"A": "b"}
     )
 
 
 def test_every_kind_can_be_asked_for_and_is_known_inside_the_sandbox():
     assert set(KINDS) == {schemas.CommandDriver.model_fields["kind"].annotation.__args__[0]}
-    assert set(KINDS) <= set(IN_SANDBOX)
+    assert set(KINDS) <= set(protocol.DRIVERS)
     assert all(row.products <= set(Product) and row.products for row in KINDS.values())

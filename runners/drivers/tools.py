@@ -1,4 +1,4 @@
-"""Executes a plan of tools: each in its own environment, side by side as far as `after` allows."""
+"""The driver that runs a plan of tools, side by side as far as `after` allows."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from quality_gates.toolrun import ToolRun
 from runners import process
-from runners.protocol import ToolResult
+from runners.protocol import ToolResult, ToolsDriver
 from runners.surroundings import Surroundings
 
 EVENTS_VARIABLE = "VSC_TEST_EVENTS_FD"
@@ -24,18 +24,15 @@ _LINGER_S = 1.0
 _READ_BYTES = 256 * 2**10
 
 
-def verify(tools: Sequence[ToolRun], surroundings: Surroundings) -> int:
-    """Run all of `tools`, whatever their exit codes: they are evidence, and judged elsewhere.
-
-    0 when the plan was executed.
-    """
-    run_plan(tools, surroundings)
+def run(driver: ToolsDriver, surroundings: Surroundings) -> int:
+    """0 when the plan was executed, whatever the tools' exit codes: those are judged elsewhere."""
+    run_plan(driver.tools, surroundings)
     return 0
 
 
 def run_plan(tools: Sequence[ToolRun], surroundings: Surroundings) -> list[ToolResult]:
     """How each tool ended, in the order of their ends; each is reported the moment it ends."""
-    # so that what a tool leaves behind is found below us, and ended with it
+    # So that what a tool leaves behind is found below us, and ended with it.
     process.adopt_orphans()
     return list(_Plan(tools, surroundings).execute())
 
@@ -67,7 +64,7 @@ class _Running:
             view = memoryview(kept)
             while view:
                 view = view[os.write(self.file, view) :]
-        # the disk is full: the tool still runs to its end, and its output counts as cut
+        # The disk is full: the tool still runs to its end, and its output counts as cut.
         except OSError as error:
             self.detail, self.truncated = f"cannot write {self.tool.stdout}: {error.strerror}", True
             os.close(self.file)
@@ -131,9 +128,8 @@ class _Plan:
         for run in self._running:
             if run.process is not None and run.status is None and run.process.pid in ended:
                 run.status, run.ended = ended[run.process.pid], time.monotonic()
-                run.process.returncode = os.waitstatus_to_exitcode(
-                    run.status
-                )  # we have waited for it
+                # Popen's own field: we have waited for it, not Popen.
+                run.process.returncode = os.waitstatus_to_exitcode(run.status)
                 _signal_group(run, signal.SIGKILL)
             self._hurry(run)
 
@@ -176,9 +172,8 @@ class _Plan:
             return True
         if run.status is None:
             return False
-        if (
-            len(self._running) == 1
-        ):  # nobody else's: what still lives below us is what this tool left behind
+        # Nobody else's: what still lives below us is what this tool left behind.
+        if len(self._running) == 1:
             _kill_strays()
         return run.pipe is None or time.monotonic() >= run.ended + _LINGER_S
 
