@@ -19,7 +19,7 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 
 async def _session(services: ServicesDep) -> AsyncIterator[AsyncSession]:
-    """One short transaction, committed before the answer is sent, so that an answer is never ahead of the database."""
+    """One short transaction, committed before the answer is sent."""
     async with services.sessions.begin() as session:
         yield session
 

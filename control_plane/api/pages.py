@@ -1,4 +1,4 @@
-"""Pages of a list in the order of UUIDv7 keys: a page never doubles or misses a row that was there when it began."""
+"""Pages of a list in the order of UUIDv7 keys: none doubles or misses a row that was there."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Generic, TypeVar

@@ -108,5 +108,5 @@ async def _on_bug(request: Request, error: Exception) -> Response:
 
 
 def _sendable(text: str) -> str:
-    """Hostile input comes back in messages: no lone surrogate may break the answer that complains about it."""
+    """Hostile input comes back in messages: no lone surrogate may break an answer about it."""
     return text.encode("utf-8", "backslashreplace").decode()[:4000]

@@ -1,4 +1,7 @@
-"""No token, no answer: every request is refused before its path or its body is looked at, but for the liveness probe."""
+"""No token, no answer: a request is refused before its path or its body is looked at.
+
+The liveness probe alone needs none.
+"""
 
 from collections.abc import Awaitable, Callable
 
@@ -26,7 +29,10 @@ class RequireToken:
         operator = await self._authenticate(token) if token else None
         if operator is None:
             headers = {"www-authenticate": "Bearer", "connection": "close"}
-            detail = "send `Authorization: Bearer TOKEN`; `vsc up` says where the token of this machine is"
+            detail = (
+                "send `Authorization: Bearer TOKEN`; "
+                "`vsc up` says where the token of this machine is"
+            )
             await problem(401, "unauthenticated", detail, headers=headers)(scope, receive, send)
             return
         scope.setdefault("state", {})["operator"] = operator

@@ -57,7 +57,7 @@ async def append_line(
 
 
 async def broken_chains(session: AsyncSession, newest: int) -> dict[UUID, int]:
-    """Of the chains that the `newest` lines belong to, those that are not whole: chain -> the number of the first bad line."""
+    """The broken chains among those of the `newest` lines: chain -> its first bad line's number."""
     lines = select(AuditLine.chain).order_by(AuditLine.id.desc()).limit(newest).subquery()
     chains = (await session.scalars(select(lines.c.chain).distinct())).all()
     found = {chain: await first_broken_line(session, chain) for chain in chains}

@@ -35,7 +35,7 @@ def missing(sha256: str) -> BlobMissing:
 
 
 def checked(raw: Raw, sha256: str, *, whole: bool) -> BinaryIO:
-    """`raw` as a file. If it is the `whole` blob, the read that ends wrong bytes raises BlobDamaged."""
+    """`raw` as a file. Where it is the `whole` blob, reading wrong bytes to the end raises."""
     return io.BufferedReader(_Checked(raw, sha256 if whole else None), BLOCK_BYTES)
 
 

@@ -53,7 +53,7 @@ class DirectoryBlobs:
             raise missing(sha256) from None
 
     def delete(self, sha256: str, kept_before: datetime | None = None) -> bool:
-        """Nobody who puts it meanwhile loses it: the folder is locked between the look and the removal."""
+        """Who puts it meanwhile loses nothing: the folder is locked from look to removal."""
         path = self.path(sha256)
         if not path.exists():
             return True
@@ -87,7 +87,7 @@ class DirectoryBlobs:
         return f"directory {self._root}"
 
     def sweep(self) -> int:
-        """Remove what dead processes were writing; how many bytes. A writer that lives holds a lock."""
+        """Remove what dead processes were writing; how many bytes. A living one holds a lock."""
         freed = 0
         for path in self._root.glob(f"{_PARTIAL}*"):
             with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:

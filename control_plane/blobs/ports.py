@@ -1,4 +1,4 @@
-"""Bytes by their sha256: the async port that everything asks, and the blocking one that adapters fulfil."""
+"""Bytes by their sha256: the async port for callers, and the blocking one for adapters."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass

@@ -120,7 +120,7 @@ class S3Blobs:
         return str(self._bucket)
 
     def sweep(self) -> int:
-        """Nothing partial can be seen; unfinished uploads are the bucket's lifecycle rule to end."""
+        """Nothing partial can be seen; the bucket's lifecycle rule ends unfinished uploads."""
         return 0
 
     def _head(self, sha256: str) -> Any:  # noqa: ANN401 -- the SDK's dictionary

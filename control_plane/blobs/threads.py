@@ -1,4 +1,4 @@
-"""A blocking blob store as the async port, on threads of its own: a slow store holds up nobody else."""
+"""A blocking blob store as the async port, on its own threads: a slow one holds up nobody else."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ class ThreadedBlobs:
     async def put(
         self, source: bytes | BinaryIO | AsyncIterator[bytes], max_bytes: int | None = None
     ) -> Artifact:
-        """Bytes that arrive one by one are counted and spooled first, and put when all are there."""
+        """Bytes that arrive bit by bit are counted and spooled, and put when all are there."""
         most = sys.maxsize if max_bytes is None else max_bytes
         if isinstance(source, bytes):
             return await self._in_thread(self._store.put, io.BytesIO(source), most)

@@ -115,7 +115,10 @@ def _refusal(response: httpx.Response) -> ServerError:
     except (ValueError, KeyError, TypeError):
         kind, message = "http", f"the server answered {response.status_code}"
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        message = "the server does not take this token; give the one that `vsc up` made with --token-file or VSC_TOKEN"
+        message = (
+            "the server does not take this token; "
+            "give the one that `vsc up` made with --token-file or VSC_TOKEN"
+        )
     return ServerError(kind, message)
 
 

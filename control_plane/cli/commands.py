@@ -102,7 +102,7 @@ def run(command: Coroutine[Any, Any, int], output: Output, *, verbose: bool = Fa
 
 
 async def _terminable(command: Coroutine[Any, Any, int]) -> int:
-    """A CI's SIGTERM is a person's Ctrl-C, also where that is ignored, as in a shell's background."""
+    """A CI's SIGTERM is a person's Ctrl-C, also in a shell's background, which ignores that."""
     if (ours := asyncio.current_task()) is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ours.cancel)
     return await command
@@ -174,7 +174,8 @@ async def up(port: int, output: Output) -> int:
     await asyncio.to_thread(make_home, own.home)
     if (already := await running(own.home)) is not None:
         raise UsageError(
-            f"a control plane of {own.home} answers at {already} already; use that one, or end it first"
+            f"a control plane of {own.home} answers at {already} already; "
+            "use that one, or end it first"
         )
     listener = _listener(port)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -254,7 +255,8 @@ async def submit_task(
         output.document(task)
     else:
         output.result.print(
-            f"task {plain(task['key'])}, run {task['run_id']}; follow it with: vsc logs -f {task['run_id']}"
+            f"task {plain(task['key'])}, run {task['run_id']}; follow it with: "
+            f"vsc logs -f {task['run_id']}"
         )
     return 0
 
@@ -283,7 +285,8 @@ async def cancel_task(where: Where, output: Output, task: str) -> int:
         output.document(document)
     else:
         output.result.print(
-            f"task {plain(document['key'])} is asked to stop; its run is {plain(document['run_state'])}"
+            f"task {plain(document['key'])} is asked to stop; "
+            f"its run is {plain(document['run_state'])}"
         )
     return 0
 
@@ -390,7 +393,10 @@ async def examine(output: Output) -> int:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which would raise the signal again at its end, and so kill us before the house is in order."""
+    """uvicorn's server without its last act.
+
+    It would raise the signal again, and so kill us before the house is in order.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -480,7 +486,8 @@ async def _meant(client: Client, which: str) -> tuple[Literal["runs", "tasks"], 
     found = [str(run["id"]) for run in newest if run["id"].startswith(which)]
     if len(found) > 1:
         raise UsageError(
-            f"{which} is the beginning of {len(found)} runs; give more of it, or the key of the task"
+            f"{which} is the beginning of {len(found)} runs; "
+            "give more of it, or the key of the task"
         )
     return ("runs", found[0]) if found else ("tasks", which)
 

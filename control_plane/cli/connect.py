@@ -1,4 +1,4 @@
-"""Which control plane a command speaks to: the one that is named, the one that runs here, or one in this process."""
+"""Which control plane a command speaks to: the one named, the one of this home, or its own."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,8 @@ def make_home(home: Path) -> None:
         home.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{home} cannot be made ({error.strerror}); name a directory that you may write with VSC_HOME"
+            f"{home} cannot be made ({error.strerror}); "
+            "name a directory that you may write with VSC_HOME"
         ) from error
     if not os.access(home, os.W_OK | os.X_OK):
         raise UsageError(
@@ -62,7 +63,7 @@ async def connected(
     *,
     in_process: Literal["act", "read"] | None,
 ) -> AsyncIterator[Connection]:
-    """A connection to `server`, or to a `vsc up` of this home that answers, or to one made in this process for this command.
+    """A connection to `server`, else to this home's `vsc up`, else to one made in this process.
 
     That one may `act` (it drives what is queued), or only `read` what the home keeps.
 
@@ -115,7 +116,7 @@ async def _application(
 
 @contextlib.contextmanager
 def platform_errors() -> Iterator[None]:
-    """Errors of ours that say what to do become errors of the command line, also out of a task group."""
+    """Errors that say what to do become the command line's, also out of a task group."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -156,7 +157,8 @@ async def _token(home: Path, path: Path | None) -> str:
         return (await asyncio.to_thread((path or token_file(home)).read_text)).strip()
     except OSError as error:
         raise UsageError(
-            f"the token cannot be read ({error}); `vsc up` says where it is: name it with --token-file or VSC_TOKEN"
+            f"the token cannot be read ({error}); `vsc up` says where it is: "
+            "name it with --token-file or VSC_TOKEN"
         ) from error
 
 

@@ -63,15 +63,24 @@ def runc_finding(version: str) -> Finding:
             "runc",
             "warn",
             f"{said}: before 1.1.12, in the range of CVE-2024-21626 by its number",
-            "a distribution may have mended it under the old number: look at its changelog, else upgrade runc",
+            (
+                "a distribution may have mended it under the old number: "
+                "look at its changelog, else upgrade runc"
+            ),
         )
     fixed = _RUNC_MASK_FIXED.get(parts[:2])
     if parts < (1, 2) or (fixed is not None and parts < fixed):
         return Finding(
             "runc",
             "warn",
-            f"{said}: in the range of CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881 by its number",
-            "a distribution may have mended it under the old number: look at its changelog, else upgrade to 1.2.8, 1.3.3 or later",
+            (
+                f"{said}: in the range of CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881 by its "
+                "number"
+            ),
+            (
+                "a distribution may have mended it under the old number: "
+                "look at its changelog, else upgrade to 1.2.8, 1.3.3 or later"
+            ),
         )
     return Finding("runc", "ok", said)
 
@@ -158,7 +167,7 @@ async def _database(settings: Settings) -> Finding:
 
 
 async def database_finding(url: str, place: str) -> Finding:
-    """Bring the schema up to date, and check the audit chains of the last `_AUDIT_LINES` lines from their beginning.
+    """Bring the schema up to date; check the whole audit chains of the last `_AUDIT_LINES` lines.
 
     Raises:
         DatabaseUnavailable, MigrationFailed: it is not usable.

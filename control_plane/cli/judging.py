@@ -1,4 +1,4 @@
-"""`vsc check` and `vsc run`: bring a change or a command to a control plane, follow it, and say what came of it."""
+"""`vsc check` and `vsc run`: bring a change or a command to a control plane, and follow it."""
 
 import asyncio
 import contextlib
@@ -81,7 +81,8 @@ def repository_key(repository: Path) -> str:
         character if character.isascii() and character.isalnum() else "-"
         for character in repository.name
     )
-    return f"local-{name[:40]}-{hashlib.sha256(str(repository).encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+    digest = hashlib.sha256(str(repository).encode("utf-8", "surrogateescape")).hexdigest()
+    return f"local-{name[:40]}-{digest[:12]}"
 
 
 async def judge(
@@ -145,7 +146,7 @@ async def _follow_task(client: Client, task: Document, timeline: Timeline) -> No
 
 
 async def _follow(client: Client, run_id: str, timeline: Timeline) -> None:
-    """Feed the timeline with the run's events, and with those of the shared runs that it waits for."""
+    """Feed the timeline with the run's events, and those of the shared runs that it awaits."""
     children = asyncio.create_task(_follow_children(client, run_id, timeline))
     try:
         async for event in client.events(run_id):

@@ -64,7 +64,10 @@ class Output:
         for index, line in enumerate(timeline.lines):
             if line.ended_at is not None and index not in printed:
                 printed.add(index)
-                text = f"{'  ' * line.depth}{line.name}: {line.seconds(line.ended_at):.1f} s {line.note}"
+                text = (
+                    f"{'  ' * line.depth}{line.name}: "
+                    f"{line.seconds(line.ended_at):.1f} s {line.note}"
+                )
                 self.people.print(plain(text.rstrip()), markup=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""What `vsc check` and `vsc run` leave for people: the report and the patch as files, and what is printed of them."""
+"""What `vsc check` and `vsc run` leave for people: report and patch as files, and what is shown."""
 
 import json
 from dataclasses import dataclass

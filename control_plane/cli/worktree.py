@@ -25,7 +25,10 @@ _SETTINGS = (
     "-c",
     "core.hooksPath=/dev/null",
 )
-"""Reading a repository starts none of its programs: only its clean filters still run, without which its bytes are others."""
+"""Reading a repository starts none of its programs, but for its clean filters.
+
+Without those its bytes would be others.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ async def change_of(
         content = patch if patch is not None else await git.uncommitted(base_commit)
     if not content.strip():
         raise UsageError(
-            "there is nothing to judge: the patch is empty. Change something, or name the change with --head or --patch."
+            "there is nothing to judge: the patch is empty. "
+            "Change something, or name the change with --head or --patch."
         )
     if patch is not None:
         await git.check_applies(base_commit, patch)
@@ -86,17 +90,20 @@ class _Git:
         code, out, err = await _git(repository, "rev-parse", "--show-toplevel")
         if b"dubious ownership" in err:
             raise UsageError(
-                f"{repository} belongs to another user, and git does not trust it; if you do, say so with:"
-                f" git config --global --add safe.directory {shlex.quote(str(await asyncio.to_thread(repository.resolve)))}"
+                f"{repository} belongs to another user, and git does not trust it; "
+                "if you do, say so with: git config --global --add safe.directory "
+                f"{shlex.quote(str(await asyncio.to_thread(repository.resolve)))}"
             )
         if code != 0:
             raise UsageError(
-                f"{repository} is not a git repository with a work tree; `git init` and commit, or name another one."
+                f"{repository} is not a git repository with a work tree; "
+                "`git init` and commit, or name another one."
             )
         _, kind, _ = await _git(repository, "rev-parse", "--show-object-format")
         if kind.strip() not in (b"sha1", b"--show-object-format"):
             raise UsageError(
-                f"{repository} keeps its objects by {kind.decode().strip()}; only sha1 repositories can be judged: convert a clone."
+                f"{repository} keeps its objects by {kind.decode().strip()}; "
+                "only sha1 repositories can be judged: convert a clone."
             )
         return cls(Path(os.fsdecode(out.removesuffix(b"\n"))))
 
@@ -111,7 +118,8 @@ class _Git:
         )
         if code != 0 and revision == "HEAD":
             raise UsageError(
-                f"{self.top} has no commit yet; commit something that a change can be compared with."
+                f"{self.top} has no commit yet; "
+                "commit something that a change can be compared with."
             )
         if code != 0:
             raise UsageError(
@@ -131,7 +139,7 @@ class _Git:
         )
 
     async def uncommitted(self, base_commit: str) -> bytes:
-        """Tracked and untracked files as they are now (ignored ones are not taken), against `base_commit`."""
+        """Tracked and untracked files as they are now, against `base_commit`; no ignored ones."""
         with tempfile.TemporaryDirectory(prefix="vsc-index-") as scratch:
             objects = (
                 (await self.run("rev-parse", "--path-format=absolute", "--git-path", "objects"))
@@ -160,14 +168,16 @@ class _Git:
         if code != 0:
             why = err.decode(errors="replace").strip().splitlines()
             raise UsageError(
-                f"the patch does not apply to {base_commit[:12]}: {'; '.join(why[:3])}. Make it anew, or name its base with --base."
+                f"the patch does not apply to {base_commit[:12]}: {'; '.join(why[:3])}. "
+                "Make it anew, or name its base with --base."
             )
 
     async def run(self, *arguments: str, environ: Mapping[str, str] | None = None) -> bytes:
         code, out, err = await _git(self.top, *arguments, environ=environ)
         if code != 0:
             raise UsageError(
-                f"git {arguments[0]} failed in {self.top}: {err.decode(errors='replace').strip()[:500]}"
+                f"git {arguments[0]} failed in {self.top}: "
+                f"{err.decode(errors='replace').strip()[:500]}"
             )
         return out
 

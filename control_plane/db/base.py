@@ -1,4 +1,4 @@
-"""What every table shares: naming of constraints, UUIDv7 keys, aware timestamps, enums that the database checks."""
+"""What every table shares: names of constraints, UUIDv7 keys, aware times, checked enums."""
 
 from datetime import datetime
 from enum import StrEnum

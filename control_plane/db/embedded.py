@@ -1,4 +1,4 @@
-"""The zero-setup PostgreSQL: our own initdb, password, private directory and supervision (DESIGN section 4).
+"""The zero-setup PostgreSQL: our own initdb, password, private directory and supervision.
 
 Several processes may use one data directory: the first starts the server, the last one out stops
 it. Who uses it is told by shared locks, which the kernel drops when a process dies, so a server
@@ -141,7 +141,8 @@ class _Server:
                 f"the embedded PostgreSQL at {self.data} runs, but refuses us: {error}".strip()
                 + f"; if {self.password} was lost or changed, restore it"
             ) from error
-        return f"postgresql+psycopg://{ROLE}:{quote(password)}@/{DATABASE}?host={quote(str(self.sockets), safe='')}"
+        host = quote(str(self.sockets), safe="")
+        return f"postgresql+psycopg://{ROLE}:{quote(password)}@/{DATABASE}?host={host}"
 
     async def start(self) -> None:
         """Bring the server up, or wait until the one that runs over our data is ready.
@@ -155,7 +156,8 @@ class _Server:
             # Starting, perhaps recovering; or stopping, and then we start the next one.
             if asyncio.get_running_loop().time() > deadline:
                 raise DatabaseUnavailable(
-                    f"the PostgreSQL over {self.data} is neither ready nor gone: see {self.data}/log"
+                    f"the PostgreSQL over {self.data} is neither ready nor gone: "
+                    f"see {self.data}/log"
                 )
             await asyncio.sleep(0.05)
         if not (self.data / "PG_VERSION").exists():
@@ -183,7 +185,7 @@ class _Server:
             )
 
     async def _initialise(self) -> None:
-        """Make the data directory under another name first, so that one that was cut short is never taken for whole."""
+        """Make the data directory under another name: one cut short is never taken for whole."""
         fresh, secret = self.root / "data.new", self.root / "password.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
@@ -212,8 +214,9 @@ class _Server:
         found = (self.data / "PG_VERSION").read_text().strip()
         if found != self.programs.major:
             raise DatabaseUnavailable(
-                f"{self.data} was made by PostgreSQL {found} and we have {self.programs.major}: dump it with version"
-                f" {found} and restore it into a new directory, or set VSC_DATABASE_URL to a server of that version"
+                f"{self.data} was made by PostgreSQL {found} and we have {self.programs.major}: "
+                f"dump it with version {found} and restore it into a new directory, "
+                "or set VSC_DATABASE_URL to a server of that version"
             )
 
     def _give(self, path: Path) -> None:
@@ -254,7 +257,7 @@ class _Server:
 
 
 async def _watch(server: _Server) -> None:
-    """Start the server again if it dies while we need it (PostgreSQL itself looks after its own children)."""
+    """Start the server again if it dies while we need it. It looks after its own children."""
     while True:
         await asyncio.sleep(_WATCH_EVERY_S)
         if _postmaster(server.data) is None:
@@ -335,7 +338,8 @@ def _create_user() -> pwd.struct_passwd:
         return pwd.getpwnam(SYSTEM_USER)  # also when another process was quicker
     except KeyError:
         raise DatabaseUnavailable(
-            f"PostgreSQL refuses to run as root and the system user {SYSTEM_USER} could not be made: create it"
+            f"PostgreSQL refuses to run as root and the system user {SYSTEM_USER} "
+            "could not be made: create it"
             f" (`useradd --system {SYSTEM_USER}`), run vsc as another user, or set VSC_DATABASE_URL"
         ) from None
 
@@ -344,16 +348,18 @@ def _refuse_closed_parents(root: Path) -> None:
     for directory in root.parents:
         if not directory.stat().st_mode & 0o001:
             raise DatabaseUnavailable(
-                f"the user {SYSTEM_USER} cannot pass {directory}: `chmod o+x` it, or set VSC_HOME to another place"
+                f"the user {SYSTEM_USER} cannot pass {directory}: "
+                "`chmod o+x` it, or set VSC_HOME to another place"
             )
 
 
 def _sockets(root: Path, owner: Owner | None) -> Path:
-    """A private directory for the socket: under `root`, or, as a socket's path is short, in the system's run directory."""
+    """A private directory for the socket. A path too long for one is refused."""
     sockets = root / "run"
     if len(os.fsencode(sockets)) > _SOCKET_PATH_BYTES:
         raise DatabaseUnavailable(
-            f"{sockets} is too long for a Unix socket (at most {_SOCKET_PATH_BYTES} bytes): set VSC_HOME to a shorter path"
+            f"{sockets} is too long for a Unix socket (at most {_SOCKET_PATH_BYTES} bytes): "
+            "set VSC_HOME to a shorter path"
         )
     sockets.mkdir(mode=0o700, exist_ok=True)
     if owner:
@@ -371,7 +377,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _postmaster(data: Path) -> int | None:
-    """The process id of the server that runs over `data`: the pid file says so, and the process agrees."""
+    """The process id of the server over `data`: the pid file says so, and the process agrees."""
     pid = _pid_in_file(data)
     return pid if pid is not None and pid in _processes_in(data, [pid]) else None
 
@@ -395,7 +401,7 @@ def _status(data: Path) -> str:
 
 
 def _processes_in(data: Path, candidates: list[int] | None = None) -> set[int]:
-    """Of all processes (or `candidates`), those whose working directory is `data`: every PostgreSQL process's is."""
+    """The processes (of all, or of `candidates`) that work in `data`: PostgreSQL's all do."""
     pids = candidates if candidates is not None else list(_all_pids())
     found = set()
     for pid in pids:
@@ -410,7 +416,7 @@ def _all_pids() -> Iterator[int]:
 
 
 async def _clear_remains(data: Path) -> None:
-    """Let the children of a killed server end, then clear its pid file, whose number may be a stranger's by now.
+    """Let a killed server's children end, then clear its pid file: its number may be a stranger's.
 
     Never the file first: it is what keeps a second server off memory that the first one's children
     still share.
@@ -421,7 +427,8 @@ async def _clear_remains(data: Path) -> None:
     while remains := _processes_in(data):
         if asyncio.get_running_loop().time() > deadline:
             raise DatabaseUnavailable(
-                f"processes {sorted(remains)} of a dead PostgreSQL over {data} do not end: kill them"
+                f"processes {sorted(remains)} of a dead PostgreSQL over {data} do not end: "
+                "kill them"
             )
         for pid in remains:
             with contextlib.suppress(ProcessLookupError):

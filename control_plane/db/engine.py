@@ -16,7 +16,10 @@ def new_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
 
     Statements and waits for locks are bounded: nothing hangs for ever.
     """
-    options = "-c statement_timeout=60s -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
+    options = (
+        "-c statement_timeout=60s -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s "
+        "-c timezone=UTC"
+    )
     return create_async_engine(
         url,
         pool_size=pool_size,

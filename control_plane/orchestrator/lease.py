@@ -37,7 +37,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """A run that has not ended is given back to the queue, to be looked at after `after_s` or when `waiting_for` ends."""
+    """Give a run that goes on back to the queue, until `after_s` or the end of `waiting_for`."""
 
     after_s: float = 0.0
     waiting_for: UUID | None = None

@@ -1,4 +1,4 @@
-"""A report becomes part of the task: blob first, then rows, the run's move and the task's move in one transaction."""
+"""A report becomes part of the task: blob first, then rows and both moves in one transaction."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ class VerdictRecorder:
         environment_id: UUID | None = None,
         final: bool = False,
     ) -> Run:
-        """Keep the report, and end the run with its verdict, or (unless `final`) have the same patch judged again."""
+        """Keep the report; end the run with its verdict, or (unless `final`) judge it again."""
         document = storable_facts(to_json(report))
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         artifact = await self._blobs.put(text)

@@ -1,4 +1,4 @@
-"""From what a run asks to what its sandboxes are: pure, so that the same run always has the same specs."""
+"""From what a run asks to what its sandboxes are. Pure: the same run always has the same specs."""
 
 import json
 from collections.abc import Mapping
@@ -110,7 +110,7 @@ def session_draft(
 
 
 def prepare_draft(run: Run, made: Preparation, workspace: Workspace) -> Draft:
-    """The sandbox that makes an environment: base's files, a proxy to the package hosts, nothing of the change."""
+    """The sandbox that makes an environment: base's files, a proxy to the index, no change."""
     return Draft(
         stage="prepare",
         capsule=Capsule(

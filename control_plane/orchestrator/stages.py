@@ -77,7 +77,7 @@ class Stages:
         self._slots = asyncio.Semaphore(concurrency)
 
     async def run(self, lease: Lease, draft: Draft, *, attempt: int = 0) -> StageEnd:
-        """Run `draft` to its end, relaunched after failures of the platform (`MAX_LAUNCHES` in all).
+        """Run `draft` to its end, `MAX_LAUNCHES` times at most where the platform fails.
 
         `attempt` tells apart the times that a run wants the same stage again (a patch that is
         judged once more).

@@ -11,7 +11,7 @@ import rfc8785
 
 
 def canonical_bytes(document: Mapping[str, Any]) -> bytes:
-    """The document in canonical form: keys sorted, numbers and strings in one spelling, no white space."""
+    """The document in canonical form: sorted keys, one spelling of each value, no white space."""
     return rfc8785.dumps(dict(document))
 
 

@@ -34,7 +34,8 @@ def _timestamp(text: str) -> str:
 def _prose(text: str) -> str:
     if _SHELL.search(text):
         raise ValueError(
-            "this reads like a command; write what is to be tested as prose, a lead or QA maps it to tests"
+            "this reads like a command; "
+            "write what is to be tested as prose, a lead or QA maps it to tests"
         )
     return text
 

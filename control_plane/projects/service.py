@@ -1,4 +1,4 @@
-"""Projects and modules: making them, finding them, and the ones that a change without a project belongs to."""
+"""Projects and modules: making and finding them, and those of a change that names none."""
 
 from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert

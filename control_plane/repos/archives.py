@@ -1,4 +1,4 @@
-"""Source archives (tar, tar.gz, zip) read as data: nothing is ever extracted, nothing is repaired (faults.md G10-G13).
+"""Source archives (tar, tar.gz, zip) as data: none is extracted or repaired (faults.md G10-G13).
 
 An archive becomes a list of entries; one that is not a plain file, a directory or a link inside the
 tree refuses the whole archive, with its name.
@@ -50,7 +50,7 @@ DEFAULT_ARCHIVE_LIMITS = ArchiveLimits()
 
 
 def read_archive(archive: Path, limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS) -> list[Entry]:
-    """The entries of `archive`, checked, without the single top directory that source archives have."""
+    """The entries of `archive`, checked, without the one top directory of source archives."""
     if archive.stat().st_size > limits.archive_bytes:
         raise ArchiveRefused(f"{archive.name}: larger than {limits.archive_bytes} bytes")
     try:
@@ -131,7 +131,7 @@ def _spool(packed: IO[bytes] | gzip.GzipFile, plain: IO[bytes], limits: ArchiveL
 
 
 class HeaderReads:
-    """The file as tarfile sees it: no read of more than a header, so a giant PAX header costs no memory."""
+    """The file as tarfile sees it: no read beyond a header, so a giant PAX header costs nothing."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

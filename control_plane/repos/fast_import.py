@@ -1,4 +1,4 @@
-"""A list of files as the stream that `git fast-import` reads: pure, and the same bytes for the same files."""
+"""A list of files as `git fast-import` reads it. Pure: the same bytes for the same files."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -112,7 +112,7 @@ class GivenPatches:
         self._mirrors, self._limits, self._trees = mirrors, limits, Trees(mirrors)
 
     async def refused(self, repo_id: str, base_commit: str, head_tree: str) -> tuple[str, ...]:
-        """What of the change from `base_commit` to `head_tree` cannot be judged, told for people."""
+        """What of the change from `base_commit` to `head_tree` cannot be judged, in words."""
         base_tree = await self._mirrors.tree_of(repo_id, base_commit)
         if head_tree == base_tree:
             return ()

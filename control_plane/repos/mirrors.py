@@ -1,4 +1,4 @@
-"""One bare git repository of ours per repository: filled from a path, an archive or https, and never shared."""
+"""A bare git repository of ours for each one: filled from a path, an archive or https."""
 
 import asyncio
 import contextlib
@@ -88,7 +88,7 @@ class Mirrors:
     async def import_archive(
         self, repo_id: str, archive: Path, parent: str | None = None, message: str | None = None
     ) -> str:
-        """Make the archive's files one commit on top of `parent` (none: a first commit), and say which.
+        """Make the archive's files one commit on top of `parent` (none: the first), and say which.
 
         The same archive, parent and message give the same commit.
         """
@@ -126,7 +126,8 @@ class Mirrors:
         )
         if found.exit_code != 0:
             raise RevisionUnknown(
-                f"no commit {revision!r} in repository {repo_id}: a branch, a tag or HEAD of its source must lead to it"
+                f"no commit {revision!r} in repository {repo_id}: "
+                "a branch, a tag or HEAD of its source must lead to it"
             )
         return found.stdout.decode().strip()
 
@@ -176,7 +177,10 @@ class Mirrors:
                 stdin=stream(Commit(ref, message, parent), entries),
             )
             commit = await git.line("rev-parse", "--verify", ref)
-            moves = f"update refs/vsc/kept/{commit} {commit}\nupdate {HEAD_REF} {commit}\ndelete {ref}\n"
+            moves = (
+                f"update refs/vsc/kept/{commit} {commit}\nupdate {HEAD_REF} {commit}\n"
+                f"delete {ref}\n"
+            )
             await git.run("update-ref", "--stdin", stdin=moves.encode())
             return commit
 
@@ -240,7 +244,8 @@ def _chosen(listed: list[str], ref: str | None, max_refs: int) -> str:
     """The source's name for what we call HEAD, among the lines of ls-remote."""
     if len(listed) > max_refs:
         raise RepositoryError(
-            f"the repository has {len(listed)} refs, more than {max_refs}; name the one that is wanted"
+            f"the repository has {len(listed)} refs, more than {max_refs}; "
+            "name the one that is wanted"
         )
     names = {line.partition("\t")[2] for line in listed}
     if ref is not None and OBJECT_ID.fullmatch(ref):

@@ -38,7 +38,7 @@ def _component(name: bytes) -> str | None:
 
 
 def link_refusal(path: bytes, target: bytes) -> str | None:
-    """Why the link `path` may not point to `target`: only links that stay inside the tree, by their text, are taken."""
+    """Why the link `path` may not point to `target`: by its text, a link must stay in the tree."""
     if not target or b"\0" in target or len(target) > MAX_PATH_BYTES:
         return "a link with an impossible target"
     if target.startswith(b"/"):

@@ -67,7 +67,7 @@ _QUERIES: Mapping[Kind, str] = {
 
 
 async def names(sessions: Sessions, keep: Keep, now: datetime) -> AsyncIterator[Name]:
-    """Every name, in one snapshot: a run that moves meanwhile is seen before or after, not between."""
+    """Every name, in one snapshot: a run that moves meanwhile is seen before or after that."""
     given = {**_FIXED, "prepared_after": now - keep.prepared, "dropped_after": now - HELD}
     async with sessions() as session:
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
@@ -81,8 +81,8 @@ async def names(sessions: Sessions, keep: Keep, now: datetime) -> AsyncIterator[
 async def drop(session: AsyncSession, keep: Keep, now: datetime) -> None:
     """Trees that nobody has used for long, and base results made long ago, are found no more.
 
-    Who finds an environment or a snapshot moves `used_at` in the same statement, so it is either found and stays,
-    or is gone and made anew. What lives and has found it before has it in its own rows.
+    Who finds an environment or a snapshot moves `used_at` in the same statement: it is found and
+    stays, or is gone and made anew. What has found it before and lives has it in its own rows.
     """
     ages = {"prepared_after": now - keep.prepared, "now": now}
     for statement in _DROPS:

@@ -98,5 +98,5 @@ _STRENGTH: Mapping[Kind, int] = {kind: number for number, kind in enumerate(Kind
 
 
 def names_in(content: bytes) -> Iterable[str]:
-    """Everything in a document that may be the name of a blob: too much is harmless, too little is not."""
+    """Everything in a document that may be a blob's name: too much is harmless, too little not."""
     return {found.decode() for found in _NAME.findall(content)}

@@ -6,8 +6,8 @@ from enum import StrEnum
 class RunKind(StrEnum):
     """What the queue drives (DESIGN section 2).
 
-    `session` is one agent working once, `judge` is what the gates find of one patch. `prepare` builds
-    an environment, `base` judges a base commit: both are shared by cache key.
+    `session` is one agent working once, `judge` is what the gates find of one patch. `prepare`
+    builds an environment, `base` judges a base commit: both are shared by cache key.
     """
 
     SESSION = "session"

@@ -1,4 +1,4 @@
-"""What an agent is, as a tagged union, and the one table of what each kind needs and makes. Pure."""
+"""What an agent is, as a tagged union, and one table of what each kind needs and makes. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -75,5 +75,5 @@ def driver_to_json(driver: Driver) -> dict[str, Any]:
 
 
 def driver_from_json(document: Mapping[str, Any]) -> Driver:
-    """The driver that `driver_to_json` wrote down. Raises KeyError for another one: a bug of ours."""
+    """The driver that `driver_to_json` wrote down. Raises KeyError for another: a bug of ours."""
     return KINDS[document["kind"]].read(document)

@@ -36,7 +36,7 @@ class Site(Base):
 
     id: Mapped[Key]
     name: Mapped[str] = mapped_column(unique=True)
-    """In the name and the label of each of its sandboxes: the installation's letters, then three."""
+    """In each of its sandboxes' name and label: the installation's letters, then three."""
     engine: Mapped[str]
     """What the engine calls itself."""
     home: Mapped[str]

@@ -1,4 +1,7 @@
-"""The packet of a change that somebody brings without one: FEATURE or the type it is given, coverage 0.8, MEDIUM, ruff's defaults. Pure."""
+"""The packet of a change that somebody brings without one. Pure.
+
+FEATURE or the type it is given, coverage 0.8, MEDIUM, ruff's defaults.
+"""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""The only way a task's status changes: legal move, row and audit line in the caller's one transaction."""
+"""The only way a task's status changes: legal move, row and audit line in one transaction."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -53,7 +53,7 @@ def legal(from_: TaskStatus, to: TaskStatus) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class VerdictEffect:
-    """What a verdict does to the task (`status` None: it stays), to the author's record, and next."""
+    """What a verdict does to the task (`status` None: it stays), to its author, and next."""
 
     status: TaskStatus | None
     counts_as_retry: bool = False

@@ -31,7 +31,7 @@ class CommandDriver(StrictModel):
 
 
 Driver = CommandDriver
-"""The union of all drivers by their `kind`; a new one joins here and in `sessions.drivers.KINDS`."""
+"""All drivers, by their `kind`; a new one joins here and in `sessions.drivers.KINDS`."""
 
 
 class NewTask(StrictModel):
@@ -43,7 +43,7 @@ class NewTask(StrictModel):
     repository: Line
     base: Line = "HEAD"
     patch: Sha256 | None = None
-    """The change is there already: an uploaded patch (`POST /v1/blobs`). Either this or a driver."""
+    """The change is there already: an uploaded patch (`POST /v1/blobs`). This or a driver."""
     driver: Driver | None = None
     module: Line | None = None
     packet: dict[str, Any] | None = None
@@ -88,7 +88,7 @@ class TaskView(ViewModel):
 
 
 class TaskDetails(TaskView):
-    """A task with what it was given, and its two halves: who made the change, what was found of it."""
+    """A task, what it was given, and its halves: who made the change, what was found of it."""
 
     patch_sha256: str | None
     driver: dict[str, Any] | None

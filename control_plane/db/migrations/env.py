@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs on the connection that `control_plane.db.migrate` hands over, in its one transaction."""
+"""Alembic's entry point: runs on `control_plane.db.migrate`'s connection, in its transaction."""
 
 from alembic import context
 

@@ -1,4 +1,7 @@
-"""Which package index this machine uses: its own pip is asked, and the index says where its files lie. No host is known to us."""
+"""Which package index this machine uses: its own pip is asked.
+
+The index says where its files lie. No host is known to us.
+"""
 
 import asyncio
 import ipaddress
@@ -27,8 +30,10 @@ import json
 from pip._internal.commands import create_command
 from pip._vendor import certifi
 options, _ = create_command("install").parse_args(["pip"])
-print(json.dumps({"index": options.index_url, "extra": options.extra_index_urls, "none": options.no_index,
-                  "cert": options.cert, "certifi": certifi.where()}))
+print(json.dumps({
+    "index": options.index_url, "extra": options.extra_index_urls, "none": options.no_index,
+    "cert": options.cert, "certifi": certifi.where(),
+}))
 """
 
 
@@ -58,7 +63,8 @@ async def ask(python: str = sys.executable) -> PackageAccess:
     said = await _pip_says(python)
     if said["none"] or not said["index"]:
         raise NoPackageIndex(
-            "pip is configured to use no index (no-index); set one, or vendor what the project needs"
+            "pip is configured to use no index (no-index); "
+            "set one, or vendor what the project needs"
         )
     urls = [_checked(url) for url in (said["index"], *said["extra"])]
     bundle = await asyncio.to_thread(_bundle, said["cert"], said["certifi"])
@@ -145,12 +151,14 @@ def _checked(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise NoPackageIndex(
-            "the package index of this machine's pip is not an https address; sandboxes only reach https"
+            "the package index of this machine's pip is not an https address; "
+            "sandboxes only reach https"
         )
     if parts.username is not None or parts.password is not None:
         raise NoPackageIndex(
-            "the package index of this machine's pip carries credentials in its address, and these must not enter a sandbox;"
-            " use an index without them (a mirror on this machine, say)"
+            "the package index of this machine's pip carries credentials in its address, "
+            "and these must not enter a sandbox; "
+            "use an index without them (a mirror on this machine, say)"
         )
     return url
 

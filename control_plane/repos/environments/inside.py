@@ -59,7 +59,7 @@ def note(*lines: str) -> None:
 
 
 def start(_: Recipe) -> int:
-    """An empty virtual environment that holds no absolute link: it is moved to /env as an archive."""
+    """An empty virtual environment without absolute links: it is moved to /env as an archive."""
     SCRATCH.mkdir()
     command = [INTERPRETER, "-I", "-m", "venv", "--copies", "--without-pip", str(TARGET)]
     return subprocess.run(command, check=False).returncode
@@ -108,7 +108,7 @@ def tools(_: Recipe) -> int:
 
 
 def project(recipe: Recipe) -> int:
-    """The project itself, editable: its metadata and entry points lie in the environment, its modules in /workspace."""
+    """The project, editable: metadata and entry points here, modules in /workspace."""
     if not recipe["builds"]:
         note("not a project with a build: its modules are found by path")
         return by_path(recipe)
@@ -122,7 +122,8 @@ def project(recipe: Recipe) -> int:
     made = sorted(files() - before)
     if made:
         note(
-            f"the build made {len(made)} files that the judge's workspace does not have: {', '.join(made[:20])}"
+            f"the build made {len(made)} files that the judge's workspace does not have: "
+            f"{', '.join(made[:20])}"
         )
     return 0
 
@@ -166,13 +167,16 @@ def by_path(recipe: Recipe) -> int:
 
 
 def finish(_: Recipe) -> int:
-    """Make the environment movable, compile it by content (an archive has no times), list what is in it."""
+    """Make the environment movable, compile it by content (archives have no times), list it."""
     rewrite((TARGET / "bin").iterdir())
     rewrite([TARGET / "pyvenv.cfg"])
     forget_requests()
     code = subprocess.run(
-        [str(TARGET / "bin" / "python"), "-I", "-m", "compileall", "-q", "-j", "0", "-s", str(TARGET), "-p", str(HOME),
-         "--invalidation-mode", "unchecked-hash", str(TARGET / "lib")],
+        [
+            str(TARGET / "bin" / "python"), "-I", "-m", "compileall", "-q", "-j", "0",
+            "-s", str(TARGET), "-p", str(HOME),
+            "--invalidation-mode", "unchecked-hash", str(TARGET / "lib"),
+        ],
         check=False,
     ).returncode  # fmt: skip
     if code != 0:
@@ -195,7 +199,7 @@ def rewrite(paths: Iterable[Path]) -> None:
 
 
 def forget_requests() -> None:
-    """Whether somebody asked for a distribution is not part of it: its layer is the same for all."""
+    """Forget whether somebody asked for a distribution: its layer is the same for all."""
     for asked in TARGET.glob("lib/python3*/site-packages/*.dist-info/REQUESTED"):
         record = asked.with_name("RECORD")
         if record.is_file():
