@@ -169,10 +169,10 @@ def test_when_memory_runs_out_the_record_keeper_lives(box):
 
 
 def test_docker_stop_is_a_termination_with_a_result(box):
-    box.start(
-        {"kind": "command", "argv": ["/bin/sh", "-c", "trap '' TERM; sleep 100"]}, grace_s=2.0
-    )
-    time.sleep(0.5)
+    deaf = "trap '' TERM; : > up; sleep 100"
+    box.start({"kind": "command", "argv": ["/bin/sh", "-c", deaf]}, grace_s=2.0)
+    while not (box.home / "workspace" / "up").exists():
+        time.sleep(0.05)
 
     box.container.stop(timeout=10)
 
