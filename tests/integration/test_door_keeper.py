@@ -18,6 +18,7 @@ from control_plane.gateway.keeper import DistantGateway, DoorKeeper, listened
 from control_plane.gateway.sinks import AuditLog, PostgresChunks
 from control_plane.repos.models import Repo
 from control_plane.runs.models import Run, Sandbox
+from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunKind, RunState, SandboxState
 from runners import protocol
 from sandboxes.docker.records import door_of
@@ -82,7 +83,7 @@ class Site:
             if sandbox:
                 (await session.get_one(Sandbox, row.id)).state = sandbox
             if run:
-                (await session.get_one(Run, row.run_id)).state = run
+                await move_run(session, row.run_id, run, epoch=None)
 
     async def ask(self, row):
         """Its capsule, or None where nobody answers."""

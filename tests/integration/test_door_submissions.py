@@ -12,7 +12,8 @@ from control_plane.db.base import new_id
 from control_plane.gateway.ports import Accepted, Invalid, Refused, SubmitsSealed
 from control_plane.gateway.submissions import PostgresSubmissions
 from control_plane.repos.models import Repo
-from control_plane.runs.models import Run, RunEvent, Sandbox
+from control_plane.runs.models import RunEvent, Sandbox
+from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState, SandboxState
 from control_plane.sessions.documents import Wrong
 from control_plane.sessions.drivers import CommandDriver
@@ -113,7 +114,7 @@ async def test_after_the_end_nothing_is_taken(sessions, blobs, sandbox, ends, mo
     async def end():
         async with sessions.begin() as session:
             if ends == "run":
-                (await session.get_one(Run, sandbox.run_id)).state = RunState.LOST
+                await move_run(session, sandbox.run_id, RunState.LOST, epoch=None)
             else:
                 (await session.get_one(Sandbox, sandbox.id)).state = SandboxState.ENDED
 
