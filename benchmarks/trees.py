@@ -17,7 +17,7 @@ from sandboxes.docker.slots import Size, Slots
 from sandboxes.docker.workspaces import OverlayWorkspaces
 from sandboxes.ports import Collect
 from sandboxes.spec import Limits
-from sandboxes.trees import TreeCache
+from sandboxes.tree_cache import TreeCache
 
 UID = 10001
 LIMITS = Limits(deadline_s=60.0)

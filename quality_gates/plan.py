@@ -1,13 +1,13 @@
 """What is run to judge a change: values only; the control plane turns each stage into a sandbox."""
 
-from quality_gates.changes import (
+from quality_gates.gates.integrity import barred
+from quality_gates.model import Change, Environment, GatePolicy, Stage, StagePlan, TreeRecipe
+from quality_gates.selection import (
     base_copies,
     changed_conftests,
     changed_tests,
     new_or_edited_test_modules,
 )
-from quality_gates.gates.integrity import barred
-from quality_gates.model import Change, Environment, GatePolicy, Stage, StagePlan, TreeRecipe
 from quality_gates.staticplan import base_static, head_static
 from quality_gates.testplan import stage_of_tests
 

@@ -7,10 +7,10 @@ them under that name: all of them open what it leads to.
 from collections.abc import Iterable
 
 from quality_gates import trusted
-from quality_gates.changes import aliases, changed_python, changed_texts
 from quality_gates.linting import ruff_configuration
 from quality_gates.model import Change, GatePolicy, Stage, StagePlan, TreeRecipe
 from quality_gates.paths import JUDGE, OUT, in_workspace, is_python, is_regular
+from quality_gates.selection import aliases, changed_python, changed_texts
 from quality_gates.toolrun import ToolRun
 
 STATIC_TIMEOUT_S = 300.0

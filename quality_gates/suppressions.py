@@ -6,9 +6,9 @@ Counted by kind at base and at head.
 import re
 from collections import Counter
 
-from quality_gates.changes import is_only_a_test
 from quality_gates.model import Change
 from quality_gates.paths import is_regular
+from quality_gates.selection import is_only_a_test
 
 KINDS: dict[str, re.Pattern[bytes]] = {
     "nosec": re.compile(rb"#.{0,200}\bnosec\b", re.IGNORECASE),

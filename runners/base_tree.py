@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from runners.archive import Entry
-from runners.blobs import LooseObjects
 from runners.changes import ChangedEntry
+from runners.git_objects import LooseObjects
 from runners.git_private import GitFailed, PrivateGit
 
 _TREE, _GITLINK = "40000", "160000"

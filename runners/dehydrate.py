@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from runners.base_ignores import ignored_by_base
 from runners.base_tree import BaseTree, NewTree, ObjectReader, tree_of_head, with_delta
-from runners.blobs import LooseObjects, Shrunk, blob_id, blob_id_of
 from runners.changes import CHANGES, PATCH, ChangedEntry, Changes, RefusedEntry
+from runners.git_objects import LooseObjects, Shrunk, blob_id, blob_id_of
 from runners.git_private import GitLimit, PrivateGit
 from runners.hostile_tree import Entry, HostileTree, TreeLimit, Unreadable
 from runners.hydrate import read_delta

@@ -15,7 +15,7 @@ from control_plane.orchestrator.children import Wanted
 from control_plane.orchestrator.environment_cache import Prepared
 from control_plane.orchestrator.gathering import StageRan
 from control_plane.orchestrator.stages import RELAUNCHED, stage_end
-from control_plane.repos.changes import Changes
+from control_plane.repos.change_reader import ChangeReader
 from control_plane.runs.models import Run, Sandbox, SharedRun
 from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
 from quality_gates.model import GatePolicy, Stage, StagePlan
@@ -44,7 +44,7 @@ class BaseCache:
         self,
         *,
         sessions: async_sessionmaker[AsyncSession],
-        changes: Changes,
+        changes: ChangeReader,
         image: str,
     ) -> None:
         self._sessions, self._changes, self._image = sessions, changes, image
@@ -73,7 +73,7 @@ class BaseCache:
 
         Its plans cannot depend on any patch.
         """
-        change = await self._changes.change(run.repo_id.hex, run.base_commit, run.base_commit, "")
+        change = await self._changes.read(run.repo_id.hex, run.base_commit, run.base_commit, "")
         return base_plan(change, policy, prepared.facts)
 
     def _wanted(self, run: Run, policy: Mapping[str, Any], prepared: Prepared) -> Wanted:

@@ -23,7 +23,7 @@ from control_plane.orchestrator.recording import VerdictRecorder, reasons
 from control_plane.orchestrator.run_moves import RunMoves
 from control_plane.orchestrator.specs import PATCH_BYTES
 from control_plane.orchestrator.stages import Stages
-from control_plane.repos.changes import Changes
+from control_plane.repos.change_reader import ChangeReader
 from control_plane.repos.given_patches import GivenPatches
 from control_plane.repos.trees import ChangeTooLarge, PatchDoesNotApply, Trees
 from control_plane.runs.models import Run
@@ -50,7 +50,7 @@ class JudgeRuns:
         gatherer: EvidenceGatherer,
         environments: EnvironmentCache,
         bases: BaseCache,
-        changes: Changes,
+        changes: ChangeReader,
         given: GivenPatches,
         trees: Trees,
         blobs: Blobs,
@@ -163,7 +163,7 @@ class JudgeRuns:
         )
 
     async def _change(self, run: Run, own: Judgement) -> Change:
-        change = await self._changes.change(
+        change = await self._changes.read(
             run.repo_id.hex, run.base_commit, str(own.head_tree), own.patch_sha256
         )
         return replace(change, refused_entries=tuple(own.refused))

@@ -21,7 +21,7 @@ from sandboxes.memory import server as memory
 from sandboxes.memory.provider import MemoryProvider
 from sandboxes.ports import SandboxProvider, Start
 from sandboxes.spec import Against
-from sandboxes.trees import TreeCache
+from sandboxes.tree_cache import TreeCache
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from control_plane.orchestrator.worker import Worker
 from control_plane.processes.engines import Engine, depot_of
 from control_plane.processes.ground import Ground
 from control_plane.processes.retention import collector_of
-from control_plane.repos.changes import Changes
+from control_plane.repos.change_reader import ChangeReader
 from control_plane.repos.given_patches import GivenPatches
 from control_plane.repos.snapshots import Snapshots
 from control_plane.repos.trees import Trees
@@ -143,7 +143,7 @@ def _run_driver(ground: Ground, engine: Engine, doors: DoorBell) -> RunDriver:
     moves, recipes = RunMoves(sessions), Recipes(mirrors)
     gatherer = EvidenceGatherer(stages=stages, mirrors=mirrors, snapshots=trees, blobs=blobs)
     environments = EnvironmentCache(sessions=sessions, recipes=recipes, image=image)
-    changes = Changes(mirrors, lambda path: path in CONFIGURATION)
+    changes = ChangeReader(mirrors, lambda path: path in CONFIGURATION)
     bases = BaseCache(sessions=sessions, changes=changes, image=image)
     session_runs = SessionRuns(
         sessions=sessions,

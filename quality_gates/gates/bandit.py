@@ -1,6 +1,5 @@
 """`bandit`: no new finding at or above the severity that the task's security level names."""
 
-from quality_gates.changes import changed_python
 from quality_gates.findings import compare
 from quality_gates.gates.case import Case
 from quality_gates.gates.scanning import (
@@ -18,6 +17,7 @@ from quality_gates.model import GateReport
 from quality_gates.parsers import bandit
 from quality_gates.parsers.scans import Hit
 from quality_gates.paths import is_test_path
+from quality_gates.selection import changed_python
 from quality_gates.staticplan import BANDIT
 
 GATE = "bandit"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quality_gates.changes import base_copies, changed_names, new_or_edited_test_modules
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, Verdict
 from quality_gates.paths import is_test_path
+from quality_gates.selection import base_copies, changed_names, new_or_edited_test_modules
 from quality_gates.testrun import TestRun, read_test_run
 
 

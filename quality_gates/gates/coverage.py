@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from quality_gates import trusted
-from quality_gates.changes import changed_names
 from quality_gates.gates.case import Case, some
 from quality_gates.model import Change, GateReport, Stage, StageEvidence, Verdict
 from quality_gates.parsers import coverage
 from quality_gates.parsers.coverage import CoverageData, FileCoverage
 from quality_gates.parsers.reading import ParseError, read
 from quality_gates.paths import of_workspace
+from quality_gates.selection import changed_names
 from quality_gates.suppressions import growth
 from quality_gates.testplan import COVERAGE, COVERAGE_HONOURED
 

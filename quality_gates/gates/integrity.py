@@ -2,13 +2,13 @@
 
 import re
 
-from quality_gates.changes import changed_names, changed_python, edited_base_tests
 from quality_gates.dependencies import differing_files
 from quality_gates.gates.case import some, worst
 from quality_gates.links import LINK, MAX_NAMES
 from quality_gates.model import Change, FileChange, GatePolicy, GateReport, Verdict
 from quality_gates.opaque import blind_links, refusal
 from quality_gates.paths import is_protected, is_regular, is_test_path
+from quality_gates.selection import changed_names, changed_python, edited_base_tests
 from quality_gates.suppressions import growth
 
 GATE = "integrity"

@@ -3,7 +3,6 @@
 Inline disables are not honoured.
 """
 
-from quality_gates.changes import changed_python
 from quality_gates.findings import compare
 from quality_gates.gates.case import Case
 from quality_gates.gates.scanning import (
@@ -18,6 +17,7 @@ from quality_gates.gates.scanning import (
 from quality_gates.linting import linting_rules
 from quality_gates.model import GateReport
 from quality_gates.parsers import ruff
+from quality_gates.selection import changed_python
 from quality_gates.staticplan import RUFF
 
 GATE = "lint"

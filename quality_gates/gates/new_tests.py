@@ -1,8 +1,8 @@
 """`new_tests`: a feature or a fix brings a test that fails without it and passes with it."""
 
-from quality_gates.changes import new_or_edited_test_modules
 from quality_gates.gates.case import Case, some
 from quality_gates.model import GateReport, TaskType, Verdict
+from quality_gates.selection import new_or_edited_test_modules
 from quality_gates.testrun import TestRun
 
 GATE = "new_tests"

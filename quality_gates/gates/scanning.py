@@ -6,7 +6,6 @@ Whether it really ran, over all it had to, and what is new in what it says.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from quality_gates.changes import aliases
 from quality_gates.gates.case import Case, some, worst
 from quality_gates.model import (
     Change,
@@ -22,6 +21,7 @@ from quality_gates.parsers import bandit, ruff
 from quality_gates.parsers.reading import ParseError, read
 from quality_gates.parsers.scans import Hit, Scan
 from quality_gates.paths import of_workspace
+from quality_gates.selection import aliases
 from quality_gates.testrun import stage_problem
 
 _ORDER = list(Severity)

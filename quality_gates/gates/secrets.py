@@ -1,6 +1,5 @@
 """`secrets`: nothing that looks like a secret is new, whether a comment allows it or not."""
 
-from quality_gates.changes import changed_texts
 from quality_gates.findings import compare
 from quality_gates.gates.case import Case
 from quality_gates.gates.scanning import (
@@ -14,6 +13,7 @@ from quality_gates.gates.scanning import (
 )
 from quality_gates.model import GateReport
 from quality_gates.parsers import secrets
+from quality_gates.selection import changed_texts
 from quality_gates.staticplan import SECRETS
 
 GATE = "secrets"

@@ -4,7 +4,6 @@ No new finding at or above the severity that the task's security level names.
 """
 
 from quality_gates import trusted
-from quality_gates.changes import changed_python
 from quality_gates.findings import compare
 from quality_gates.gates.case import Case
 from quality_gates.gates.scanning import (
@@ -20,6 +19,7 @@ from quality_gates.gates.scanning import (
 )
 from quality_gates.model import GateReport
 from quality_gates.parsers import semgrep
+from quality_gates.selection import changed_python
 from quality_gates.staticplan import SEMGREP
 
 GATE = "semgrep"

@@ -6,15 +6,15 @@ And what is new or edited passes.
 import re
 from doctest import DocTestParser
 
-from quality_gates.changes import (
+from quality_gates.gates.case import Case, some, worst
+from quality_gates.model import GateReport, Stage, Verdict
+from quality_gates.paths import is_test_path
+from quality_gates.selection import (
     changed_conftests,
     changed_tests,
     edited_base_tests,
     new_or_edited_test_modules,
 )
-from quality_gates.gates.case import Case, some, worst
-from quality_gates.model import GateReport, Stage, Verdict
-from quality_gates.paths import is_test_path
 from quality_gates.testrun import TestRun
 
 GATE = "tests"

@@ -18,7 +18,7 @@ from sandboxes.errors import BlobMissing, ProviderUnavailable, SandboxStartFaile
 from sandboxes.ports import ApplyDelta, Collect, Depot, Start
 from sandboxes.remains import Remains, collect_tree, take_outputs
 from sandboxes.spec import Input, SandboxSpec
-from sandboxes.trees import ROOT, TreeCache, delta_of
+from sandboxes.tree_cache import ROOT, TreeCache, delta_of
 
 _CHUNK_BYTES = 2**20
 

@@ -12,7 +12,7 @@ from sandboxes.docker.provider import DockerProvider
 from sandboxes.docker.workspaces import best_workspaces, lacking
 from sandboxes.errors import ProviderUnavailable
 from sandboxes.ports import ApplyDelta, Collect, Depot, Unpack
-from sandboxes.trees import TreeCache
+from sandboxes.tree_cache import TreeCache
 
 ENGINE_TIMEOUT_S = 60
 POOL_CONNECTIONS = 32

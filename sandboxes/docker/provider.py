@@ -28,7 +28,7 @@ from sandboxes.errors import NameTaken, ProviderUnavailable, SandboxStartFailed
 from sandboxes.names import SandboxName
 from sandboxes.ports import ApplyDelta, Collect, Depot
 from sandboxes.spec import Ended, SandboxId, SandboxOutcome, SandboxSpec, SandboxSummary, Usage
-from sandboxes.trees import TreeCache
+from sandboxes.tree_cache import TreeCache
 
 T = TypeVar("T")
 

@@ -47,7 +47,7 @@ from sandboxes.spec import (
     Usage,
     Workspace,
 )
-from sandboxes.trees import TreeCache, delta_of
+from sandboxes.tree_cache import TreeCache, delta_of
 
 T = TypeVar("T")
 

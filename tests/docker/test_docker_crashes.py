@@ -32,7 +32,7 @@ LAUNCH = [
     f"before {RECORDS}.write_spec",
     f"after {RECORDS}.write_spec",
     "after runners.unpack:_Tree.finish",
-    "after sandboxes.trees:TreeCache.use",
+    "after sandboxes.tree_cache:TreeCache.use",
     "after sandboxes.docker.slots:Slots.take",
     f"after {WORKSPACES}.prepare",
     f"before {RECORDS}.mark_prepared",
@@ -55,8 +55,8 @@ DESTROY = [
     f"before {WORKSPACES}.release",
     "after sandboxes.docker.mounts:unmount",
     f"after {WORKSPACES}.release",
-    "before sandboxes.trees:TreeCache.give_up",
-    "after sandboxes.trees:TreeCache.give_up",
+    "before sandboxes.tree_cache:TreeCache.give_up",
+    "after sandboxes.tree_cache:TreeCache.give_up",
     f"after {DISK}.release",
 ]
 

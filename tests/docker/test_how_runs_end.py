@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from control_plane.judgements.models import Judgement
-from control_plane.repos import changes
+from control_plane.repos import change_reader
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
 from control_plane.sessions.models import AgentSession
@@ -186,7 +186,7 @@ async def test_a_database_that_dies_meanwhile_ends_nothing(company, repository):
 
 
 async def test_a_change_that_is_too_much_is_its_authors_to_split(company, repository, monkeypatch):
-    monkeypatch.setattr(changes, "MAX_TOTAL_BYTES", 10)
+    monkeypatch.setattr(change_reader, "MAX_TOTAL_BYTES", 10)
 
     ended = await judged(company, repository, NOTE)
 

@@ -25,7 +25,7 @@ from runners.changes import changes_from_json
 from runners.dehydrate import collect
 from runners.tree_rules import PatchLimits
 from runners.unpack import unpack
-from sandboxes.trees import TreeCache
+from sandboxes.tree_cache import TreeCache
 
 PATCH = b"""\
 diff --git a/a.txt b/a.txt

@@ -7,14 +7,14 @@ import tarfile
 import pytest
 from mirror_kit import patch_between
 
-from control_plane.repos import changes, trees
-from control_plane.repos.changes import Changes
+from control_plane.repos import change_reader, trees
+from control_plane.repos.change_reader import ChangeReader
 from control_plane.repos.git import GitLimits
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshot_archive import write_snapshot
 from control_plane.repos.trees import ChangeTooLarge, PatchDoesNotApply, Trees
-from quality_gates.changes import changed_python
 from quality_gates.gates.integrity import changed_dependencies
+from quality_gates.selection import changed_python
 from runners.hydrate import apply_delta
 from runners.unpack import unpack
 from sandboxes.packed import unpacked
@@ -149,7 +149,7 @@ async def test_the_judge_is_told_lines_modes_listings_and_contents(mirrors, comm
     })  # fmt: skip
     tree = await mirrors.tree_of("r", head)
 
-    told = await Changes(mirrors, lambda path: path == "pyproject.toml").change(
+    told = await ChangeReader(mirrors, lambda path: path == "pyproject.toml").read(
         "r", base, tree, "p" * 64
     )
 
@@ -241,7 +241,7 @@ async def test_the_judge_opens_files_through_links_as_tools_do(mirrors, commit):
         }
     )
 
-    told = await Changes(mirrors, lambda _: False).change("r", base, head, "p" * 64)
+    told = await ChangeReader(mirrors, lambda _: False).read("r", base, head, "p" * 64)
 
     assert told.head_links == {"a/m.py": "m.txt", "requirements.txt": "deps.lst", "b": "a"}
     assert told.base_contents["a/m.py"] == b"x = 1\n"
@@ -264,7 +264,7 @@ async def test_a_huge_file_of_newlines_is_compared_by_its_bytes_and_not_by_its_l
     head = await mirrors.tree_of("r", await commit({"a": b"x", "b": of_newlines(32 * 2**20)}))
     monkeypatch.setattr(trees, "CHANGE_LIMITS", GitLimits(memory_bytes=400 * 2**20))
 
-    told = await Changes(mirrors, lambda _: False).change("r", base, head, "0" * 64)
+    told = await ChangeReader(mirrors, lambda _: False).read("r", base, head, "0" * 64)
 
     (file,) = told.files
     assert (file.path, file.binary, file.added_lines) == ("b", True, ())
@@ -274,16 +274,16 @@ async def test_a_huge_file_of_newlines_is_compared_by_its_bytes_and_not_by_its_l
 async def test_more_lines_than_a_judge_reads_are_their_authors_to_split(
     mirrors, commit, monkeypatch
 ):
-    monkeypatch.setattr(changes, "MAX_TOUCHED_LINES", 1000)
+    monkeypatch.setattr(change_reader, "MAX_TOUCHED_LINES", 1000)
     base = await commit({"a": of_newlines(10)})
     small = await mirrors.tree_of("r", await commit({"a": of_newlines(10), "b": of_newlines(1000)}))
     large = await mirrors.tree_of("r", await commit({"a": of_newlines(9), "b": of_newlines(1000)}))
 
-    told = await Changes(mirrors, lambda _: False).change("r", base, small, "0" * 64)
+    told = await ChangeReader(mirrors, lambda _: False).read("r", base, small, "0" * 64)
 
     assert len(told.files[0].added_lines) == 1000
     with pytest.raises(ChangeTooLarge, match="more than 1000 lines; split it"):
-        await Changes(mirrors, lambda _: False).change("r", base, large, "0" * 64)
+        await ChangeReader(mirrors, lambda _: False).read("r", base, large, "0" * 64)
 
 
 async def test_a_git_that_needs_too_much_for_a_change_says_that_the_change_is_too_large(
@@ -301,7 +301,7 @@ async def test_a_git_that_needs_too_much_for_a_change_says_that_the_change_is_to
     ):
         monkeypatch.setattr(trees, "CHANGE_LIMITS", limits)
         with pytest.raises(ChangeTooLarge, match=f"{why}.*split it"):
-            await Changes(mirrors, lambda _: False).change("r", base, head, "0" * 64)
+            await ChangeReader(mirrors, lambda _: False).read("r", base, head, "0" * 64)
         if why != "printed more":
             with pytest.raises(ChangeTooLarge, match=why):
                 await Trees(mirrors).apply_patch("r", base, patch)
@@ -310,9 +310,9 @@ async def test_a_git_that_needs_too_much_for_a_change_says_that_the_change_is_to
 async def test_bytes_that_a_change_touches_are_counted_before_they_are_read(
     mirrors, commit, monkeypatch
 ):
-    monkeypatch.setattr(changes, "MAX_TOTAL_BYTES", 1000)
+    monkeypatch.setattr(change_reader, "MAX_TOTAL_BYTES", 1000)
     base = await commit({"a": b"x"})
     head = await mirrors.tree_of("r", await commit({"a": b"x", "b": b"y" * 1001}))
 
     with pytest.raises(ChangeTooLarge, match="more than 1000 bytes"):
-        await Changes(mirrors, lambda _: False).change("r", base, head, "0" * 64)
+        await ChangeReader(mirrors, lambda _: False).read("r", base, head, "0" * 64)

@@ -30,7 +30,7 @@ from sandboxes.spec import (
     SandboxSpec,
     Workspace,
 )
-from sandboxes.trees import TreeCache
+from sandboxes.tree_cache import TreeCache
 
 UID = 10001
 PYTHON = "/opt/vsc/bin/python"

@@ -50,7 +50,7 @@ OUR_OWN = {
     "control_plane.repos.environments.index.NoPackageIndex": "the prepare run's cause of loss",
     "quality_gates.gates.scanning.Unusable": "the gate is inconclusive or errored, and says why",
     "quality_gates.parsers.reading.ParseError": "the gate is inconclusive or errored, and says why",
-    "runners.blobs.Shrunk": "dehydrate refuses the file",
+    "runners.git_objects.Shrunk": "dehydrate refuses the file",
     "runners.capsule.BadCapsule": "the runner ends, inside the sandbox",
     "runners.layers.CannotPack": "the driver fails, inside the sandbox",
     "runners.git_private.GitFailed": "the collection is refused, and the outcome says why",

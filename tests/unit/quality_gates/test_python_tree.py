@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from gatelab import change_of
 
-from quality_gates.changes import (
+from quality_gates.gates.integrity import judge
+from quality_gates.links import MAX_NAMES, Links
+from quality_gates.model import GatePolicy, Stage, Verdict
+from quality_gates.plan import base_plan, plan
+from quality_gates.selection import (
     changed_conftests,
     changed_python,
     edited_base_tests,
     new_or_edited_test_modules,
 )
-from quality_gates.gates.integrity import judge
-from quality_gates.links import MAX_NAMES, Links
-from quality_gates.model import GatePolicy, Stage, Verdict
-from quality_gates.plan import base_plan, plan
 from quality_gates.staticplan import head_static
 
 CODE = "import pickle\n\n\ndef load(data):\n    return pickle.loads(data)\n"

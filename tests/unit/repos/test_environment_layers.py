@@ -18,7 +18,7 @@ from control_plane.repos.environments.layers import (
 )
 from runners.archive import Entry, write_archive
 from runners.unpack import unpack
-from sandboxes.trees import TreeCache
+from sandboxes.tree_cache import TreeCache
 
 SITE = "lib/python3.13/site-packages"
 

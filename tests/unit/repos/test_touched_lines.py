@@ -1,4 +1,4 @@
-from control_plane.repos.changes import touched_lines
+from control_plane.repos.change_reader import touched_lines
 
 PATCH = b"""diff --git a/a b/a
 index 1..2 100644

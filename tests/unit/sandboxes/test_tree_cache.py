@@ -10,7 +10,7 @@ from sandbox_kit import Kit, archive
 from runners.unpack import unpack
 from sandboxes.errors import BlobMissing
 from sandboxes.packed import packed
-from sandboxes.trees import TreeCache
+from sandboxes.tree_cache import TreeCache
 
 UID = os.geteuid()
 FILE_BYTES = 100_000
@@ -140,7 +140,7 @@ def test_what_cannot_be_made_is_said_and_can_be_made_later(kit, cache, tmp_path)
 
 
 def test_a_bomb_is_refused(kit, cache, monkeypatch):
-    monkeypatch.setattr("sandboxes.trees.MAX_TREE_BYTES", 10_000)
+    monkeypatch.setattr("sandboxes.tree_cache.MAX_TREE_BYTES", 10_000)
     bomb = archive({"zeros": bytes(100_000)})
     assert len(bomb) < 1000
 

@@ -1,4 +1,4 @@
-"""Which of a change's files each gate looks at.
+"""Selects which of a change's files each gate looks at.
 
 What is Python, and under which names, `python_tree.py` says.
 """

@@ -33,7 +33,7 @@ class Lines:
     binary: bool = False
 
 
-class Changes:
+class ChangeReader:
     """Reads changes out of the mirrors.
 
     `is_configuration` says which files are read beside those that changed.
@@ -46,7 +46,7 @@ class Changes:
             is_configuration,
         )
 
-    async def change(
+    async def read(
         self, repo_id: str, base_commit: str, head_tree: str, patch_sha256: str
     ) -> Change:
         """Everything that the gates want to know of base and head. Raises ChangeTooLarge."""
