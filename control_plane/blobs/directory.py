@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import tempfile
@@ -12,12 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from filelock import lock_descriptor
+
 from control_plane.blobs.checked import BLOCK_BYTES, checked, missing, named
 from control_plane.blobs.ports import Kept
 from sandboxes.errors import DepotUnavailable, TooLarge
 from sandboxes.spec import Artifact
 
 _PARTIAL = ".new-"
+_POLL_S = 0.002
 
 
 class DirectoryBlobs:
@@ -90,10 +92,10 @@ class DirectoryBlobs:
         """Remove what dead processes were writing; how many bytes. A living one holds a lock."""
         freed = 0
         for path in self._root.glob(f"{_PARTIAL}*"):
-            with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-                freed += os.fstat(file.fileno()).st_size
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                if lock_descriptor(file.fileno(), blocking=False):
+                    path.unlink()
+                    freed += os.fstat(file.fileno()).st_size
         return freed
 
     def path(self, sha256: str) -> Path:
@@ -108,7 +110,7 @@ class DirectoryBlobs:
             with _answering():
                 file = tempfile.NamedTemporaryFile(dir=self._root, prefix=_PARTIAL, delete=False)  # noqa: SIM115 -- closed below
             with file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                lock_descriptor(file.fileno(), poll_interval=_POLL_S)
                 if os.fstat(file.fileno()).st_nlink == 0:
                     continue  # swept between its making and its lock
                 try:
@@ -131,7 +133,7 @@ def _locked(folder: Path) -> Iterator[int]:
     """One process at a time puts into a folder, or deletes."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_descriptor(descriptor, poll_interval=_POLL_S)
         yield descriptor
     finally:
         os.close(descriptor)

@@ -20,9 +20,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 import psycopg
+from filelock import lock_descriptor
 
 from control_plane.db.errors import DatabaseUnavailable
 from control_plane.db.programs import Programs, copied, installed
@@ -81,7 +83,7 @@ async def embedded(home: Path, *, durable: bool = True) -> AsyncIterator[str]:
     server = await asyncio.to_thread(_Server.at, home, durable=durable)
     with (server.root / "users").open("w") as users:
         async with _locked(server.root / "lock"):
-            fcntl.flock(users, fcntl.LOCK_SH)
+            fcntl.flock(users, fcntl.LOCK_SH)  # a shared lock: `filelock` has none on a file
             await server.start()
             url = await server.url()
         watch = asyncio.create_task(_watch(server))
@@ -283,7 +285,7 @@ async def _locked(path: Path) -> AsyncIterator[None]:
     """Hold the exclusive lock on `path`, which the kernel drops if we die."""
     with path.open("w") as file:
         deadline = asyncio.get_running_loop().time() + _LOCK_WAIT_S
-        while not _try_lock(file.fileno()):
+        while not lock_descriptor(file.fileno(), blocking=False):
             if asyncio.get_running_loop().time() > deadline:
                 raise DatabaseUnavailable(
                     f"another process holds {path} for {_LOCK_WAIT_S:.0f} s: is it stuck?"
@@ -292,17 +294,9 @@ async def _locked(path: Path) -> AsyncIterator[None]:
         yield
 
 
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _alone(users: object) -> bool:
+def _alone(users: IO[str]) -> bool:
     """Whether nobody else holds the shared lock."""
-    return _try_lock(users.fileno())  # type: ignore[attr-defined]  # any file
+    return lock_descriptor(users.fileno(), blocking=False)
 
 
 def _owner() -> Owner | None:

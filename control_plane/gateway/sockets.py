@@ -1,13 +1,14 @@
 """Binding a door's sockets in its directory, so that nothing of it can lead elsewhere."""
 
 import contextlib
-import fcntl
 import os
 import socket
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from sandboxes.doors import DoorDirectory
 
@@ -33,7 +34,7 @@ class Claim:
     """The right to serve one door, held by one gateway of this host and let go with its process.
 
     It is a lock on the directory's parent, which no sandbox sees: nothing is created that somebody
-    must remove, and nothing comes back that was removed (`filelock` would make missing parents).
+    must remove, and nothing comes back that was removed.
     """
 
     def __init__(self, directory: DoorDirectory) -> None:
@@ -43,11 +44,9 @@ class Claim:
             self._held = os.open(directory.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NoDirectory(directory.path.parent) from error
-        try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock_descriptor(self._held, blocking=False):
             os.close(self._held)
-            raise Served(directory.path) from error
+            raise Served(directory.path)
 
     def bind(self, name: str) -> BoundSocket:
         """A socket that listens at `name` in the directory; one that was left behind is replaced.

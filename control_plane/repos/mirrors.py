@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import re
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
+
+from filelock import lock_descriptor
 
 from control_plane.repos import addresses
 from control_plane.repos.archives import ArchiveLimits, Entry, checked, read_archive
@@ -221,12 +222,8 @@ async def file_lock(path: Path) -> AsyncIterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(0.05)
+        while not lock_descriptor(descriptor, blocking=False):  # noqa: ASYNC110 -- another process may hold it
+            await asyncio.sleep(0.05)
         yield
     finally:
         os.close(descriptor)

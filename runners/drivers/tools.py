@@ -1,7 +1,6 @@
 """The driver that runs a plan of tools, side by side as far as `after` allows."""
 
 import contextlib
-import fcntl
 import os
 import selectors
 import signal
@@ -242,7 +241,7 @@ def _child_alarm() -> Iterator[int]:
     """A descriptor that becomes readable when a child ends."""
     read, write = os.pipe()
     for fd in (read, write):
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+        os.set_blocking(fd, False)
     before = signal.signal(signal.SIGCHLD, lambda *_: None)
     old = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:

@@ -6,7 +6,6 @@ is the same on every engine; the provider finds out which image that is here.
 """
 
 import argparse
-import fcntl
 import hashlib
 import os
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 import docker
 import docker.errors
 import requests.exceptions
+from filelock import FileLock, Timeout
 
 from sandboxes.docker import image_recipe
 from sandboxes.docker.image_recipe import BuildFailed, Say
@@ -112,13 +112,16 @@ def _files(folder: Path) -> list[Path]:
 @contextmanager
 def _one_build(say: Say) -> Iterator[None]:
     """Hold this user's one build lock. The kernel lets go of it when the holder dies."""
-    with (Path(tempfile.gettempdir()) / f"vsc-images-{os.getuid()}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another build is running; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = FileLock(Path(tempfile.gettempdir()) / f"vsc-images-{os.getuid()}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("another build is running; waiting for it")
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _stopwatch() -> Callable[[str], None]:

@@ -18,9 +18,7 @@ waits for the disk (`container`, `ending`, `outcome.json`), and the rest does no
 for one start of the machine, since the inputs and the slot beside it were never synced either.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
+from filelock import FileLock
 
 from sandboxes.documents import outcome_from_json, outcome_to_json, spec_from_json, spec_to_json
 from sandboxes.doors import DoorDirectory
@@ -40,6 +39,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _ASIDE = "unreadable-"
+_POLL_S = 0.005
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 """What a damaged document, or one of another version, makes of its reader."""
@@ -199,22 +199,8 @@ class Records:
         """Hold one name against every other thread and process; a killed holder lets go."""
         self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._locks / name
-        while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            if _same(handle, path):
-                break
-            os.close(handle)  # its last holder removed the file while we waited: take the new one
-        try:
+        # Who waits for a file that its holder removes takes the new one.
+        with FileLock(path, mode=0o600, poll_interval=_POLL_S):
             yield self.place(name)
             if not self.place(name).root.exists():
                 path.unlink(missing_ok=True)
-        finally:
-            os.close(handle)
-
-
-def _same(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False

@@ -5,7 +5,6 @@ carries image, mount and loop device along; after it they bear the sandbox's nam
 """
 
 import errno
-import fcntl
 import os
 import subprocess
 import threading
@@ -16,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from sandboxes.docker import mounts
 
@@ -296,7 +297,8 @@ def _held(directory: Path) -> Iterator[None]:
     """Hold a directory's lock, or raise OSError if somebody alive does."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not lock_descriptor(handle, blocking=False):
+            raise BlockingIOError(errno.EWOULDBLOCK, "somebody alive holds it", str(directory))
         yield
     finally:
         os.close(handle)
