@@ -33,11 +33,9 @@ def read_capsule(path: Path) -> Capsule:
 
 
 def _check(capsule: Capsule) -> None:
-    _require(
-        _positive(capsule.deadline_s),
-        f"deadline_s is {capsule.deadline_s!r}, not a positive number",
-    )
-    _require(_positive(capsule.grace_s), f"grace_s is {capsule.grace_s!r}, not a positive number")
+    for name in ("deadline_s", "grace_s", "upload_s"):
+        seconds = getattr(capsule, name)
+        _require(_positive(seconds), f"{name} is {seconds!r}, not a positive number")
     _require(
         type(capsule.log_bytes) is int and capsule.log_bytes >= 0,
         f"log_bytes is {capsule.log_bytes!r}",

@@ -87,6 +87,9 @@ class Capsule:
     driver: Driver
     deadline_s: float
     grace_s: float = 5.0
+    """Seconds after the driver's end in which all its processes end and the result is written."""
+    upload_s: float = 15.0
+    """Seconds after that in which a door that is slow, or starts again, still gets the log."""
     log_bytes: int = 8 * 2**20
     """Bytes of one stream that are kept; what follows is counted and named in the result."""
     relay: bool = False

@@ -138,6 +138,8 @@ class _Supervision:
         self._tests.finish()
         result = self._result(ending, duration_s, alone=alone)
         _write(outbox, result)  # now, in case the engine does not wait for the rest
+        if ending.outcome != "terminated":  # who asked for the end waits for its own grace only
+            until += self._capsule.upload_s
         unsent = self._carrier.close(until)
         if unsent:
             dropped = {f"{stream}.unsent": len(data) for stream, data in unsent.items()}

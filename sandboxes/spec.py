@@ -29,12 +29,20 @@ class Limits:
     disk_files: int = 200_000
     tmp_bytes: int = 512 * 2**20
     hydrate_s: float = 60.0
+    """Seconds from the sandbox's start to the driver's."""
     grace_s: float = 10.0
+    """Seconds in which PID 1 ends the driver's processes and says how it ended."""
+    upload_s: float = 20.0
+    """Seconds in which PID 1 hands on what the log still holds."""
 
     @property
     def backstop_s(self) -> float:
-        """Seconds after the start at which the provider ends what PID 1 did not."""
-        return self.hydrate_s + self.deadline_s + self.grace_s
+        """Seconds after the start at which the provider ends what PID 1 did not.
+
+        It counts from the sandbox's own start: no time that it was pending is in it. Nor is the
+        time in which a provider takes what a dead one left.
+        """
+        return self.hydrate_s + self.deadline_s + self.grace_s + self.upload_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,4 +198,5 @@ def _limits_missing(spec: SandboxSpec) -> bool:
         or limits.tmp_bytes <= 0
         or limits.hydrate_s < 0
         or limits.grace_s < 0
+        or limits.upload_s < 0
     )

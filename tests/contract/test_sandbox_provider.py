@@ -26,6 +26,7 @@ SHORT = Limits(
     deadline_s=1,
     hydrate_s=0.5,
     grace_s=0.5,
+    upload_s=0.0,
     memory_bytes=256 * 2**20,
     pids=64,
     disk_bytes=64 * 2**20,

@@ -56,7 +56,7 @@ except BlockingIOError:
 
 
 async def test_s01_a_bomb_that_never_stops_is_ended_by_the_backstop(kit, provider):
-    limits = dataclasses.replace(SMALL, deadline_s=1, hydrate_s=0.5, grace_s=0.5)
+    limits = dataclasses.replace(SMALL, deadline_s=1, hydrate_s=0.5, grace_s=0.5, upload_s=0)
     code = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
 
     outcome = await run(provider, kit.spec(code, limits=limits))
@@ -217,7 +217,7 @@ async def test_f25_a_kill_from_outside_is_told_as_what_it_may_be(kit, provider, 
 
 
 async def test_f25_a_paused_sandbox_meets_its_backstop(kit, provider, docker_client):
-    limits = dataclasses.replace(SMALL, deadline_s=1, hydrate_s=0.5, grace_s=0.5)
+    limits = dataclasses.replace(SMALL, deadline_s=1, hydrate_s=0.5, grace_s=0.5, upload_s=0)
     sandbox = await provider.launch(kit.spec(SLEEP, limits=limits))
 
     docker_client.pause(sandbox)

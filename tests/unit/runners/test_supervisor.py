@@ -211,10 +211,19 @@ def test_one_full_stream_does_not_stop_the_others(sandbox, kept):
     assert ended.result["dropped_bytes"] == {"stdout.unsent": 9}
 
 
+def test_a_door_that_comes_back_after_the_grace_still_gets_the_log(sandbox, kept):
+    kept.misbehave = lambda post: 503 if post < 6 else None
+
+    ended = sandbox.shell("echo late", grace_s=0.2)
+
+    assert kept.text("stdout") == b"late\n"
+    assert ended.result["dropped_bytes"] == {}
+
+
 def test_a_door_that_never_answers_does_not_hold_up_the_end(sandbox, kept):
     kept.misbehave = lambda _: time.sleep(30)
 
-    ended = sandbox.shell("echo x", grace_s=1.0)
+    ended = sandbox.shell("echo x", grace_s=1.0, upload_s=0.1)
 
     assert ended.took_s < 4
     assert ended.result["dropped_bytes"] == {"stdout.unsent": 2}
@@ -252,6 +261,8 @@ TOOL = {"name": "t", "argv": ["/bin/true"], "timeout_s": 1.0}
                 {"deadline_s": "soon"},
                 {"deadline_s": float("nan")},
                 {"grace_s": -1},
+                {"upload_s": -1},
+                {"upload_s": float("inf")},
                 {"log_bytes": 1.5},
                 {"surprise": 1},
                 {"driver": {"kind": "llm"}},

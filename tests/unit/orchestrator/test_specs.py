@@ -1,0 +1,37 @@
+"""What a sandbox is allowed, against what the runner in it needs."""
+
+import pytest
+
+from control_plane.orchestrator.specs import judge_draft, session_draft
+from control_plane.sessions.drivers import CommandDriver, Product
+from quality_gates.model import Stage, StagePlan, TreeRecipe
+from sandboxes.spec import Workspace
+
+AT = Workspace("0" * 64)
+DRAFTS = {
+    "session": session_draft(
+        run="r",
+        driver=CommandDriver(("true",)),
+        product=Product.PATCH,
+        deadline_s=900.0,
+        workspace=AT,
+        environment=(),
+        packet=b"{}",
+    ),
+    "judge": judge_draft(
+        run="r",
+        plan=StagePlan(Stage.STATIC, TreeRecipe("head"), (), {}, 300.0),
+        workspace=AT,
+        environment=(),
+    ),
+}
+
+
+@pytest.mark.parametrize("draft", DRAFTS.values(), ids=DRAFTS)
+def test_the_backstop_cuts_nobody_off_who_keeps_to_his_time(draft):
+    runner, limits = draft.capsule, draft.limits
+
+    after_its_start = runner.deadline_s + runner.grace_s + runner.upload_s
+
+    assert limits.hydrate_s > 0
+    assert limits.hydrate_s + after_its_start < limits.backstop_s
