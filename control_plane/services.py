@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
 from control_plane.repos.mirrors import Mirrors
@@ -21,6 +23,14 @@ def nobody_waits() -> None:
     """No worker lives in this process; they poll."""
 
 
+Beside = Callable[[AsyncSession], Awaitable[UUID | None]]
+"""The site beside a process: it drives what is submitted there, as the mirrors are there."""
+
+
+async def no_site(_: AsyncSession) -> None:
+    """Beside none: any site may drive what is submitted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Passed to `control_plane.api.app.create_app`."""
@@ -36,8 +46,8 @@ class Services:
     """Wakes who watches; one that is not served makes them poll."""
     poke: Callable[[], None] = nobody_waits
     """Called after a commit that gives a worker something to do."""
-    site_id: UUID | None = None
-    """The site beside this home: it drives what is submitted here, as the mirrors are here."""
+    beside: Beside = no_site
+    """Asked at each submission: a site may come after the API."""
     upload_bytes: int = 64 * 2**20
     """Bytes of an uploaded patch or archive."""
     local_paths: bool = True

@@ -1,6 +1,8 @@
-"""One page of settings.
+"""One page of settings, in classes: what each process needs, and nothing else.
 
-Each is an environment variable with the prefix `VSC_`: `VSC_HOME`, `VSC_DATABASE_URL`...
+Each is an environment variable with the prefix `VSC_`: `VSC_HOME`, `VSC_DATABASE_URL`... They are
+read once, by the composition root. An unknown `VSC_` variable is not ours and is ignored; so is one
+that only another process needs.
 """
 
 import os
@@ -8,6 +10,8 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_CONNECTIONS = 10
 
 
 def default_home() -> Path:
@@ -17,16 +21,16 @@ def default_home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "vsc"
 
 
-class Settings(BaseSettings):
-    """Read once, by the composition root.
-
-    Values are checked; an unknown `VSC_` variable is not ours and is ignored.
-    """
+class GroundSettings(BaseSettings):
+    """Where rows and bytes lie. Every process of an installation has the same."""
 
     model_config = SettingsConfigDict(env_prefix="VSC_", frozen=True, extra="ignore")
 
     home: Path = Field(default_factory=default_home)
-    """Where everything lies: database, blobs, repositories, slots."""
+    """Where everything lies that has no address: database, blobs, mirrors, doors, slots.
+
+    Processes of one site share it, on one machine and under one user.
+    """
     database_url: SecretStr | None = None
     """`postgresql+psycopg://...`, PostgreSQL 15 or later with pgvector.
 
@@ -46,6 +50,16 @@ class Settings(BaseSettings):
     """The secret of that key."""
     blobs_silence_s: float = Field(default=30.0, ge=1, le=600)
     """Seconds after which a blob store that says nothing does not answer."""
+
+    @property
+    def connections(self) -> int:
+        """Connections to the database that are kept."""
+        return _CONNECTIONS
+
+
+class RetentionSettings(GroundSettings):
+    """What is kept, and for how long."""
+
     keep_results_days: float = Field(default=365.0, gt=0)
     """Days after a run's end for its patch, document, report and capsules, and what these name."""
     keep_logs_days: float = Field(default=30.0, gt=0)
@@ -58,24 +72,63 @@ class Settings(BaseSettings):
     """Hours for a blob that no row names: an upload that no task used."""
     collect_hours: float = Field(default=6.0, ge=0)
     """Hours between two collections by the orchestrator. 0: only `vsc gc --now` collects."""
+
+
+class BesideEngine(GroundSettings):
+    """Which engine's site this is. Only the orchestrator asks the engine itself."""
+
     engine: str = Field(default="docker", pattern=r"^(docker|memory:/.+)$")
     """Where sandboxes run: `docker`, the engine of this machine.
 
     For tests and demos, `memory:HOME`: the in-memory engine of that home, without isolation.
     """
+
+
+class ApiSettings(BesideEngine):
+    """The API: rows, blobs, and the mirrors under `home`, which it reads and writes.
+
+    Importing a repository writes its mirror; submitting asks it which commit a revision is. So the
+    API runs beside an orchestrator of its site, over the same home. It needs git and no engine.
+    """
+
+
+class DoorSettings(BesideEngine):
+    """Who stands behind a door."""
+
+    sandbox_uid: int = Field(default=10001, ge=1000, le=2**31 - 1)
+    """User and group id of the code inside a sandbox."""
+
+
+class GatewaySettings(DoorSettings):
+    """The gateway: rows, blobs, and the door directories under `home`, where it binds sockets.
+
+    It runs beside the sandboxes, as the orchestrator's user. It needs no engine and no mirror.
+    """
+
+
+class EngineSettings(DoorSettings):
+    """What whoever opens the engine needs."""
+
     image_python: str | None = None
     """The runner image for Python, as a spec names it: `python@...`, or an image id.
 
     None: the one whose tag matches the content of `runner_images/`.
     """
-    sandbox_uid: int = Field(default=10001, ge=1000, le=2**31 - 1)
-    """User and group id of the code inside a sandbox."""
-
     tree_cache_bytes: int = Field(default=16 * 2**30, ge=2**20)
     """Bytes that unpacked repositories and environments may take on this machine.
 
     What live sandboxes use stays, whatever it takes.
     """
+
+    site_lease_s: float = Field(default=60.0, ge=3, le=3600)
+    """Seconds that an engine's site is taken for present; renewed at a third of it."""
+
+    patch_bytes: int = Field(default=32 * 2**20, ge=2**10)
+    """Bytes of a patch; a larger one is refused."""
+
+
+class OrchestratorSettings(EngineSettings, RetentionSettings):
+    """The orchestrator: everything but an address to listen at."""
 
     workers: int = Field(default=4, ge=1, le=256)
     """Runs that this process drives side by side."""
@@ -86,13 +139,17 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=30.0, ge=3, le=3600)
     """Seconds after which the run of a dead process is taken over; renewed at a third of it."""
 
-    site_lease_s: float = Field(default=60.0, ge=3, le=3600)
-    """Seconds that an engine's site is taken for present; renewed at a third of it."""
     site_grace_s: float = Field(default=600.0, ge=0, le=86_400)
     """Seconds after its lease that a silent site is given up, and what it had begun with it."""
 
     judge_again: int = Field(default=2, ge=0, le=2)
     """How often a patch that could not be decided is judged again before a person looks at it."""
 
-    patch_bytes: int = Field(default=32 * 2**20, ge=2**10)
-    """Bytes of a patch; a larger one is refused."""
+    @property
+    def connections(self) -> int:
+        """One for each run and each sandbox that may write at once."""
+        return self.workers + self.sandboxes
+
+
+class Settings(OrchestratorSettings, GatewaySettings, ApiSettings):
+    """All three in one process."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Header, HTTPException, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import select
 from sse_starlette import EventSourceResponse
@@ -16,12 +16,15 @@ from control_plane.api.pages import After, Limit, Page, page_of
 from control_plane.api.schemas.runs import Events, EventView, RunDetails, RunView, SandboxView
 from control_plane.api.strict import StrictRoute
 from control_plane.runs import logs, service
-from control_plane.runs.models import Run, Sandbox
+from control_plane.runs.models import Run, RunEvent, Sandbox
 from control_plane.runs.rules import RunState
 from control_plane.sessions.documents import DOCUMENT_BYTES
 from control_plane.tasks.service import find_task
 
 router = APIRouter(route_class=StrictRoute, tags=["runs"])
+_MOST = 2**31 - 1
+_EVENT_STREAM = "text/event-stream"
+_STREAMED = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 @router.get("/runs")
@@ -69,15 +72,27 @@ async def run_document(run: UUID, services: ServicesDep) -> Response:
     return Response(content, media_type="application/json", headers=_attached(f"{run}.json"))
 
 
-@router.get("/runs/{run}/events")
+@router.get("/runs/{run}/events", response_model=Events)
 async def run_events(
     run: UUID,
+    request: Request,
     services: ServicesDep,
-    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    *,
+    after: Annotated[int, Query(ge=0, le=_MOST)] = 0,
     limit: Limit = 100,
     wait_s: Annotated[float, Query(ge=0, le=30, allow_inf_nan=False)] = 0.0,
-) -> Events:
-    """Events after a number, in order; `wait_s` holds the answer until there is one."""
+    last_event_id: Annotated[int | None, Header(ge=0, le=_MOST)] = None,
+) -> Events | Response:
+    """Events after a number, in order; `wait_s` holds the answer until there is one.
+
+    For `Accept: text/event-stream` all of them as they come, from `Last-Event-ID` on; then `end`.
+    """
+    if _EVENT_STREAM in request.headers.get("accept", ""):
+        async with services.sessions() as session:
+            await service.find_run(session, run)
+        since = after if last_event_id is None else last_event_id
+        followed = service.follow_events(services.sessions, run, since, services.wake)
+        return EventSourceResponse(_run_events(followed), headers=_STREAMED, sep="\n")
     found, events, ended = await service.events_after(
         services.sessions, run, after, limit, wait_s, services.wake
     )
@@ -116,10 +131,9 @@ async def run_logs(
     records = logs.read(
         services.sessions, services.blobs, run, wanted, follow=follow, wake=services.wake
     )
-    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-    if "text/event-stream" in request.headers.get("accept", ""):
-        return EventSourceResponse(_events(records), headers=headers, sep="\n")
-    return StreamingResponse(_lines(records), media_type="application/x-ndjson", headers=headers)
+    if _EVENT_STREAM in request.headers.get("accept", ""):
+        return EventSourceResponse(_events(records), headers=_STREAMED, sep="\n")
+    return StreamingResponse(_lines(records), media_type="application/x-ndjson", headers=_STREAMED)
 
 
 def _attached(filename: str) -> dict[str, str]:
@@ -139,6 +153,18 @@ async def _lines(records: AsyncIterator[logs.Record]) -> AsyncIterator[bytes]:
 async def _events(records: AsyncIterator[logs.Record]) -> AsyncIterator[dict[str, str]]:
     async for record in records:
         yield {"event": "end" if record.get("end") else "log", "data": json.dumps(record)}
+
+
+async def _run_events(
+    followed: AsyncIterator[tuple[Run, list[RunEvent], bool]],
+) -> AsyncIterator[dict[str, str]]:
+    async for run, events, ended in followed:
+        for event in events:
+            document = EventView.model_validate(event).model_dump_json()
+            yield {"id": str(event.seq), "event": "event", "data": document}
+        if ended:
+            end = {"state": run.state, "verdict": run.verdict, "cause": run.cause}
+            yield {"event": "end", "data": json.dumps(end)}
 
 
 def _sandbox(row: Sandbox) -> SandboxView:

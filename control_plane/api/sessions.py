@@ -48,6 +48,7 @@ async def ask_for_document(
             deadline_s=new.deadline_s,
             driver=new.driver.inside(),
             output_schema=new.output_schema,
+            site_id=await services.beside(session),
         )
         await append_line(
             session,

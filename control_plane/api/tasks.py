@@ -52,7 +52,8 @@ async def submit_task(
         idempotency_key=idempotency_key,
     )
     async with services.sessions.begin() as session:
-        task = await service.submit(session, submission, by=operator.name, site_id=services.site_id)
+        site_id = await services.beside(session)
+        task = await service.submit(session, submission, by=operator.name, site_id=site_id)
         view = await _details(session, task)
     services.poke()
     return view

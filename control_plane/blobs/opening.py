@@ -3,10 +3,10 @@
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.ports import BlobStore
 from control_plane.blobs.s3 import Bucket, S3Blobs
-from control_plane.settings import Settings
+from control_plane.settings import GroundSettings
 
 
-def open_store(settings: Settings) -> BlobStore:
+def open_store(settings: GroundSettings) -> BlobStore:
     """Nothing is asked of it yet. Blocking: what dead writers left in a directory is swept."""
     if settings.blobs is not None:
         return S3Blobs(bucket_of(settings, settings.blobs))
@@ -15,7 +15,7 @@ def open_store(settings: Settings) -> BlobStore:
     return store
 
 
-def bucket_of(settings: Settings, address: str) -> Bucket:
+def bucket_of(settings: GroundSettings, address: str) -> Bucket:
     """`s3://bucket/prefix` and what belongs to it."""
     name, _, prefix = address.removeprefix("s3://").partition("/")
     return Bucket(

@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import structlog
 import uvicorn
@@ -48,14 +48,18 @@ from control_plane.cli.timeline import Timeline
 from control_plane.packets.errors import PacketInvalid
 from control_plane.packets.parse import MAX_BYTES, parse_packet
 from control_plane.processes.ground import open_ground
-from control_plane.processes.local import open_company
+from control_plane.processes.names import Part
+from control_plane.processes.parts import KINDS, Serving
 from control_plane.processes.retention import collector_of
-from control_plane.settings import Settings
+from control_plane.settings import GroundSettings, Settings
 from quality_gates.linting import RULES
 
 Records = AsyncIterator[dict[str, Any]]
+S = TypeVar("S", bound=GroundSettings)
 
 _INTERRUPTED = 130
+_LAST_ANSWERS_S = 5
+"""For answers under way when we are told to stop; who follows a log would hold us for ever."""
 _PATCH_BYTES = 64 * 2**20
 _ID = re.compile(r"[0-9a-f-]{8,36}")
 _ID_CHARACTERS = 36
@@ -117,8 +121,12 @@ def _refused(error: CliError, output: Output) -> int:
 
 def settings() -> Settings:
     """From the environment. Raises UsageError."""
+    return _settings(Settings)
+
+
+def _settings(which: type[S]) -> S:
     try:
-        return Settings()
+        return which()
     except ValidationError as error:
         wrong = "; ".join(
             f"VSC_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()
@@ -168,42 +176,60 @@ async def _judge(where: Where, options: JudgeOptions, order: Order, output: Outp
     return _INTERRUPTED if judged.interrupted else exit_code(judged.verdict)
 
 
-async def up(port: int, output: Output) -> int:
-    """Serve the API and drive runs until stopped."""
-    own = settings()
+async def up(port: int | None, only: Part | None, output: Output) -> int:
+    """Serve one part of the control plane, or all of it, until stopped."""
+    kind = KINDS[only]
+    own = _settings(kind.settings)
     await asyncio.to_thread(make_home, own.home)
-    if (already := await running(own.home)) is not None:
+    if kind.is_api and (already := await running(own.home)) is not None:
         raise UsageError(
             f"a control plane of {own.home} answers at {already} already; "
             "use that one, or end it first"
         )
-    listener = _listener(port)
+    listener = _listener(kind.port if port is None else port)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with platform_errors():
-        async with open_company(own) as company:
-            async with company.services.sessions.begin() as session:
-                token = await ensure_local_token(session, own.home)
-            config = uvicorn.Config(
-                company.app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                ws="none",
-                proxy_headers=False,
-                server_header=False,
-            )
-            await asyncio.to_thread(address_file(own.home).write_text, address + "\n")
-            try:
-                if output.as_json:
-                    output.document({"address": address, "token_file": str(token)})
-                output.people.print(
-                    f"the control plane answers at {address}; its token is in {token}",
-                    soft_wrap=True,
-                )
-                await _Server(config).serve(sockets=[listener])
-            finally:
-                await asyncio.to_thread(address_file(own.home).unlink, missing_ok=True)
+        async with kind.open(own) as serving:
+            if kind.is_api:
+                await _serve_api(own, serving, listener, address, output)
+            else:
+                _tell_up(output, f"the {only} answers health at {address}/v1/health", address)
+                await _serve(serving, listener)
     return 0
+
+
+async def _serve_api(
+    own: GroundSettings, serving: Serving, listener: socket.socket, address: str, output: Output
+) -> None:
+    async with serving.services.sessions.begin() as session:
+        token = await ensure_local_token(session, own.home)
+    await asyncio.to_thread(address_file(own.home).write_text, address + "\n")
+    try:
+        told = f"the control plane answers at {address}; its token is in {token}"
+        _tell_up(output, told, address, token_file=str(token))
+        await _serve(serving, listener)
+    finally:
+        await asyncio.to_thread(address_file(own.home).unlink, missing_ok=True)
+
+
+def _tell_up(output: Output, told: str, address: str, **more: str) -> None:
+    if output.as_json:
+        output.document({"address": address, **more})
+    output.people.print(told, soft_wrap=True)
+
+
+async def _serve(serving: Serving, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        serving.app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_LAST_ANSWERS_S,
+    )
+    await _Server(config).serve(sockets=[listener])
 
 
 async def list_tasks(where: Where, output: Output, status: str | None, limit: int) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from control_plane.cli.output import Output
+from control_plane.processes.names import Part
 from quality_gates.model import TaskType
 
 app = typer.Typer(
@@ -69,16 +70,24 @@ Deadline = Annotated[
 @app.command()
 def up(
     port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="On 127.0.0.1; 0: any free one.")
-    ] = 8420,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            help="On 127.0.0.1; 0: any free one. Default: 8420 (orchestrator 8421, gateway 8422).",
+        ),
+    ] = None,
+    only: Annotated[
+        Part | None, typer.Option(help="One part of it. Default: all three in this process.")
+    ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> NoReturn:
-    """Run the control plane in the foreground: API and orchestrator."""
+    """Run the control plane in the foreground: API, orchestrator and gateway, or one of them."""
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)
-    raise typer.Exit(commands.run(commands.up(port, output), output, verbose=verbose))
+    raise typer.Exit(commands.run(commands.up(port, only, output), output, verbose=verbose))
 
 
 @app.command()

@@ -7,12 +7,12 @@ dies with it, and the others look again at every poll.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import false, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -35,6 +35,9 @@ _AGAIN_S = 0.05
 """Between two looks at the rows, however often we are poked."""
 OPEN_WITHIN_S = 60.0
 
+Marks = Callable[[AsyncSession], Awaitable[Collection[str]]]
+"""The names of the sites whose sandboxes a gateway serves."""
+
 
 class DoorBell(Protocol):
     """How an orchestrator has a door served before it starts who will stand behind it."""
@@ -50,7 +53,7 @@ class DoorKeeper:
     """The loop of a gateway, and the bell of an orchestrator in the same process.
 
     `where` says where a sandbox has its door (`SandboxProvider.door`, or its like without an
-    engine); `install` is the mark of the sandboxes that are ours.
+    engine); `marks` are in the names of the sandboxes that are ours.
     """
 
     def __init__(
@@ -59,16 +62,23 @@ class DoorKeeper:
         sessions: Sessions,
         doors: Doors,
         where: Callable[[str], DoorDirectory],
-        install: str,
+        marks: Marks,
         poll_s: float = 1.0,
     ) -> None:
         self._sessions, self._doors, self._where = sessions, doors, where
-        self._install, self._poll_s = install, poll_s
+        self._marks, self._poll_s = marks, poll_s
         self._poked = asyncio.Event()
+        self._trouble: Exception | None = None
 
     def poke(self) -> None:
         """Rows may have changed."""
         self._poked.set()
+
+    async def probe(self) -> str:
+        """How many doors are open (`services.Probe`). Raises what the last look has met."""
+        if self._trouble is not None:
+            raise self._trouble
+        return f"{len(self._doors.names())} open"
 
     async def serve(self) -> None:
         """Follow the rows until cancelled, then close what is open here."""
@@ -89,14 +99,18 @@ class DoorKeeper:
             await self.look()
         except SQLAlchemyError as error:
             log.warning("doors.database_away", error=str(error))
-        except Exception:  # one door must not end the process that serves the others
+            self._trouble = error
+        except Exception as error:  # one door must not end the process that serves the others
             log.exception("doors.look_failed")
+            self._trouble = error
+        else:
+            self._trouble = None
 
     async def look(self) -> None:
         """Open what the rows want, close what they do not."""
         known = self._doors.names()  # before the query: later ones may not be in its answer
         async with self._sessions() as session:
-            wanted = await self._wanted(session)
+            wanted = await _wanted(session, await self._marks(session))
             missing = [wanted[name] for name in wanted.keys() - self._doors.names()]
             rows = await session.scalars(select(Sandbox).where(Sandbox.id.in_(missing)))
             new = list(rows) if missing else []
@@ -125,19 +139,6 @@ class DoorKeeper:
         with contextlib.suppress(NoDirectory, Served):
             await self._doors.open(row.name, self._where(row.name), access_of(row))
 
-    async def _wanted(self, session: AsyncSession) -> dict[str, UUID]:
-        living = (
-            select(Sandbox.name, Sandbox.id)
-            .join(Run, Run.id == Sandbox.run_id)
-            .where(
-                Sandbox.state.in_(_LIVING),
-                Sandbox.state != SandboxState.DESTROYED,  # the index's own condition
-                Sandbox.name.startswith(f"vsc-{self._install}-"),
-                Run.state.not_in(TERMINAL),
-            )
-        )
-        return {row.name: row.id for row in await session.execute(living)}
-
 
 class DistantGateway:
     """The bell of an orchestrator whose gateway is another process: wakes it and waits."""
@@ -152,6 +153,21 @@ class DistantGateway:
             row = await session.get_one(Sandbox, sandbox_id)
             await notify(session, row.run_id)
         await listened(directory)
+
+
+async def _wanted(session: AsyncSession, marks: Collection[str]) -> dict[str, UUID]:
+    ours = (Sandbox.name.startswith(f"vsc-{mark}-") for mark in marks)
+    living = (
+        select(Sandbox.name, Sandbox.id)
+        .join(Run, Run.id == Sandbox.run_id)
+        .where(
+            Sandbox.state.in_(_LIVING),
+            Sandbox.state != SandboxState.DESTROYED,  # the index's own condition
+            or_(false(), *ours),
+            Run.state.not_in(TERMINAL),
+        )
+    )
+    return {row.name: row.id for row in await session.execute(living)}
 
 
 async def made(directory: DoorDirectory) -> None:
@@ -170,5 +186,6 @@ async def listened(directory: DoorDirectory, within_s: float = OPEN_WITHIN_S) ->
                 await asyncio.sleep(_LOOK_S)
     except TimeoutError:
         raise ProviderUnavailable(
-            f"no gateway opened {directory.path} within {within_s:g} s; start one: vsc up"
+            f"no gateway opened {directory.path} within {within_s:g} s; start one:"
+            " vsc up --only gateway"
         ) from None

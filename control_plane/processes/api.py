@@ -1,19 +1,27 @@
-"""The API's root: its services and its application. It drives nothing."""
+"""The API's root: its services and its application. It drives nothing and asks no engine."""
 
+import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.processes.ground import Ground, open_ground
-from control_plane.services import Probe, Services, nobody_waits
-from control_plane.settings import Settings
+from control_plane.services import Beside, Probe, Services, no_site, nobody_waits
+from control_plane.settings import ApiSettings, GroundSettings
+from control_plane.sites import service as sites
+from control_plane.sites.models import Site
 from quality_gates.render import markdown
+from sandboxes.errors import BlobMissing
+
+_NO_BLOB = "0" * 64
 
 
 @asynccontextmanager
-async def open_reading(settings: Settings) -> AsyncIterator[Services]:
+async def open_reading(settings: GroundSettings) -> AsyncIterator[Services]:
     """What is kept under `settings.home`, to be read: no engine is asked, no run is driven.
 
     Raises:
@@ -23,11 +31,24 @@ async def open_reading(settings: Settings) -> AsyncIterator[Services]:
         yield services_of(ground)
 
 
+@asynccontextmanager
+async def open_api(settings: ApiSettings) -> AsyncIterator[Services]:
+    """The API alone: what is submitted here is for the orchestrators over the same home.
+
+    Raises:
+        DatabaseUnavailable, MigrationFailed: no database.
+    """
+    async with open_ground(settings) as ground:
+        yield services_of(
+            ground, beside=beside_home(ground), probes={"mirrors": mirrors_probe(ground)}
+        )
+
+
 def services_of(
-    ground: Ground,
+    ground: Ground[GroundSettings],
     *,
     poke: Callable[[], None] = nobody_waits,
-    site_id: UUID | None = None,
+    beside: Beside = no_site,
     probes: Mapping[str, Probe] | None = None,
 ) -> Services:
     """What the application is built over; `probes` are those of other roots in this process."""
@@ -36,13 +57,52 @@ def services_of(
         async with ground.sessions() as session:
             return str(await session.scalar(text("SHOW server_version")))
 
+    async def blobs() -> str:
+        with contextlib.suppress(BlobMissing):  # an answer is all that is asked for
+            await ground.blobs.stat(_NO_BLOB)
+        return ground.settings.blobs or "in this home"
+
     return Services(
         sessions=ground.sessions,
         mirrors=ground.mirrors,
         blobs=ground.blobs,
         markdown=markdown.render,
-        probes={"database": database, **(probes or {})},
+        probes={"database": database, "blobs": blobs, **(probes or {})},
         wake=ground.wake,
         poke=poke,
-        site_id=site_id,
+        beside=beside,
     )
+
+
+def beside(site: Site) -> Beside:
+    """One site, that this process has joined."""
+
+    async def joined(_: AsyncSession) -> UUID:
+        return site.id
+
+    return joined
+
+
+def beside_home(ground: Ground[ApiSettings]) -> Beside:
+    """The site over this home that was at work last; none, before any orchestrator came."""
+
+    async def last_at_work(session: AsyncSession) -> UUID | None:
+        found = await sites.of_home(session, str(ground.home), ground.settings.engine)
+        return found[0].id if found else None
+
+    return last_at_work
+
+
+def mirrors_probe(ground: Ground[ApiSettings]) -> Probe:
+    """Whether repositories can be imported, and revisions be asked for."""
+    root = ground.home / "mirrors"
+
+    async def probe() -> str:
+        if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(
+                f"{root} must be readable and writable for the user of this process: give it back"
+                " to the user of the orchestrator, and run both as that one"
+            )
+        return "in this home"
+
+    return probe

@@ -9,6 +9,7 @@ from pathlib import Path
 from control_plane.blobs.depot import LocalDepot
 from control_plane.processes.ground import Ground
 from control_plane.services import Probe
+from control_plane.settings import EngineSettings, GroundSettings
 from control_plane.sites import service as sites
 from control_plane.sites.models import Site
 from runners import dehydrate
@@ -36,7 +37,7 @@ class Engine:
     probe: Probe
 
 
-OpenEngine = Callable[[Ground], AbstractAsyncContextManager[Engine]]
+OpenEngine = Callable[[Ground[EngineSettings]], AbstractAsyncContextManager[Engine]]
 """Opens the engine over a ground.
 
 Raises:
@@ -44,14 +45,14 @@ Raises:
 """
 
 
-def open_engine(ground: Ground) -> AbstractAsyncContextManager[Engine]:
+def open_engine(ground: Ground[EngineSettings]) -> AbstractAsyncContextManager[Engine]:
     """The engine that the settings name; `OpenEngine` says the rest."""
     kind, _, _ = ground.settings.engine.partition(":")
     return ENGINES[kind](ground)
 
 
 @asynccontextmanager
-async def docker_engine(ground: Ground) -> AsyncIterator[Engine]:
+async def docker_engine(ground: Ground[EngineSettings]) -> AsyncIterator[Engine]:
     """The Docker engine of this machine."""
     image = await asyncio.to_thread(lambda: ground.settings.image_python or local.image("python"))
     site = await joined(ground, f"docker:{await asyncio.to_thread(local.engine_id)}")
@@ -67,7 +68,7 @@ async def docker_engine(ground: Ground) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def memory_engine(ground: Ground) -> AsyncIterator[Engine]:
+async def memory_engine(ground: Ground[EngineSettings]) -> AsyncIterator[Engine]:
     """The in-memory engine of the home that the settings name: no isolation."""
     home = Path(ground.settings.engine.partition(":")[2])
     image = await asyncio.to_thread(memory.image, home, "python")
@@ -94,13 +95,13 @@ ENGINES: Mapping[str, OpenEngine] = {"docker": docker_engine, "memory": memory_e
 """The word before the colon of `VSC_ENGINE` -> how such an engine is opened."""
 
 
-async def joined(ground: Ground, engine: str) -> Site:
+async def joined(ground: Ground[EngineSettings], engine: str) -> Site:
     """The site of this engine and this home, with a lease of its own."""
     async with ground.sessions.begin() as session:
         return await sites.join(session, engine, str(ground.home), ground.settings.site_lease_s)
 
 
-def depot_of(ground: Ground) -> LocalDepot:
+def depot_of(ground: Ground[GroundSettings]) -> LocalDepot:
     """Where sandboxes get bytes and leave them."""
     return LocalDepot(ground.store)
 
@@ -126,12 +127,12 @@ class Collector:
         )
 
 
-def collector_of(ground: Ground) -> Collector:
+def collector_of(ground: Ground[EngineSettings]) -> Collector:
     """What is made of a dead sandbox's workspace."""
     return Collector(PatchLimits(total_bytes=ground.settings.patch_bytes))
 
 
-def _docker_provider(ground: Ground, install: str) -> DockerProvider:
+def _docker_provider(ground: Ground[EngineSettings], install: str) -> DockerProvider:
     """Blocking: the engine is asked for its version."""
     return local.provider(
         install=install,

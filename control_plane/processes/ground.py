@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from control_plane.blobs.opening import open_store
 from control_plane.blobs.ports import Blobs, BlobStore
@@ -13,15 +14,18 @@ from control_plane.db.embedded import embedded
 from control_plane.db.engine import Sessions, new_engine, session_factory
 from control_plane.db.migrate import migrate, refuse_home_of_0_1_0
 from control_plane.repos.mirrors import Mirrors
-from control_plane.settings import Settings
+from control_plane.settings import GroundSettings
 from control_plane.wake import WakeHub
+
+S = TypeVar("S", bound=GroundSettings)
+S_co = TypeVar("S_co", bound=GroundSettings, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """Passed to every root."""
+class Ground(Generic[S_co]):
+    """Passed to every root; a root says which settings it needs."""
 
-    settings: Settings
+    settings: S_co
     home: Path
     url: str
     """The database's address, with its password."""
@@ -34,7 +38,7 @@ class Ground:
 
 
 @asynccontextmanager
-async def open_ground(settings: Settings) -> AsyncIterator[Ground]:
+async def open_ground(settings: S) -> AsyncIterator[Ground[S]]:
     """The ground over `settings.home`, its database migrated.
 
     Raises:
@@ -47,7 +51,7 @@ async def open_ground(settings: Settings) -> AsyncIterator[Ground]:
         await migrate(url)
         store = await asyncio.to_thread(open_store, settings)
         blobs = ThreadedBlobs(store)
-        engine = new_engine(url, pool_size=settings.workers + settings.sandboxes)
+        engine = new_engine(url, pool_size=settings.connections)
         wake = WakeHub()
         listening = asyncio.create_task(wake.serve(url), name="wake")
         try:
@@ -69,7 +73,7 @@ async def open_ground(settings: Settings) -> AsyncIterator[Ground]:
 
 
 @asynccontextmanager
-async def _database(settings: Settings, home: Path) -> AsyncIterator[str]:
+async def _database(settings: GroundSettings, home: Path) -> AsyncIterator[str]:
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return

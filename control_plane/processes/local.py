@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from control_plane.api.app import create_app
 from control_plane.orchestrator.reconcile import Reconciler
 from control_plane.orchestrator.worker import Worker
-from control_plane.processes.api import services_of
+from control_plane.processes.api import beside, services_of
 from control_plane.processes.engines import OpenEngine, open_engine
-from control_plane.processes.gateway import open_gateway
+from control_plane.processes.gateway import marks_of, open_gateway
 from control_plane.processes.ground import open_ground
 from control_plane.processes.orchestrator import open_orchestrator
 from control_plane.services import Services
@@ -44,14 +44,14 @@ async def open_company(
     async with (
         open_ground(settings) as ground,
         engine(ground) as opened,
-        open_gateway(ground, opened.site.name, opened.provider.door) as doors,
+        open_gateway(ground, marks_of(opened.site), opened.provider.door) as doors,
         open_orchestrator(ground, opened, doors) as orchestrator,
     ):
         services = services_of(
             ground,
             poke=orchestrator.worker.poke,
-            site_id=opened.site.id,
-            probes={"docker": opened.probe},
+            beside=beside(opened.site),
+            probes={"engine": opened.probe, "doors": doors.probe},
         )
         yield Company(
             settings,

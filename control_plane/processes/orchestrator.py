@@ -34,6 +34,7 @@ from control_plane.repos.given_patches import GivenPatches
 from control_plane.repos.snapshots import Snapshots
 from control_plane.repos.trees import Trees
 from control_plane.runs.rules import RunKind
+from control_plane.settings import OrchestratorSettings
 from control_plane.sites import service as sites
 from control_plane.sites.models import Site
 from quality_gates.paths import CONFIGURATION
@@ -51,7 +52,7 @@ class Orchestrator:
 
 @asynccontextmanager
 async def open_orchestrator(
-    ground: Ground, engine: Engine, doors: DoorBell
+    ground: Ground[OrchestratorSettings], engine: Engine, doors: DoorBell
 ) -> AsyncIterator[Orchestrator]:
     """Drive runs until the body ends; runs under way are left to their next holder."""
     worker, reconciler = _worker(ground, engine, doors), _reconciler(ground, engine)
@@ -71,7 +72,7 @@ async def open_orchestrator(
                 loop.cancel()
 
 
-async def _stay(ground: Ground, site: Site) -> None:
+async def _stay(ground: Ground[OrchestratorSettings], site: Site) -> None:
     """Keep the site's lease."""
     lease_s = ground.settings.site_lease_s
 
@@ -82,19 +83,21 @@ async def _stay(ground: Ground, site: Site) -> None:
     await for_ever("site", renewed, every_s=lease_s / 3)
 
 
-async def _look_for_lost_sites(ground: Ground) -> None:
+async def _look_for_lost_sites(ground: Ground[OrchestratorSettings]) -> None:
     lost = LostSites(ground.sessions, ground.blobs, ground.settings.site_grace_s)
     await for_ever("lost sites", lost.once, every_s=ground.settings.site_lease_s / 3)
 
 
-def _collecting(ground: Ground, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+def _collecting(
+    ground: Ground[OrchestratorSettings], group: asyncio.TaskGroup
+) -> list[asyncio.Task[None]]:
     every_s = ground.settings.collect_hours * 3600
     if not every_s:
         return []
     return [group.create_task(collector_of(ground).serve(every_s), name="collector")]
 
 
-def _worker(ground: Ground, engine: Engine, doors: DoorBell) -> Worker:
+def _worker(ground: Ground[OrchestratorSettings], engine: Engine, doors: DoorBell) -> Worker:
     settings = ground.settings
     return Worker(
         sessions=ground.sessions,
@@ -108,7 +111,7 @@ def _worker(ground: Ground, engine: Engine, doors: DoorBell) -> Worker:
     )
 
 
-def _reconciler(ground: Ground, engine: Engine) -> Reconciler:
+def _reconciler(ground: Ground[OrchestratorSettings], engine: Engine) -> Reconciler:
     return Reconciler(
         sessions=ground.sessions,
         provider=engine.provider,
@@ -117,7 +120,7 @@ def _reconciler(ground: Ground, engine: Engine) -> Reconciler:
     )
 
 
-def _stages(ground: Ground, engine: Engine, doors: DoorBell) -> Stages:
+def _stages(ground: Ground[OrchestratorSettings], engine: Engine, doors: DoorBell) -> Stages:
     runners = CompiledRunners(
         engine.provider, ground.blobs, ground.home / "runners", engine.site.name, runner_pyz()
     )
@@ -134,7 +137,7 @@ def _stages(ground: Ground, engine: Engine, doors: DoorBell) -> Stages:
     )
 
 
-def _run_driver(ground: Ground, engine: Engine, doors: DoorBell) -> RunDriver:
+def _run_driver(ground: Ground[OrchestratorSettings], engine: Engine, doors: DoorBell) -> RunDriver:
     """The steps of every kind of run."""
     sessions, blobs, mirrors, image = ground.sessions, ground.blobs, ground.mirrors, engine.image
     depot = depot_of(ground)

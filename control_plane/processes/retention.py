@@ -5,9 +5,10 @@ from datetime import timedelta
 from control_plane.processes.ground import Ground
 from control_plane.retention.collector import Collector
 from control_plane.retention.rules import Keep
+from control_plane.settings import RetentionSettings
 
 
-def collector_of(ground: Ground) -> Collector:
+def collector_of(ground: Ground[RetentionSettings]) -> Collector:
     """It keeps what the settings say, for as long as they say."""
     settings = ground.settings
     keep = Keep(

@@ -1,6 +1,7 @@
 """Reading runs: the row, its sandboxes, its events."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 from sqlalchemy import select
@@ -14,6 +15,7 @@ from control_plane.runs.rules import TERMINAL
 from control_plane.wake import WakeHub
 
 PATCH_BYTES = 256 * 2**20
+_FOLLOWED_AT_ONCE, _FOLLOWED_S = 200, 30.0
 
 
 async def find_run(session: AsyncSession, run_id: UUID) -> Run:
@@ -58,6 +60,19 @@ async def events_after(
             if events or ended or clock() >= deadline:
                 return run, events, ended
             await watch.wait(deadline - clock())
+
+
+async def follow_events(
+    sessions: Sessions, run_id: UUID, after: int, wake: WakeHub
+) -> AsyncIterator[tuple[Run, list[RunEvent], bool]]:
+    """`events_after`, again and again until the last event was given."""
+    ended = False
+    while not ended:
+        run, events, ended = await events_after(
+            sessions, run_id, after, _FOLLOWED_AT_ONCE, _FOLLOWED_S, wake
+        )
+        after = events[-1].seq if events else after
+        yield run, events, ended
 
 
 async def _events(

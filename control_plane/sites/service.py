@@ -2,10 +2,11 @@
 
 import secrets
 import string
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -44,6 +45,16 @@ async def join(session: AsyncSession, engine: str, home: str, lease_s: float) ->
 async def renew(session: AsyncSession, site: UUID, lease_s: float) -> None:
     """Say that somebody of the site is at work."""
     await session.execute(update(Site).where(Site.id == site).values(lease_until=_in(lease_s)))
+
+
+async def of_home(session: AsyncSession, home: str, engine: str) -> Sequence[Site]:
+    """The sites over a home with such an engine, as the settings name it; the last at work first.
+
+    It is for processes that cannot ask the engine what it calls itself.
+    """
+    such = or_(Site.engine == engine, Site.engine.startswith(f"{engine}:", autoescape=True))
+    ours = select(Site).where(Site.home == home, such)
+    return (await session.scalars(ours.order_by(Site.lease_until.desc(), Site.id))).all()
 
 
 async def gone(session: AsyncSession, grace_s: float) -> list[Site]:

@@ -1,6 +1,7 @@
 """The operator API over real PostgreSQL, real git and a real blob directory."""
 
 import asyncio
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -19,12 +20,14 @@ from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.base import new_id
 from control_plane.judgements.models import Judgement
 from control_plane.judgements.service import queue_judgement
+from control_plane.processes import api as api_root
 from control_plane.repos.mirrors import Mirrors
 from control_plane.runs.models import LogChunk, Run, Sandbox
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState, SandboxState
 from control_plane.services import Services
 from control_plane.sessions.models import AgentSession
+from control_plane.sites import service as sites
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
@@ -642,6 +645,33 @@ async def test_what_is_approved_cannot_be_cancelled(client, sessions, task):
     assert (await client.post(f"/v1/tasks/{task['id']}/cancel")).status_code == 409
 
 
+@pytest.mark.parametrize("what", ["task", "session"])
+async def test_what_is_asked_for_beside_a_site_is_for_that_site(
+    services, sessions, token, submission, what
+):
+    """Another one has no mirror of it."""
+    async with sessions.begin() as session:
+        site = await sites.join(session, f"memory:/{new_id()}", "/ours", 60.0)
+    beside = create_app(dataclasses.replace(services, beside=api_root.beside(site)))
+    headers = {"authorization": f"Bearer {token}"}
+    document = {
+        "repository": submission["repository"],
+        "driver": {"kind": "command", "argv": ["true"]},
+        "output_schema": {},
+    }
+    transport = httpx.ASGITransport(beside, raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://vsc", headers=headers
+    ) as client:
+        if what == "task":
+            run = (await client.post("/v1/tasks", json=submission)).json()["run_id"]
+        else:
+            run = (await client.post("/v1/sessions", json=document)).json()["id"]
+
+    async with sessions() as session:
+        assert (await session.get_one(Run, UUID(run))).site_id == site.id
+
+
 # --- watching -----------------------------------------------------------------
 
 
@@ -658,6 +688,24 @@ async def test_events_are_waited_for_and_the_last_is_known_to_be_the_last(client
 
     assert [event["payload"]["to"] for event in answer["items"]] == ["CANCELLED"]
     assert (answer["ended"], answer["state"]) == (True, "CANCELLED")
+
+
+async def test_events_as_a_stream_go_to_the_end_and_are_taken_up_where_they_broke(
+    client, sessions, task
+):
+    path, headers = f"/v1/runs/{task['run_id']}/events", {"accept": "text/event-stream"}
+    watching = asyncio.create_task(client.get(path, headers=headers))
+    await asyncio.sleep(0.1)
+    await end(sessions, task)
+    whole, fresh = (await watching).text, (await client.get(path)).json()["items"]
+    rest = (await client.get(path, headers=headers | {"last-event-id": "1"})).text
+
+    told = [json.loads(line[6:]) for line in whole.splitlines() if line.startswith("data: ")]
+    assert told == [*fresh, {"state": "CANCELLED", "verdict": None, "cause": ""}]
+    assert whole.endswith(rest)
+    assert [line for line in rest.splitlines() if line.startswith("id: ")] == ["id: 2"]
+    nowhere = await client.get(f"/v1/runs/{new_id()}/events", headers=headers)
+    assert nowhere.status_code == 404
 
 
 async def a_sandbox(sessions, task, stage="execute"):

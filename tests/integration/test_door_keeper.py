@@ -30,6 +30,10 @@ from sandboxes.spec import Input, Limits, SandboxSpec
 INSTALL, CAPSULE = "abcdef", b'{"run": "r"}'
 
 
+async def marks(_):
+    return [INSTALL]
+
+
 class Site:
     """Rows, door directories, and as many gateways as a test wants."""
 
@@ -42,10 +46,10 @@ class Site:
     def where(self, name):
         return door_of(self.home, name, None)
 
-    def gateway(self, **options):
+    def gateway(self, marks=marks, **options):
         doors = Doors(PostgresChunks(self.sessions), self.blobs, AuditLog(self.sessions))
         return DoorKeeper(
-            sessions=self.sessions, doors=doors, where=self.where, install=INSTALL, **options
+            sessions=self.sessions, doors=doors, where=self.where, marks=marks, **options
         )
 
     async def sandbox(self, *, install=INSTALL, stage="head", egress=(), made=True, spec=None):
@@ -170,6 +174,38 @@ async def test_another_installations_doors_are_not_ours(site):
         await keeper.look()
 
         assert not site.where(row.name).http.exists()
+
+
+async def test_a_gateway_that_came_before_its_site_serves_it_once_it_is_there(site):
+    known = []
+
+    async def marks(_):
+        return known
+
+    async with serving(site.gateway(marks=marks, poll_s=30)) as keeper:
+        row = await site.sandbox()
+        await keeper.look()
+        assert not site.where(row.name).http.exists()
+        known.append(INSTALL)
+        await keeper.look()
+
+        assert await site.ask(row) == CAPSULE
+        assert await keeper.probe() == "1 open"
+
+
+async def test_a_gateway_that_cannot_look_says_so(site):
+    looks, again = [], asyncio.Event()
+
+    async def marks(_):
+        looks.append("looked")
+        if len(looks) > 1:
+            again.set()
+        raise ConnectionError("the database is away")
+
+    async with serving(site.gateway(marks=marks, poll_s=0.01)) as keeper:
+        await again.wait()
+        with pytest.raises(ConnectionError, match="is away"):
+            await keeper.probe()
 
 
 async def test_a_directory_that_is_not_there_is_waited_for_and_never_made(site):

@@ -20,7 +20,7 @@ from control_plane.runs.models import LogChunk, LogStream, Run, RunEvent, Sandbo
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import SHARED, RunKind, RunState, SandboxState
 from control_plane.sites.models import Installation, Site
-from control_plane.sites.service import installation, join
+from control_plane.sites.service import installation, join, of_home
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
@@ -178,6 +178,22 @@ async def test_a_site_that_may_come_back_keeps_its_runs(sessions, lost, silent_s
     assert await lost.once() == 0
 
     assert (await seen(sessions, Run, run.id)).site_id == site.id
+
+
+async def test_a_homes_sites_are_found_without_asking_an_engine(sessions):
+    async with sessions.begin() as session:
+        asked = [("docker:a", 60.0), ("docker:b", 90.0), ("memory:/e", 99.0), ("docker:c", 70.0)]
+        joined = [
+            await join(session, engine, "/home_1" if engine != "docker:c" else "/home_2", s)
+            for engine, s in asked
+        ]
+
+        by_docker = await of_home(session, "/home_1", "docker")
+        in_memory = await of_home(session, "/home_1", "memory:/e")
+
+        assert [site.id for site in by_docker] == [joined[1].id, joined[0].id], "last at work first"
+        assert [site.id for site in in_memory] == [joined[2].id]
+        assert await of_home(session, "/home_1", "memory:/other") == []
 
 
 async def test_what_is_submitted_beside_a_site_is_its_own_with_all_that_it_waits_for(sessions):

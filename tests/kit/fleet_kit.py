@@ -65,17 +65,22 @@ class Fleet:
         self.mirrors = Mirrors(self.home / "mirrors")
         self.blobs = ThreadedBlobs(DirectoryBlobs(self.home / "blobs"))
 
-    def start(self, **environ: str) -> subprocess.Popen[bytes]:
-        """A control plane more; its words are in `log_of`."""
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a process over all this is given."""
         ours = {
             "VSC_HOME": str(self.home),
             "VSC_DATABASE_URL": self.url,
             "VSC_ENGINE": f"memory:{self.engine.home}",
         }
+        return {**os.environ, **_SETTINGS, **ours}
+
+    def start(self, **environ: str) -> subprocess.Popen[bytes]:
+        """A control plane more; its words are in `log_of`."""
         with (self.logs / str(len(self.processes))).open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, str(_PROCESS)],
-                env={**os.environ, **_SETTINGS, **ours, **environ},
+                env={**self.environ, **environ},
                 stdout=log,
                 stderr=log,
             )

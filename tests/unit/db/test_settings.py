@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from control_plane import settings as module
 from control_plane.blobs.opening import bucket_of
-from control_plane.settings import Settings
+from control_plane.settings import ApiSettings, GatewaySettings, OrchestratorSettings, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +66,14 @@ def test_what_is_no_address_of_a_blob_store_is_refused(monkeypatch, address):
     monkeypatch.setenv("VSC_BLOBS", address)
     with pytest.raises(ValidationError):
         Settings()
+
+
+def test_a_process_reads_what_it_needs_and_nothing_else(monkeypatch):
+    monkeypatch.setenv("VSC_WORKERS", "many")
+    assert ApiSettings().engine == GatewaySettings().engine == "docker"
+    with pytest.raises(ValidationError, match="workers"):
+        OrchestratorSettings()
+    monkeypatch.setenv("VSC_SANDBOX_UID", "0")
+    ApiSettings()
+    with pytest.raises(ValidationError, match="sandbox_uid"):
+        GatewaySettings()
