@@ -4,9 +4,12 @@ ruff, bandit, semgrep, detect-secrets. A file that has its Python name through a
 them under that name: all of them open what it leads to.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 
 from quality_gates import trusted
+from quality_gates.batches import batches
 from quality_gates.linting import ruff_configuration
 from quality_gates.model import Change, GatePolicy, Stage, StagePlan, TreeRecipe
 from quality_gates.paths import JUDGE, OUT, in_workspace, is_python, is_regular
@@ -14,14 +17,37 @@ from quality_gates.selection import aliases, changed_python, changed_texts
 from quality_gates.toolrun import ToolRun
 
 STATIC_TIMEOUT_S = 300.0
-RUFF, BANDIT, SEMGREP, SECRETS = "ruff.json", "bandit.json", "semgrep.json", "secrets.json"
-OUTPUTS = {RUFF: 64 * 2**20, BANDIT: 64 * 2**20, SEMGREP: 64 * 2**20, SECRETS: 32 * 2**20}
+OUTPUT_BYTES = {
+    "ruff": 64 * 2**20,
+    "bandit": 64 * 2**20,
+    "semgrep": 64 * 2**20,
+    "secrets": 32 * 2**20,
+}
 SEMGREP_EXPERIMENTAL = True
 """Whether semgrep's newer engine is used: several times as fast to start, and still experimental.
 
 The older one refuses links, so a change with Python through links would be inconclusive.
 """
 _TOOLS = "/opt/vsc/bin"
+_Command = Callable[[str, Iterable[str]], ToolRun]
+"""Name of a run and its files -> the run."""
+
+
+def runs_of(tool: str, change: Change, stage: Stage) -> dict[str, tuple[str, ...]]:
+    """The runs of one of the tools in that static stage: name -> the files that it reads."""
+    of_base = stage is Stage.BASE_STATIC
+    if tool == "secrets":
+        paths = _texts_of_base(change) if of_base else changed_texts(change)
+    else:
+        paths = sorted(change.base_python.modules) if of_base else changed_python(change)
+    if tool == "semgrep" and not of_base:
+        named = [in_workspace(path) for path in paths if is_python(path)]
+        return batches(tool, [*named, *(alias.location for alias in aliases(change))])
+    return batches(tool, map(in_workspace, paths))
+
+
+def _texts_of_base(change: Change) -> list[str]:
+    return [path for path, mode in sorted(change.base_tree.items()) if is_regular(mode)]
 
 
 def head_static(
@@ -31,79 +57,68 @@ def head_static(
 
     Scripts without a suffix also under a name that says what they are, base's version beside it.
     """
-    shown = aliases(change)
     contents = {"head": change.head_contents, "base": change.base_contents}
-    return _stage(
-        Stage.STATIC,
-        TreeRecipe("head"),
-        policy,
-        python=[in_workspace(path) for path in changed_python(change)],
-        suffixed=[in_workspace(path) for path in changed_python(change) if is_python(path)]
-        + [a.location for a in shown],
-        texts=[in_workspace(path) for path in changed_texts(change)],
-        extra={alias.location: contents[alias.side][alias.path] for alias in shown},
-        pyproject=change.base_contents.get("pyproject.toml"),
-        experimental=experimental,
-    )
+    shown = {alias.location: contents[alias.side][alias.path] for alias in aliases(change)}
+    return _stage(Stage.STATIC, "head", change, policy, shown, experimental=experimental)
 
 
 def base_static(
     change: Change, policy: GatePolicy, *, experimental: bool = SEMGREP_EXPERIMENTAL
 ) -> StagePlan:
     """All files of base, whatever the patch is: the result is kept and used again."""
-    python = [in_workspace(path) for path in sorted(change.base_python.modules)]
-    texts = [
-        in_workspace(path) for path, mode in sorted(change.base_tree.items()) if is_regular(mode)
-    ]
-    return _stage(
-        Stage.BASE_STATIC,
-        TreeRecipe("base"),
-        policy,
-        python=python,
-        suffixed=python,
-        texts=texts,
-        extra={},
-        pyproject=change.base_contents.get("pyproject.toml"),
-        experimental=experimental,
-    )
+    return _stage(Stage.BASE_STATIC, "base", change, policy, {}, experimental=experimental)
 
 
 def _stage(
     stage: Stage,
-    tree: TreeRecipe,
+    side: str,
+    change: Change,
     policy: GatePolicy,
+    shown: dict[str, bytes],
     *,
-    python: list[str],
-    suffixed: list[str],
-    texts: list[str],
-    extra: dict[str, bytes],
-    pyproject: bytes | None,
     experimental: bool,
 ) -> StagePlan:
-    tools: list[ToolRun] = []
-    if python:
-        tools += [_ruff(python), _bandit(python)]
-    if suffixed:
-        tools.append(_semgrep(suffixed, experimental=experimental))
-    if texts:
-        tools.append(_secrets(texts))
-    configuration = {
+    commands: dict[str, _Command] = {
+        "ruff": _ruff,
+        "bandit": _bandit,
+        "semgrep": partial(_semgrep, experimental=experimental),
+        "secrets": _secrets,
+    }
+    runs = {tool: runs_of(tool, change, stage) for tool in commands}
+    tools = [run for tool in runs for run in _in_turn(commands[tool], runs[tool])]
+    turns = max(1, *map(len, runs.values()))
+    pyproject = change.base_contents.get("pyproject.toml")
+    inputs = {
         f"{JUDGE}/ruff.toml": ruff_configuration(policy.linting_rules, pyproject).encode(),
         f"{JUDGE}/bandit.yaml": trusted.BANDIT.encode(),
         f"{JUDGE}/bandit.ini": trusted.BANDIT_INI.encode(),
         f"{JUDGE}/scan_secrets.py": trusted.plugin_file("scan_secrets.py"),
         **{f"{JUDGE}/rules/{name}": content for name, content in trusted.rule_pack().items()},
-    }
-    outputs = {
-        name: size for name, size in OUTPUTS.items() if any(name == _output(tool) for tool in tools)
+        **shown,
     }
     return StagePlan(
-        stage, tree, tuple(tools), outputs, STATIC_TIMEOUT_S + 60, {**configuration, **extra}
+        stage,
+        TreeRecipe(side),
+        tuple(tools),
+        outputs={
+            output_of(run): OUTPUT_BYTES[tool] for tool, of_tool in runs.items() for run in of_tool
+        },
+        deadline_s=STATIC_TIMEOUT_S * turns + 60,
+        inputs=inputs,
     )
 
 
-def _output(tool: ToolRun) -> str:
-    return tool.stdout or f"{tool.name}.json"
+def _in_turn(command: _Command, runs: Mapping[str, Iterable[str]]) -> Iterator[ToolRun]:
+    """The runs of one tool, one after another: many files must not mean many processes."""
+    before: tuple[str, ...] = ()
+    for name, files in runs.items():
+        yield replace(command(name, files), after=before)
+        before = (name,)
+
+
+def output_of(name: str) -> str:
+    """Where the run of a tool leaves its report."""
+    return f"{name}.json"
 
 
 def _environ() -> dict[str, str]:
@@ -124,34 +139,37 @@ def _python(module: str, *argv: str) -> tuple[str, ...]:
     return (f"{_TOOLS}/python", "-I", "-B", "-m", module, *argv)
 
 
-def _ruff(files: Iterable[str]) -> ToolRun:
+def _ruff(name: str, files: Iterable[str]) -> ToolRun:
     argv = (
         f"{_TOOLS}/ruff", "check", "--config", f"{JUDGE}/ruff.toml", "--ignore-noqa", "--no-cache",
-        "--no-fix", "--exit-zero", "--output-format", "json", "--output-file", f"{OUT}/{RUFF}",
-        "--", *files,
+        "--no-fix", "--exit-zero", "--output-format", "json",
+        "--output-file", f"{OUT}/{output_of(name)}", "--", *files,
     )  # fmt: skip
-    return ToolRun("ruff", argv, STATIC_TIMEOUT_S, _environ())
+    return ToolRun(name, argv, STATIC_TIMEOUT_S, _environ())
 
 
-def _bandit(files: Iterable[str]) -> ToolRun:
+def _bandit(name: str, files: Iterable[str]) -> ToolRun:
     argv = _python(
         "bandit", "-q", "-c", f"{JUDGE}/bandit.yaml", "--ini", f"{JUDGE}/bandit.ini",
         "--ignore-nosec", "-x", "/vsc/nowhere", "--exit-zero", "-f", "json",
-        "-o", f"{OUT}/{BANDIT}", "--", *files,
+        "-o", f"{OUT}/{output_of(name)}", "--", *files,
     )  # fmt: skip
-    return ToolRun("bandit", argv, STATIC_TIMEOUT_S, _environ())
+    return ToolRun(name, argv, STATIC_TIMEOUT_S, _environ())
 
 
-def _semgrep(files: Iterable[str], *, experimental: bool) -> ToolRun:
+def _semgrep(name: str, files: Iterable[str], *, experimental: bool) -> ToolRun:
     argv = (
         f"{_TOOLS}/semgrep", "scan", *(("--experimental",) if experimental else ()),
         "--config", f"{JUDGE}/rules", "--metrics=off", "--disable-version-check",
         "--disable-nosem", "--no-git-ignore", "--max-target-bytes", "0", "--timeout", "60",
         "--timeout-threshold", "0", "--jobs", "2", "--quiet", "--json", "--", *files,
     )  # fmt: skip
-    return ToolRun("semgrep", argv, STATIC_TIMEOUT_S, _environ(), stdout=SEMGREP)
+    return ToolRun(name, argv, STATIC_TIMEOUT_S, _environ(), stdout=output_of(name))
 
 
-def _secrets(files: Iterable[str]) -> ToolRun:
-    argv = (f"{_TOOLS}/python", "-I", "-B", f"{JUDGE}/scan_secrets.py", f"{OUT}/{SECRETS}", *files)
-    return ToolRun("secrets", argv, STATIC_TIMEOUT_S, _environ())
+def _secrets(name: str, files: Iterable[str]) -> ToolRun:
+    argv = (
+        f"{_TOOLS}/python", "-I", "-B", f"{JUDGE}/scan_secrets.py", f"{OUT}/{output_of(name)}",
+        *files,
+    )  # fmt: skip
+    return ToolRun(name, argv, STATIC_TIMEOUT_S, _environ())

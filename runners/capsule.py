@@ -8,7 +8,8 @@ from pathlib import Path
 from quality_gates.toolrun import ToolRun
 from runners.protocol import RESULT, Capsule, CommandDriver, capsule_from_json
 
-_MAX_BYTES = 16 * 2**20
+_MAX_BYTES = 64 * 2**20
+"""Ours, and of a large base: it names every file once for each tool."""
 
 
 class BadCapsule(ValueError):

@@ -18,10 +18,9 @@ from quality_gates.parsers import bandit
 from quality_gates.parsers.scans import Hit
 from quality_gates.paths import is_test_path
 from quality_gates.selection import changed_python
-from quality_gates.staticplan import BANDIT
 
 GATE = "bandit"
-SCANNER = Scanner("bandit", BANDIT, bandit.parse)
+SCANNER = Scanner("bandit", bandit.parse)
 _ASSERT = "B101"
 
 

@@ -18,10 +18,9 @@ from quality_gates.linting import linting_rules
 from quality_gates.model import GateReport
 from quality_gates.parsers import ruff
 from quality_gates.selection import changed_python
-from quality_gates.staticplan import RUFF
 
 GATE = "lint"
-SCANNER = Scanner("ruff", RUFF, ruff.parse)
+SCANNER = Scanner("ruff", ruff.parse)
 
 
 def judge(case: Case) -> GateReport:

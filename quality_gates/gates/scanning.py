@@ -3,18 +3,18 @@
 Whether it really ran, over all it had to, and what is new in what it says.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from quality_gates.gates.case import Case, some, worst
 from quality_gates.model import (
-    Change,
     Finding,
     GateReport,
     SecurityLevel,
     Severity,
     Stage,
     StageEvidence,
+    ToolEvidence,
     Verdict,
 )
 from quality_gates.parsers import bandit, ruff
@@ -22,6 +22,7 @@ from quality_gates.parsers.reading import ParseError, read
 from quality_gates.parsers.scans import Hit, Scan
 from quality_gates.paths import of_workspace
 from quality_gates.selection import aliases
+from quality_gates.staticplan import output_of, runs_of
 from quality_gates.testrun import stage_problem
 
 _ORDER = list(Severity)
@@ -38,7 +39,6 @@ class Scanner:
     """One tool in the static stages."""
 
     tool: str
-    output: str
     parse: Callable[[bytes], Scan]
 
 
@@ -100,8 +100,8 @@ def scanned(case: Case, scanner: Scanner) -> Scanned:
 def broken_files(case: Case) -> frozenset[str]:
     """Changed files that are no Python, to two parsers; empty where either's word is missing."""
     try:
-        hits = scanned(case, Scanner("ruff", "ruff.json", ruff.parse)).head
-        unread = scanned(case, Scanner("bandit", "bandit.json", bandit.parse)).errors
+        hits = scanned(case, Scanner("ruff", ruff.parse)).head
+        unread = scanned(case, Scanner("bandit", bandit.parse)).errors
     except Unusable:
         return frozenset()
     return frozenset(hit.path for hit in hits if hit.rule == ruff.SYNTAX) & {
@@ -183,37 +183,48 @@ def _scan(case: Case, stage: Stage, scanner: Scanner) -> Scan:
     problem = stage_problem(stage, evidence)
     if problem is not None or evidence is None:
         raise Unusable(*(problem or (Verdict.ERRORED, f"no evidence of stage {stage}")))
-    if scanner.tool not in evidence.tools:
-        if stage is Stage.BASE_STATIC and not _asked(case.change, scanner):
-            return Scan(())
+    runs = runs_of(scanner.tool, case.change, stage)
+    if not runs and stage is Stage.STATIC:
         raise Unusable(Verdict.ERRORED, f"{stage}: nothing says how {scanner.tool} ended")
-    _ended_well(stage, scanner, evidence)
+    return _joined([_run(stage, scanner, evidence, name) for name in runs])
+
+
+def _run(stage: Stage, scanner: Scanner, evidence: StageEvidence, name: str) -> Scan:
+    """What one run of the tool, over its share of the files, has said."""
+    if name not in evidence.tools:
+        raise Unusable(Verdict.ERRORED, f"{stage}: nothing says how {name} ended")
+    _ended_well(stage, name, evidence.tools[name])
     try:
-        return scanner.parse(read(evidence.outputs.get(scanner.output)))
+        return scanner.parse(read(evidence.outputs.get(output_of(name))))
     except ParseError as error:
-        raise Unusable(
-            Verdict.ERRORED, f"{stage}: {scanner.tool}'s report cannot be read: {error}"
-        ) from error
+        raise Unusable(Verdict.ERRORED, f"{stage}: {name}'s report cannot be read: {error}") from (
+            error
+        )
 
 
-def _ended_well(stage: Stage, scanner: Scanner, evidence: StageEvidence) -> None:
-    tool = evidence.tools[scanner.tool]
+def _joined(scans: Sequence[Scan]) -> Scan:
+    """Several runs of one tool as one."""
+    if not scans:
+        return Scan(())
+    covered = [scan.scanned for scan in scans if scan.scanned is not None]
+    return Scan(
+        hits=tuple(hit for scan in scans for hit in scan.hits),
+        scanned=frozenset[str]().union(*covered) if len(covered) == len(scans) else None,
+        errors=tuple(error for scan in scans for error in scan.errors),
+        version=scans[0].version,
+    )
+
+
+def _ended_well(stage: Stage, name: str, tool: ToolEvidence) -> None:
     if tool.timed_out or tool.exit_code is None:
         raise Unusable(
             Verdict.INCONCLUSIVE,
-            f"{stage}: {scanner.tool} did not end by itself ({tool.detail or 'out of time'})",
+            f"{stage}: {name} did not end by itself ({tool.detail or 'out of time'})",
         )
     if tool.exit_code != 0:
         raise Unusable(
             Verdict.ERRORED,
-            f"{stage}: {scanner.tool} ended with exit code {tool.exit_code} {tool.detail}".rstrip(),
+            f"{stage}: {name} ended with exit code {tool.exit_code} {tool.detail}".rstrip(),
         )
     if tool.truncated:
-        raise Unusable(Verdict.INCONCLUSIVE, f"{stage}: the output of {scanner.tool} was cut")
-
-
-def _asked(change: Change, scanner: Scanner) -> bool:
-    """Whether base gave this tool anything to read."""
-    if scanner.tool.startswith("secrets"):
-        return any(mode.startswith("100") for mode in change.base_tree.values())
-    return bool(change.base_python.modules)
+        raise Unusable(Verdict.INCONCLUSIVE, f"{stage}: the output of {name} was cut")

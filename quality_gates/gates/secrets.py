@@ -14,10 +14,9 @@ from quality_gates.gates.scanning import (
 from quality_gates.model import GateReport
 from quality_gates.parsers import secrets
 from quality_gates.selection import changed_texts
-from quality_gates.staticplan import SECRETS
 
 GATE = "secrets"
-SCANNER = Scanner("secrets", SECRETS, secrets.parse)
+SCANNER = Scanner("secrets", secrets.parse)
 
 
 def judge(case: Case) -> GateReport:

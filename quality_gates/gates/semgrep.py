@@ -20,10 +20,9 @@ from quality_gates.gates.scanning import (
 from quality_gates.model import GateReport
 from quality_gates.parsers import semgrep
 from quality_gates.selection import changed_python
-from quality_gates.staticplan import SEMGREP
 
 GATE = "semgrep"
-SCANNER = Scanner("semgrep", SEMGREP, semgrep.parse)
+SCANNER = Scanner("semgrep", semgrep.parse)
 
 
 def judge(case: Case) -> GateReport:

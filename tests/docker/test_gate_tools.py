@@ -208,7 +208,9 @@ def test_the_two_engines_of_semgrep_agree_on_our_rules(lab):
     assert found[0].scanned == found[1].scanned
 
 
-def test_odd_names_and_empty_files_are_scanned_by_every_tool(lab):
+@pytest.mark.parametrize("argument_bytes", [2**20, 60], ids=["one run", "batches"])
+def test_odd_names_and_empty_files_are_scanned_by_every_tool(lab, monkeypatch, argument_bytes):
+    monkeypatch.setattr("quality_gates.batches.ARGUMENT_BYTES", argument_bytes)
     names = [
         "-rf.py",
         "a b.py",

@@ -1,6 +1,7 @@
 """What is run: trusted settings, explicit files, base evidence out of a patch's reach."""
 
 import json
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -249,3 +250,24 @@ def test_configuration_is_found_where_pytest_finds_it(files, options, source):
     found = read({name: content.encode() for name, content in files.items()})
 
     assert (found.source, found.options) == (source, options)
+
+
+def test_more_paths_than_a_command_line_holds_are_given_in_batches():
+    names = [f"src/{'deep' * 12}/{'part' * 9}/module{number}.py" for number in range(25_000)]
+    base = {**BASE, **dict.fromkeys(names, "")}
+    assert sum(map(len, names)) > 2 * 2**20
+    static = base_plan(change_of(base, base), POLICY, ENVIRONMENT)[0]
+
+    read: dict[str, list[str]] = {}
+    for tool in static.tools:
+        subprocess.run(["/bin/true", *tool.argv[1:]], env=tool.environ, check=True)
+        read[tool.name.partition("-")[0]] = read.get(tool.name.partition("-")[0], [])
+        read[tool.name.partition("-")[0]] += files_of(tool)
+
+    assert set(read) == {"ruff", "bandit", "semgrep", "secrets"}
+    for files in read.values():
+        assert len(files) == len(set(files))
+        assert {f"/workspace/{name}" for name in names} <= set(files)
+    waits = {tool.name: tool.after for tool in static.tools}
+    assert waits["semgrep-2"] == ("semgrep",)
+    assert set(static.outputs) == {f"{name}.json" for name in waits}

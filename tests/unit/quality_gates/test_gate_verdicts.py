@@ -655,6 +655,39 @@ def test_a_scanner_that_did_not_do_its_work_is_no_pass(trial, case):
     assert trial.gate(gate).reasons
 
 
+@pytest.fixture
+def in_batches(trial, monkeypatch):
+    """Every file in a run of its own."""
+    monkeypatch.setattr("quality_gates.batches.ARGUMENT_BYTES", 1)
+    for stage in (Stage.STATIC, Stage.BASE_STATIC):
+        trial.set(stage, trial.make.static(stage, trial.change))
+    return trial
+
+
+def test_what_any_run_of_a_tool_has_read_and_found_counts(in_batches):
+    assert in_batches.report().verdict is Verdict.PASSED
+    second = {"bandit-2.json": bandit([("B307", "HIGH", CHANGED[1], 1)], CHANGED[1:])}
+    static = in_batches.make.static(Stage.STATIC, in_batches.change, outputs=second)
+    assert {"bandit", "bandit-2"} <= set(static.tools)
+    in_batches.set(Stage.STATIC, static)
+
+    gate = in_batches.gate("bandit")
+
+    assert [finding.path for finding in gate.findings] == [NEW]
+    assert gate.verdict is Verdict.FAILED
+    assert gate.evidence["scanned"] == [CORE, NEW]
+
+
+@pytest.mark.parametrize("gate", ["lint", "bandit", "semgrep", "secrets"])
+def test_a_run_of_a_tool_that_is_missing_is_no_pass(in_batches, gate):
+    missing = {"lint": "ruff"}.get(gate, gate) + "-2"
+    static = in_batches.stages[Stage.STATIC]
+    tools = {name: tool for name, tool in static.tools.items() if name != missing}
+    in_batches.set(Stage.STATIC, replace(static, tools=tools))
+
+    assert in_batches.gate(gate).verdict is Verdict.ERRORED
+
+
 @pytest.mark.parametrize("unread", [("ruff",), ("bandit",), ("ruff", "bandit")], ids="+".join)
 def test_what_no_parser_takes_fails_and_what_one_cannot_read_is_unclear(trial, unread):
     where = f"/workspace/{CORE}"

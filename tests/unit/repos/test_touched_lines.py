@@ -1,3 +1,5 @@
+import tracemalloc
+
 from control_plane.repos.change_reader import touched_lines
 
 PATCH = b"""diff --git a/a b/a
@@ -31,3 +33,16 @@ def test_content_that_looks_like_a_header_is_content():
 
 def test_an_empty_patch_has_no_sections():
     assert list(touched_lines(b"")) == []
+
+
+def test_the_lines_of_a_patch_are_never_all_in_memory_at_once():
+    patch = b"diff --git a/a b/a\n@@ -0,0 +1 @@\n" + b"+x\n" * 300_000
+
+    tracemalloc.start()
+    try:
+        (only,) = touched_lines(patch)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+    assert only.added == (1,)
