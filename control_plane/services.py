@@ -11,6 +11,7 @@ from control_plane.db.engine import Sessions
 from control_plane.repos.mirrors import Mirrors
 from control_plane.wake import WakeHub
 from quality_gates.model import TaskReport
+from runners.tree_rules import PATCH_BYTES
 
 Probe = Callable[[], Awaitable[str]]
 """Says in a few words how a part is.
@@ -48,7 +49,7 @@ class Services:
     """Called after a commit that gives a worker something to do."""
     beside: Beside = no_site
     """Asked at each submission: a site may come after the API."""
-    upload_bytes: int = 64 * 2**20
+    upload_bytes: int = PATCH_BYTES
     """Bytes of an uploaded patch or archive."""
     local_paths: bool = True
     """Whether repositories may be imported from this machine's directories.

@@ -124,7 +124,7 @@ class EngineSettings(DoorSettings):
     """Seconds that an engine's site is taken for present; renewed at a third of it."""
 
     patch_bytes: int = Field(default=32 * 2**20, ge=2**10)
-    """Bytes of a patch; a larger one is refused."""
+    """Bytes that all files of a change may have; with more it is refused."""
 
 
 class OrchestratorSettings(EngineSettings, RetentionSettings):

@@ -98,6 +98,10 @@ def _written(git: PrivateGit, search: "_Search", against: str, new: str, patch: 
     except GitLimit as limit:
         search.refuse(b"", f"the change is too large ({limit}); split it")
         return False
+    if patch.stat().st_size > search.limits.patch_bytes:
+        most = search.limits.patch_bytes
+        search.refuse(b"", f"the patch has more than {most} bytes; split the change")
+        return False
     return True
 
 

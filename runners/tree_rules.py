@@ -9,14 +9,19 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+PATCH_BYTES = 256 * 2**20
+"""Of a patch, whoever made it: no larger one is made, taken in or read."""
+
 
 @dataclass(frozen=True, slots=True)
 class PatchLimits:
     """How much one change may be, and how long the search for it may take."""
 
+    patch_bytes: int = PATCH_BYTES
     files: int = 10_000
     file_bytes: int = 50 * 2**20
     total_bytes: int = 200 * 2**20
+    """Of all files that are new or changed. What is deleted is in the patch, and not in these."""
     depth: int = 128
     path_bytes: int = 4095
     entries_seen: int = 500_000

@@ -53,6 +53,7 @@ from control_plane.processes.parts import KINDS, Serving
 from control_plane.processes.retention import collector_of
 from control_plane.settings import GroundSettings, Settings
 from quality_gates.linting import RULES
+from runners.tree_rules import PATCH_BYTES
 
 Records = AsyncIterator[dict[str, Any]]
 S = TypeVar("S", bound=GroundSettings)
@@ -60,7 +61,6 @@ S = TypeVar("S", bound=GroundSettings)
 _INTERRUPTED = 130
 _LAST_ANSWERS_S = 5
 """For answers under way when we are told to stop; who follows a log would hold us for ever."""
-_PATCH_BYTES = 64 * 2**20
 _ID = re.compile(r"[0-9a-f-]{8,36}")
 _ID_CHARACTERS = 36
 
@@ -456,12 +456,12 @@ def _tell_where(connection: Connection, output: Output) -> None:
 
 def _read_patch(path: Path) -> bytes:
     content = (
-        sys.stdin.buffer.read(_PATCH_BYTES + 1)
+        sys.stdin.buffer.read(PATCH_BYTES + 1)
         if str(path) == "-"
-        else _read(path, _PATCH_BYTES, "the patch")
+        else _read(path, PATCH_BYTES, "the patch")
     )
-    if len(content) > _PATCH_BYTES:
-        raise UsageError(f"the patch has more than {_PATCH_BYTES} bytes; split the change")
+    if len(content) > PATCH_BYTES:
+        raise UsageError(f"the patch has more than {PATCH_BYTES} bytes; split the change")
     return content
 
 

@@ -21,7 +21,6 @@ from control_plane.orchestrator.lease import Again, Lease
 from control_plane.orchestrator.limited_judge import EvidenceTooLarge, LimitedJudge
 from control_plane.orchestrator.recording import VerdictRecorder, reasons
 from control_plane.orchestrator.run_moves import RunMoves
-from control_plane.orchestrator.specs import PATCH_BYTES
 from control_plane.orchestrator.stages import Stages
 from control_plane.repos.change_reader import ChangeReader
 from control_plane.repos.given_patches import GivenPatches
@@ -32,6 +31,7 @@ from control_plane.runs.rules import RunState
 from quality_gates.gates.integrity import barred
 from quality_gates.model import Change, Environment, TaskReport, Verdict
 from quality_gates.plan import plan
+from runners.tree_rules import PATCH_BYTES
 from sandboxes.errors import SandboxStartFailed
 
 NO_ENVIRONMENT = Environment(sha256="", image="", python="", own_pytest=False, pytest_plugins=())

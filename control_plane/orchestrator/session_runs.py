@@ -18,7 +18,7 @@ from control_plane.orchestrator.environment_cache import EnvironmentCache, Prepa
 from control_plane.orchestrator.gathering import CHANGES_BYTES, read_document
 from control_plane.orchestrator.lease import Again, Lease
 from control_plane.orchestrator.run_moves import RunMoves, cancel_run
-from control_plane.orchestrator.specs import EXECUTE, PATCH_BYTES, Draft, session_draft
+from control_plane.orchestrator.specs import EXECUTE, Draft, session_draft
 from control_plane.orchestrator.stages import StageEnd, Stages
 from control_plane.packets.models import Packet
 from control_plane.repos.mirrors import Mirrors
@@ -40,6 +40,7 @@ from control_plane.tasks.rules import effect_of
 from quality_gates.model import Verdict
 from runners import protocol
 from runners.changes import CHANGES, PATCH, RefusedEntry, changes_from_json
+from runners.tree_rules import PATCH_BYTES
 from sandboxes.errors import SandboxStartFailed
 from sandboxes.spec import Against, Workspace
 

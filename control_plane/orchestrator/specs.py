@@ -22,7 +22,6 @@ OUTPUTS: Mapping[Product, Mapping[str, int]] = {
     Product.DOCUMENT: {DOCUMENT: DOCUMENT_BYTES},
 }
 """What a session's sandbox may leave beside its workspace."""
-PATCH_BYTES = 256 * 2**20
 PREPARE_DISK_BYTES = 6 * 2**30
 """An environment, its archive and pip's scratch lie on one disk."""
 

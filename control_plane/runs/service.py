@@ -13,8 +13,8 @@ from control_plane.db.finding import NotFound
 from control_plane.runs.models import Run, RunEvent, Sandbox
 from control_plane.runs.rules import TERMINAL
 from control_plane.wake import WakeHub
+from runners.tree_rules import PATCH_BYTES
 
-PATCH_BYTES = 256 * 2**20
 _FOLLOWED_AT_ONCE, _FOLLOWED_S = 200, 30.0
 
 

@@ -317,6 +317,18 @@ def test_limits_are_said_and_give_no_patch(bench, limits, word):
     assert any(word in entry.reason for entry in changes.refused), changes.refused
 
 
+def test_a_patch_that_nobody_would_read_is_refused_though_its_files_are_small(tmp_path):
+    bench = Bench(tmp_path, {b"old": ("100644", b"line\n" * 400)})
+    (bench.workspace / "old").unlink()
+
+    patch, changes = bench.collect(limits=PatchLimits(total_bytes=100, patch_bytes=1000))
+
+    assert (patch, changes.tree) == (b"", None)
+    assert [entry.reason for entry in changes.refused] == [
+        "the patch has more than 1000 bytes; split the change"
+    ]
+
+
 def test_a_sparse_giant_is_refused_without_being_read(bench):
     with (bench.workspace / "giant").open("wb") as file:
         file.truncate(5 * 2**30)
