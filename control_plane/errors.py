@@ -14,6 +14,7 @@ from control_plane.repos.git import RepositoryError
 from control_plane.retention.errors import AlreadyCollecting
 from control_plane.runs.errors import IllegalMove, LeaseLost
 from control_plane.sessions.documents import SchemaUnusable
+from control_plane.sites.errors import BlobsElsewhere
 from control_plane.tasks.errors import IdempotencyConflict, NotJudgedAgain
 from sandboxes.errors import BlobMissing, DepotUnavailable, SandboxError, TooLarge
 
@@ -39,6 +40,7 @@ ANSWERS: dict[type[Exception], Answer] = {
     BlobMissing: Answer("blob_missing", 404, 2),
     TooLarge: Answer("too_large", 413, 2),
     AlreadyCollecting: Answer("already_collecting", 409, 2),
+    BlobsElsewhere: Answer("blobs_elsewhere", 503, 2),
     DepotUnavailable: Answer("blobs_unavailable", 503, 2),
     NotFound: Answer("not_found", 404, 2),
     IllegalMove: Answer("illegal_move", 409, 2),

@@ -2,13 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from uuid import UUID
-
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
 from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.snapshots import Snapshots
 from control_plane.wake import WakeHub
 from quality_gates.model import TaskReport
 from runners.tree_rules import PATCH_BYTES
@@ -24,20 +22,13 @@ def nobody_waits() -> None:
     """No worker lives in this process; they poll."""
 
 
-Beside = Callable[[AsyncSession], Awaitable[UUID | None]]
-"""The site beside a process: it drives what is submitted there, as the mirrors are there."""
-
-
-async def no_site(_: AsyncSession) -> None:
-    """Beside none: any site may drive what is submitted."""
-
-
 @dataclass(frozen=True, slots=True)
 class Services:
     """Passed to `control_plane.api.app.create_app`."""
 
     sessions: Sessions
     mirrors: Mirrors
+    snapshots: Snapshots
     blobs: Blobs
     markdown: Callable[[TaskReport], str]
     """A report for people to read."""
@@ -47,8 +38,6 @@ class Services:
     """Wakes who watches; one that is not served makes them poll."""
     poke: Callable[[], None] = nobody_waits
     """Called after a commit that gives a worker something to do."""
-    beside: Beside = no_site
-    """Asked at each submission: a site may come after the API."""
     upload_bytes: int = PATCH_BYTES
     """Bytes of an uploaded patch or archive."""
     local_paths: bool = True

@@ -37,9 +37,12 @@ class GroundSettings(BaseSettings):
     None: the embedded one under `home`.
     """
     blobs: str | None = Field(
-        default=None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$"
+        default=None, pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|/.+)$"
     )
-    """Where large bytes lie: `s3://bucket/prefix`. None: the directory `blobs` under `home`."""
+    """Where large bytes lie: `s3://bucket/prefix`, or a directory's absolute path.
+
+    None: the directory `blobs` under `home`. Homes that share a database have one store.
+    """
     blobs_endpoint: str | None = Field(default=None, pattern=r"^https?://")
     """The S3 server, if it is not Amazon's. `http://` only where nobody can listen."""
     blobs_region: str = "us-east-1"
@@ -87,8 +90,8 @@ class BesideEngine(GroundSettings):
 class ApiSettings(BesideEngine):
     """The API: rows, blobs, and the mirrors under `home`, which it reads and writes.
 
-    Importing a repository writes its mirror; submitting asks it which commit a revision is. So the
-    API runs beside an orchestrator of its site, over the same home. It needs git and no engine.
+    Importing a repository writes its mirror; submitting asks it which commit a revision is, and
+    makes the snapshot of that: any home can begin what is queued. It needs git and no engine.
     """
 
 

@@ -40,6 +40,7 @@ async def ask_for_document(
     async with services.sessions() as session:
         repo = await find_repository(session, new.repository)
     base_commit = await services.mirrors.resolve(repo.id.hex, new.base)
+    await services.snapshots.ensure(repo.id, base_commit)  # any home may have to begin it
     async with services.sessions.begin() as session:
         run_id = await queue_session(
             session,
@@ -48,7 +49,6 @@ async def ask_for_document(
             deadline_s=new.deadline_s,
             driver=new.driver.inside(),
             output_schema=new.output_schema,
-            site_id=await services.beside(session),
         )
         await append_line(
             session,

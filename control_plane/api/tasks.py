@@ -36,6 +36,7 @@ async def submit_task(
     async with services.sessions() as session:
         repo = await find_repository(session, new.repository)
     base_commit = await services.mirrors.resolve(repo.id.hex, new.base)
+    await services.snapshots.ensure(repo.id, base_commit)  # any home may have to begin it
     if new.patch is not None:
         await services.blobs.renew(new.patch)  # BlobMissing before anything is queued
     submission = service.Submission(
@@ -52,8 +53,7 @@ async def submit_task(
         idempotency_key=idempotency_key,
     )
     async with services.sessions.begin() as session:
-        site_id = await services.beside(session)
-        task = await service.submit(session, submission, by=operator.name, site_id=site_id)
+        task = await service.submit(session, submission, by=operator.name)
         view = await _details(session, task)
     services.poke()
     return view
@@ -94,6 +94,10 @@ async def cancel_task(task: str, services: ServicesDep, operator: OperatorDep) -
 @router.post("/tasks/{task}/judge", status_code=status.HTTP_202_ACCEPTED)
 async def judge_task(task: str, services: ServicesDep, operator: OperatorDep) -> TaskDetails:
     """Judge the task's newest patch once more. Nobody works on it again for that."""
+    async with services.sessions() as session:
+        known = await service.find_task(session, task)
+    if known.repo_id is not None and known.base_commit is not None:
+        await services.snapshots.ensure(known.repo_id, known.base_commit)
     async with services.sessions.begin() as session:
         found = await service.judge_again(session, task, by=operator.name)
         newest = await newest_judgement(session, found.id)

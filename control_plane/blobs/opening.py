@@ -1,5 +1,7 @@
 """The blob store that the settings name, opened."""
 
+from pathlib import Path
+
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.ports import BlobStore
 from control_plane.blobs.s3 import Bucket, S3Blobs
@@ -8,9 +10,9 @@ from control_plane.settings import GroundSettings
 
 def open_store(settings: GroundSettings) -> BlobStore:
     """Nothing is asked of it yet. Blocking: what dead writers left in a directory is swept."""
-    if settings.blobs is not None:
+    if settings.blobs is not None and settings.blobs.startswith("s3://"):
         return S3Blobs(bucket_of(settings, settings.blobs))
-    store = DirectoryBlobs(settings.home.absolute() / "blobs")
+    store = DirectoryBlobs(Path(settings.blobs or settings.home.absolute() / "blobs"))
     store.sweep()
     return store
 

@@ -29,11 +29,8 @@ async def queue_judgement(
     session_id: UUID | None = None,
     head_tree: str | None = None,
     refused: Sequence[str] = (),
-    site_id: UUID | None = None,
 ) -> UUID:
     """Queue the judge run of a patch, in the caller's transaction.
-
-    `site_id` is the site whose home has the repository; None: any may take it.
 
     `head_tree` and `refused` are known of a session's patch; of one that somebody brings they are
     worked out when it is hydrated.
@@ -45,7 +42,6 @@ async def queue_judgement(
         repo_id=repo_id,
         base_commit=base_commit,
         deadline_s=deadline_s,
-        site_id=site_id,
     )
     session.add(run)
     await session.flush()

@@ -73,7 +73,7 @@ class BaseCache:
 
         Its plans cannot depend on any patch.
         """
-        change = await self._changes.read(run.repo_id.hex, run.base_commit, run.base_commit, "")
+        change = await self._changes.unchanged(run.repo_id.hex, run.base_commit)
         return base_plan(change, policy, prepared.facts)
 
     def _wanted(self, run: Run, policy: Mapping[str, Any], prepared: Prepared) -> Wanted:
@@ -90,7 +90,6 @@ class BaseCache:
             repo_id=run.repo_id,
             base_commit=run.base_commit,
             deadline_s=run.deadline_s,
-            site_id=run.site_id,
             environment_id=prepared.id,
             policy=dict(policy),
         )

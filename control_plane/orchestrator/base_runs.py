@@ -61,6 +61,6 @@ class BaseRuns:
             plans,
             repo_id=run.repo_id,
             base_commit=run.base_commit,
-            head_tree=run.base_commit,
+            head_tree=None,
             environment=prepared.layers,
         )

@@ -27,10 +27,10 @@ class Wanted:
     deadline_s: float
     judged: str | None = None
     """`prepare`: the tree whose dependency list is installed."""
+    patch_sha256: str | None = None
+    """`prepare`: what makes that tree of base, wherever the run is driven."""
     environment_id: UUID | None = None
     policy: dict[str, Any] | None = None
-    site_id: UUID | None = None
-    """The parent's: its home has the repository."""
 
 
 async def ensure_child(session: AsyncSession, wanted: Wanted) -> UUID:
@@ -56,7 +56,6 @@ async def _made(session: AsyncSession, wanted: Wanted) -> UUID | None:
             base_commit=wanted.base_commit,
             deadline_s=wanted.deadline_s,
             state=RunState.QUEUED,
-            site_id=wanted.site_id,
         )
         .on_conflict_do_nothing(index_elements=["kind", "cache_key"], index_where=text(IS_LIVE))
         .returning(Run.id)
@@ -65,6 +64,7 @@ async def _made(session: AsyncSession, wanted: Wanted) -> UUID | None:
     if run_id is not None:
         asked = {
             "judged": wanted.judged,
+            "patch_sha256": wanted.patch_sha256,
             "environment_id": wanted.environment_id,
             "policy": wanted.policy,
         }

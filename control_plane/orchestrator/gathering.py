@@ -58,11 +58,14 @@ class EvidenceGatherer:
         *,
         repo_id: UUID,
         base_commit: str,
-        head_tree: str,
+        head_tree: str | None,
         environment: tuple[str, ...],
         attempt: int = 0,
     ) -> dict[Stage, StageRan]:
-        """Run every stage to its end. Raises what `Stages.run` raises."""
+        """Run every stage to its end. No head: base is looked at by itself.
+
+        Raises what `Stages.run` raises.
+        """
         base = await self._snapshots.ensure(repo_id, base_commit)
 
         async def one(plan: StagePlan) -> StageRan:
@@ -81,7 +84,7 @@ class EvidenceGatherer:
         return {task.result().plan.stage: task.result() for task in running}
 
     async def workspace(
-        self, recipe: TreeRecipe, repo_id: UUID, base: str, base_commit: str, head_tree: str
+        self, recipe: TreeRecipe, repo_id: UUID, base: str, base_commit: str, head: str | None
     ) -> Workspace:
         """The tree of a stage, as a delta over the shared base.
 
@@ -89,6 +92,7 @@ class EvidenceGatherer:
         """
         repo = repo_id.hex
         base_tree = await self._mirrors.tree_of(repo, base_commit)
+        head_tree = head or base_tree
         side, other = (base_tree, head_tree) if recipe.side == "base" else (head_tree, base_tree)
         tree = await self._trees.compose(
             repo, side, {os.fsencode(path): other for path in recipe.swapped}

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from control_plane.blobs.ports import Blobs
 from control_plane.judgements.models import Judgement
 from control_plane.judgements.policies import policy_from_json
 from control_plane.orchestrator.base_cache import BaseCache, BaseResults
@@ -24,14 +23,14 @@ from control_plane.orchestrator.run_moves import RunMoves
 from control_plane.orchestrator.stages import Stages
 from control_plane.repos.change_reader import ChangeReader
 from control_plane.repos.given_patches import GivenPatches
-from control_plane.repos.trees import ChangeTooLarge, PatchDoesNotApply, Trees
+from control_plane.repos.heads import Heads
+from control_plane.repos.trees import ChangeTooLarge, PatchDoesNotApply
 from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState
 from quality_gates.gates.integrity import barred
 from quality_gates.model import Change, Environment, TaskReport, Verdict
 from quality_gates.plan import plan
-from runners.tree_rules import PATCH_BYTES
 from sandboxes.errors import SandboxStartFailed
 
 NO_ENVIRONMENT = Environment(sha256="", image="", python="", own_pytest=False, pytest_plugins=())
@@ -52,15 +51,14 @@ class JudgeRuns:
         bases: BaseCache,
         changes: ChangeReader,
         given: GivenPatches,
-        trees: Trees,
-        blobs: Blobs,
+        heads: Heads,
         recorder: VerdictRecorder,
         image: str,
     ) -> None:
         self._sessions, self._stages, self._moves = sessions, stages, moves
         self._gatherer, self._environments, self._bases = gatherer, environments, bases
-        self._changes, self._given, self._trees = changes, given, trees
-        self._blobs, self._recorder, self._image = blobs, recorder, image
+        self._changes, self._given, self._heads = changes, given, heads
+        self._recorder, self._image = recorder, image
         self._judge = LimitedJudge()
 
     async def step(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> Run | Again:
@@ -95,9 +93,8 @@ class JudgeRuns:
         if own.head_tree is not None:
             return await self._moves.move(run, lease, RunState.VERIFYING)
         repo, base = run.repo_id.hex, run.base_commit
-        patch = await self._blobs.read(own.patch_sha256, PATCH_BYTES)
         try:
-            tree = await self._trees.apply_patch(repo, base, patch)
+            tree = await self._heads.made(repo, base, own.patch_sha256)
         except PatchDoesNotApply as problem:
             why = f"the patch does not apply exactly: {problem}"
             return await self._undecided(run, own, lease, Verdict.FAILED, why)
@@ -111,11 +108,13 @@ class JudgeRuns:
     async def _verifying(
         self, run: Run, own: Judgement, lease: Lease, cancelled: asyncio.Event
     ) -> Run | Again:
+        head = str(own.head_tree)
+        await self._heads.here(run.repo_id.hex, run.base_commit, head, own.patch_sha256)
         change = await self._change(run, own)
         if barred(change, policy_from_json(own.policy)):
             report = await self._report(own, change, NO_ENVIRONMENT, BaseResults({}))
             return await self._recorder.record(run, lease, report)
-        found = await self._environments.find(run, str(own.head_tree))
+        found = await self._environments.find(run, head, own.patch_sha256)
         if isinstance(found, Wanted):
             return await self._moves.wait_for(lease, found)
         if isinstance(found, Unpreparable):

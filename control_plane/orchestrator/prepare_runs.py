@@ -19,6 +19,7 @@ from control_plane.repos.environments import facts, index
 from control_plane.repos.environments.detect import EnvironmentRecipe
 from control_plane.repos.environments.layers import EnvironmentRefused, Layers, take_layers
 from control_plane.repos.environments.prepare import LAYERS, NOTES, Preparation, preparation
+from control_plane.repos.heads import Heads
 from control_plane.repos.models import EnvironmentRow
 from control_plane.repos.snapshots import Snapshots
 from control_plane.runs.models import Run, SharedRun
@@ -44,11 +45,12 @@ class PrepareRuns:
         snapshots: Snapshots,
         depot: Depot,
         recipes: Recipes,
+        heads: Heads,
         image: str,
     ) -> None:
         self._sessions, self._stages, self._moves, self._blobs = sessions, stages, moves, blobs
         self._snapshots, self._depot = snapshots, depot
-        self._recipes, self._image = recipes, image
+        self._recipes, self._heads, self._image = recipes, heads, image
 
     async def step(self, run: Run, lease: Lease, _: asyncio.Event) -> Run | Again:
         """Do the next thing."""
@@ -127,4 +129,7 @@ class PrepareRuns:
             shared = await session.get_one(SharedRun, run.id)
         if shared.judged is None:
             raise RuntimeError(f"prepare run {run.id} does not say for which tree")
+        if shared.patch_sha256 is not None:
+            asked = (run.repo_id.hex, run.base_commit, shared.judged, shared.patch_sha256)
+            await self._heads.here(*asked)
         return await self._recipes.of(run, shared.judged)

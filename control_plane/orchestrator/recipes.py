@@ -15,7 +15,7 @@ class Recipes:
     """Remembers the newest of them: neither tree can change under its id."""
 
     def __init__(self, mirrors: Mirrors) -> None:
-        self._trees = Trees(mirrors)
+        self._mirrors, self._trees = mirrors, Trees(mirrors)
         self._recipes: dict[tuple[str, str, str], EnvironmentRecipe] = {}
 
     async def of(self, run: Run, judged: str) -> EnvironmentRecipe:
@@ -29,8 +29,12 @@ class Recipes:
         return self._recipes[key]
 
     async def _detected(self, run: Run, judged: str) -> EnvironmentRecipe:
-        base_files, tree = await self._dependency_files(run.repo_id.hex, run.base_commit)
-        judged_files, _ = await self._dependency_files(run.repo_id.hex, judged)
+        repo = run.repo_id.hex
+        base_tree = await self._mirrors.tree_of(repo, run.base_commit)
+        base_files, tree = await self._dependency_files(repo, base_tree)
+        if judged in (run.base_commit, base_tree):
+            return detect(base_files, base_files, tree)
+        judged_files, _ = await self._dependency_files(repo, judged)
         return detect(base_files, judged_files, tree)
 
     async def _dependency_files(

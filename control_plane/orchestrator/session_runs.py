@@ -21,9 +21,10 @@ from control_plane.orchestrator.run_moves import RunMoves, cancel_run
 from control_plane.orchestrator.specs import EXECUTE, Draft, session_draft
 from control_plane.orchestrator.stages import StageEnd, Stages
 from control_plane.packets.models import Packet
+from control_plane.repos.heads import Heads
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshots import Snapshots
-from control_plane.repos.trees import ChangeTooLarge, Trees
+from control_plane.repos.trees import ChangeTooLarge
 from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState
@@ -40,7 +41,6 @@ from control_plane.tasks.rules import effect_of
 from quality_gates.model import Verdict
 from runners import protocol
 from runners.changes import CHANGES, PATCH, RefusedEntry, changes_from_json
-from runners.tree_rules import PATCH_BYTES
 from sandboxes.errors import SandboxStartFailed
 from sandboxes.spec import Against, Workspace
 
@@ -71,11 +71,12 @@ class SessionRuns:
         environments: EnvironmentCache,
         blobs: Blobs,
         mirrors: Mirrors,
+        heads: Heads,
         snapshots: Snapshots,
     ) -> None:
         self._sessions, self._stages, self._moves = sessions, stages, moves
         self._environments, self._blobs = environments, blobs
-        self._mirrors, self._snapshots, self._trees = mirrors, snapshots, Trees(mirrors)
+        self._mirrors, self._heads, self._snapshots = mirrors, heads, snapshots
         self._handlers = {
             RunState.HYDRATING: self._hydrating,
             RunState.EXECUTING: self._executing,
@@ -172,9 +173,8 @@ class SessionRuns:
             return Left(nothing.sha256, base_tree, (reason,))
         document = await self._blobs.read(listed.sha256, CHANGES_BYTES)
         told = await asyncio.to_thread(changes_from_json, document)
-        content = await self._blobs.read(patch.sha256, PATCH_BYTES)
         try:
-            tree = await self._trees.apply_patch(run.repo_id.hex, run.base_commit, content)
+            tree = await self._heads.made(run.repo_id.hex, run.base_commit, patch.sha256)
         except ChangeTooLarge as too_large:
             base_tree = await self._mirrors.tree_of(run.repo_id.hex, run.base_commit)
             return Left(patch.sha256, base_tree, (f"the change: {too_large}",))
@@ -272,7 +272,6 @@ async def _finished(session: AsyncSession, run: Run, lease: Lease, own: AgentSes
             session_id=run.id,
             head_tree=own.head_tree,
             refused=own.refused,
-            site_id=run.site_id,
         )
     return moved
 

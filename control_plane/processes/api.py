@@ -4,16 +4,13 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.processes.ground import Ground, open_ground
-from control_plane.services import Beside, Probe, Services, no_site, nobody_waits
+from control_plane.services import Probe, Services, nobody_waits
 from control_plane.settings import ApiSettings, GroundSettings
 from control_plane.sites import service as sites
-from control_plane.sites.models import Site
 from quality_gates.render import markdown
 from sandboxes.errors import BlobMissing
 
@@ -33,22 +30,21 @@ async def open_reading(settings: GroundSettings) -> AsyncIterator[Services]:
 
 @asynccontextmanager
 async def open_api(settings: ApiSettings) -> AsyncIterator[Services]:
-    """The API alone: what is submitted here is for the orchestrators over the same home.
+    """The API alone: what is submitted here is for any orchestrator over the same database.
 
     Raises:
         DatabaseUnavailable, MigrationFailed: no database.
+        BlobsElsewhere: this home has another blob store than the database's other homes.
     """
     async with open_ground(settings) as ground:
-        yield services_of(
-            ground, beside=beside_home(ground), probes={"mirrors": mirrors_probe(ground)}
-        )
+        await sites.share_blobs(ground.sessions, ground.blobs, str(ground.home))
+        yield services_of(ground, probes={"mirrors": mirrors_probe(ground)})
 
 
 def services_of(
     ground: Ground[GroundSettings],
     *,
     poke: Callable[[], None] = nobody_waits,
-    beside: Beside = no_site,
     probes: Mapping[str, Probe] | None = None,
 ) -> Services:
     """What the application is built over; `probes` are those of other roots in this process."""
@@ -65,32 +61,13 @@ def services_of(
     return Services(
         sessions=ground.sessions,
         mirrors=ground.mirrors,
+        snapshots=ground.snapshots,
         blobs=ground.blobs,
         markdown=markdown.render,
         probes={"database": database, "blobs": blobs, **(probes or {})},
         wake=ground.wake,
         poke=poke,
-        beside=beside,
     )
-
-
-def beside(site: Site) -> Beside:
-    """One site, that this process has joined."""
-
-    async def joined(_: AsyncSession) -> UUID:
-        return site.id
-
-    return joined
-
-
-def beside_home(ground: Ground[ApiSettings]) -> Beside:
-    """The site over this home that was at work last; none, before any orchestrator came."""
-
-    async def last_at_work(session: AsyncSession) -> UUID | None:
-        found = await sites.of_home(session, str(ground.home), ground.settings.engine)
-        return found[0].id if found else None
-
-    return last_at_work
 
 
 def mirrors_probe(ground: Ground[ApiSettings]) -> Probe:

@@ -6,10 +6,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.blobs.depot import LocalDepot
 from control_plane.processes.ground import Ground
 from control_plane.services import Probe
-from control_plane.settings import EngineSettings, GroundSettings
+from control_plane.settings import EngineSettings
 from control_plane.sites import service as sites
 from control_plane.sites.models import Site
 from runners import dehydrate
@@ -76,10 +75,10 @@ async def memory_engine(ground: Ground[EngineSettings]) -> AsyncIterator[Engine]
     provider = MemoryProvider(
         install=site.name,
         home=home,
-        depot=depot_of(ground),
+        depot=ground.depot,
         collect=collector_of(ground),
         apply_delta=apply_delta,
-        trees=TreeCache(home / "trees", depot_of(ground), unpack, ground.settings.tree_cache_bytes),
+        trees=TreeCache(home / "trees", ground.depot, unpack, ground.settings.tree_cache_bytes),
     )
 
     async def probe() -> str:
@@ -96,14 +95,10 @@ ENGINES: Mapping[str, OpenEngine] = {"docker": docker_engine, "memory": memory_e
 
 
 async def joined(ground: Ground[EngineSettings], engine: str) -> Site:
-    """The site of this engine and this home, with a lease of its own."""
+    """The site of this engine and this home, with a lease of its own. Raises BlobsElsewhere."""
+    await sites.share_blobs(ground.sessions, ground.blobs, str(ground.home), engine)
     async with ground.sessions.begin() as session:
         return await sites.join(session, engine, str(ground.home), ground.settings.site_lease_s)
-
-
-def depot_of(ground: Ground[GroundSettings]) -> LocalDepot:
-    """Where sandboxes get bytes and leave them."""
-    return LocalDepot(ground.store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +132,7 @@ def _docker_provider(ground: Ground[EngineSettings], install: str) -> DockerProv
     return local.provider(
         install=install,
         home=ground.home / "docker",
-        depot=depot_of(ground),
+        depot=ground.depot,
         collect=collector_of(ground),
         apply_delta=apply_delta,
         unpack=unpack,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.opening import open_store
 from control_plane.blobs.ports import Blobs, BlobStore
 from control_plane.blobs.threads import ThreadedBlobs
@@ -14,6 +15,7 @@ from control_plane.db.embedded import embedded
 from control_plane.db.engine import Sessions, new_engine, session_factory
 from control_plane.db.migrate import migrate, refuse_home_of_0_1_0
 from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.snapshots import Snapshots
 from control_plane.settings import GroundSettings
 from control_plane.wake import WakeHub
 
@@ -33,7 +35,10 @@ class Ground(Generic[S_co]):
     blobs: Blobs
     store: BlobStore
     """The same blobs for threads of providers; everybody else asks `blobs`."""
+    depot: LocalDepot
+    """Where sandboxes get bytes and leave them."""
     mirrors: Mirrors
+    snapshots: Snapshots
     wake: WakeHub
 
 
@@ -52,17 +57,20 @@ async def open_ground(settings: S) -> AsyncIterator[Ground[S]]:
         store = await asyncio.to_thread(open_store, settings)
         blobs = ThreadedBlobs(store)
         engine = new_engine(url, pool_size=settings.connections)
-        wake = WakeHub()
+        sessions, depot = session_factory(engine), LocalDepot(store)
+        mirrors, wake = Mirrors(home / "mirrors"), WakeHub()
         listening = asyncio.create_task(wake.serve(url), name="wake")
         try:
             yield Ground(
                 settings=settings,
                 home=home,
                 url=url,
-                sessions=session_factory(engine),
+                sessions=sessions,
                 blobs=blobs,
                 store=store,
-                mirrors=Mirrors(home / "mirrors"),
+                depot=depot,
+                mirrors=mirrors,
+                snapshots=Snapshots(sessions, mirrors, depot, home / "snapshots"),
                 wake=wake,
             )
         finally:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from control_plane.api.app import create_app
 from control_plane.orchestrator.reconcile import Reconciler
 from control_plane.orchestrator.worker import Worker
-from control_plane.processes.api import beside, services_of
+from control_plane.processes.api import services_of
 from control_plane.processes.engines import OpenEngine, open_engine
 from control_plane.processes.gateway import marks_of, open_gateway
 from control_plane.processes.ground import open_ground
@@ -50,7 +50,6 @@ async def open_company(
         services = services_of(
             ground,
             poke=orchestrator.worker.poke,
-            beside=beside(opened.site),
             probes={"engine": opened.probe, "doors": doors.probe},
         )
         yield Company(

@@ -26,12 +26,12 @@ from control_plane.orchestrator.run_moves import RunMoves
 from control_plane.orchestrator.session_runs import SessionRuns
 from control_plane.orchestrator.stages import Stages
 from control_plane.orchestrator.worker import Worker
-from control_plane.processes.engines import Engine, depot_of
+from control_plane.processes.engines import Engine
 from control_plane.processes.ground import Ground
 from control_plane.processes.retention import collector_of
 from control_plane.repos.change_reader import ChangeReader
 from control_plane.repos.given_patches import GivenPatches
-from control_plane.repos.snapshots import Snapshots
+from control_plane.repos.heads import Heads
 from control_plane.repos.trees import Trees
 from control_plane.runs.rules import RunKind
 from control_plane.settings import OrchestratorSettings
@@ -140,11 +140,10 @@ def _stages(ground: Ground[OrchestratorSettings], engine: Engine, doors: DoorBel
 def _run_driver(ground: Ground[OrchestratorSettings], engine: Engine, doors: DoorBell) -> RunDriver:
     """The steps of every kind of run."""
     sessions, blobs, mirrors, image = ground.sessions, ground.blobs, ground.mirrors, engine.image
-    depot = depot_of(ground)
-    trees = Snapshots(sessions, mirrors, depot, ground.home / "snapshots")
+    snapshots, heads = ground.snapshots, Heads(Trees(mirrors), blobs)
     stages = _stages(ground, engine, doors)
     moves, recipes = RunMoves(sessions), Recipes(mirrors)
-    gatherer = EvidenceGatherer(stages=stages, mirrors=mirrors, snapshots=trees, blobs=blobs)
+    gatherer = EvidenceGatherer(stages=stages, mirrors=mirrors, snapshots=snapshots, blobs=blobs)
     environments = EnvironmentCache(sessions=sessions, recipes=recipes, image=image)
     changes = ChangeReader(mirrors, lambda path: path in CONFIGURATION)
     bases = BaseCache(sessions=sessions, changes=changes, image=image)
@@ -155,7 +154,8 @@ def _run_driver(ground: Ground[OrchestratorSettings], engine: Engine, doors: Doo
         environments=environments,
         blobs=blobs,
         mirrors=mirrors,
-        snapshots=trees,
+        heads=heads,
+        snapshots=snapshots,
     )
     judge_runs = JudgeRuns(
         sessions=sessions,
@@ -166,8 +166,7 @@ def _run_driver(ground: Ground[OrchestratorSettings], engine: Engine, doors: Doo
         bases=bases,
         changes=changes,
         given=GivenPatches(mirrors, PatchLimits(total_bytes=ground.settings.patch_bytes)),
-        trees=Trees(mirrors),
-        blobs=blobs,
+        heads=heads,
         recorder=VerdictRecorder(sessions, blobs, ground.settings.judge_again),
         image=image,
     )
@@ -176,9 +175,10 @@ def _run_driver(ground: Ground[OrchestratorSettings], engine: Engine, doors: Doo
         stages=stages,
         moves=moves,
         blobs=blobs,
-        snapshots=trees,
-        depot=depot,
+        snapshots=snapshots,
+        depot=ground.depot,
         recipes=recipes,
+        heads=heads,
         image=image,
     )
     base_runs = BaseRuns(
@@ -194,5 +194,6 @@ def _run_driver(ground: Ground[OrchestratorSettings], engine: Engine, doors: Doo
             RunKind.JUDGE: judge_runs,
             RunKind.PREPARE: prepare_runs,
             RunKind.BASE: base_runs,
-        }
+        },
+        snapshots.here,
     )

@@ -51,10 +51,11 @@ class ChangeReader:
         self, repo_id: str, base_commit: str, head_tree: str, patch_sha256: str
     ) -> Change:
         """Everything that the gates want to know of base and head. Raises ChangeTooLarge."""
-        base = await readable(self._trees, repo_id, base_commit)
+        base_tree = await self._mirrors.tree_of(repo_id, base_commit)
+        base = await readable(self._trees, repo_id, base_tree)
         head = await readable(self._trees, repo_id, head_tree)
-        differing = await self._trees.differences(repo_id, base_commit, head_tree)
-        patch = await self._patch(repo_id, base_commit, head_tree)
+        differing = await self._trees.differences(repo_id, base_tree, head_tree)
+        patch = await self._patch(repo_id, base_tree, head_tree)
         wanted = {os.fsdecode(item.path) for item in differing}
         wanted |= {name for name in base.files | head.files if self._is_configuration(name)}
         wanted |= _led_elsewhere(base, head)
@@ -75,14 +76,19 @@ class ChangeReader:
             head_dependencies=await dependency_files(self._trees, repo_id, head),
         )
 
-    async def _patch(self, repo_id: str, base_commit: str, head_tree: str) -> bytes:
-        counted = await self._trees.compared(repo_id, "--numstat", base_commit, head_tree)
+    async def unchanged(self, repo_id: str, base_commit: str) -> Change:
+        """The change that changes nothing, as a base run looks at it."""
+        base_tree = await self._mirrors.tree_of(repo_id, base_commit)
+        return await self.read(repo_id, base_commit, base_tree, "")
+
+    async def _patch(self, repo_id: str, base_tree: str, head_tree: str) -> bytes:
+        counted = await self._trees.compared(repo_id, "--numstat", base_tree, head_tree)
         if touched_count(counted) > MAX_TOUCHED_LINES:
             raise ChangeTooLarge(
                 f"the change touches more than {MAX_TOUCHED_LINES} lines; split it"
             )
         return await self._trees.compared(
-            repo_id, "-p", "-U0", "--full-index", base_commit, head_tree
+            repo_id, "-p", "-U0", "--full-index", base_tree, head_tree
         )
 
 

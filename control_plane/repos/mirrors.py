@@ -16,6 +16,8 @@ from control_plane.repos.archives import ArchiveLimits, Entry, checked, read_arc
 from control_plane.repos.directories import read_directory
 from control_plane.repos.fast_import import Commit, stream
 from control_plane.repos.git import DEFAULT_LIMITS, OBJECT_ID, Git, GitLimits, RepositoryError
+from control_plane.repos.kept import kept_ref, tree_of
+from runners.base_tree import HEAD_REF as SNAPSHOT_REF
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FETCH = (
@@ -35,7 +37,18 @@ HEAD_REF = "refs/vsc/head"
 Ours, so no branch of the source can collide with it.
 """
 
+_ACCEPTED = {
+    f"fetch.fsck.{problem}": "ignore"
+    for problem in (
+        *(f"gitmodules{what}" for what in ("Name", "Url", "Path", "Update", "Symlink")),
+        *(f"gitmodules{what}" for what in ("Missing", "Blob", "Parse", "Large")),
+        *(f"gitattributes{what}" for what in ("Missing", "Blob", "LineLength", "Large")),
+    )
+}
+"""Contents that an archive may have, and that no git of ours acts on.
 
+What another home has taken must not be refused here.
+"""
 _TREES_KEPT = 4096
 _MANY_LOOSE, _MANY_PACKS = 2000, 20
 _UNREACHABLE_KEPT = "2.weeks.ago"
@@ -133,13 +146,14 @@ class Mirrors:
         return found.stdout.decode().strip()
 
     async def tree_of(self, repo_id: str, commit: str) -> str:
-        """The tree of a commit. Asked of git once: of a full id the answer never changes."""
+        """The tree of a commit. Asked of git once: of a full id the answer never changes.
+
+        Raises CommitMissing.
+        """
         known = self._trees.get((repo_id, commit))
         if known is not None:
             return known
-        tree = await self.git(repo_id).line(
-            "rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}"
-        )
+        tree = await tree_of(self.git(repo_id), commit)
         if OBJECT_ID.fullmatch(commit):
             if len(self._trees) >= _TREES_KEPT:
                 self._trees.clear()
@@ -159,9 +173,8 @@ class Mirrors:
                 *_FETCH, "--update-shallow", "--", url, *specs, network=network, config=config
             )
             commit = await git.line("rev-parse", "--verify", f"{HEAD_REF}^{{commit}}")
-            await git.run(
-                "update-ref", f"refs/vsc/kept/{commit}", commit
-            )  # a force-push must not lose what a run uses
+            # a force-push must not lose what a run uses
+            await git.run("update-ref", kept_ref(commit), commit)
             return commit
 
     async def _commit(
@@ -179,11 +192,17 @@ class Mirrors:
             )
             commit = await git.line("rev-parse", "--verify", ref)
             moves = (
-                f"update refs/vsc/kept/{commit} {commit}\nupdate {HEAD_REF} {commit}\n"
-                f"delete {ref}\n"
+                f"update {kept_ref(commit)} {commit}\nupdate {HEAD_REF} {commit}\ndelete {ref}\n"
             )
             await git.run("update-ref", "--stdin", stdin=moves.encode())
             return commit
+
+    async def take_snapshot(self, repo_id: str, commit: str, folder: Path) -> None:
+        """Keep the tree of `commit` from `folder`, whose `.git` is the one of its snapshot."""
+        url = "file://" + quote(str(folder))
+        async with self.lock(repo_id) as git:
+            spec = f"+{SNAPSHOT_REF}:{kept_ref(commit)}"
+            await git.run(*_FETCH, "--", url, spec, config=_ACCEPTED)
 
     def every(self) -> list[str]:
         """The ids of the repositories that have a mirror."""

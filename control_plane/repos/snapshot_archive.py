@@ -4,19 +4,21 @@ It holds the files, and a `.git` with exactly one commit.
 """
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from control_plane.repos.git import Git, RepositoryError, write_attributes
 from control_plane.repos.git_index import with_stat
-from runners.archive import DIRECTORY, EXECUTABLE, FILE, LINK, Writer
+from control_plane.repos.kept import tree_of
+from runners.archive import COPY_BYTES, DIRECTORY, EXECUTABLE, FILE, LINK, Member, Writer, members
 from runners.base_tree import HEAD_REF
 from runners.tree_rules import components
 from runners.unpack import FILES_NS
-from sandboxes.packed import packing
+from sandboxes.packed import packing, unpacked
 
 # What the agent's own git sees: one commit, bytes as they are, and no re-hash after the change of
 # owner or the overlay.
@@ -38,9 +40,9 @@ Not compressed, so that zstd finds each object to be a file that it has seen: ha
 async def write_snapshot(mirror: Git, commit: str, into: IO[bytes]) -> None:
     """Write the packed archive of `commit`. The same git and zstd give the same bytes.
 
-    Raises RepositoryError for a tree that no sandbox can have.
+    Raises CommitMissing, and RepositoryError for a tree that no sandbox can have.
     """
-    tree = await mirror.line("rev-parse", "--verify", f"{commit}^{{tree}}")
+    tree = await tree_of(mirror, commit)
     files = await _listing(mirror, tree)
     with tempfile.TemporaryDirectory(prefix="vsc-snapshot-") as scratch:
         git = await _single_commit(mirror, commit, tree, Path(scratch) / ".git", files)
@@ -48,6 +50,30 @@ async def write_snapshot(mirror: Git, commit: str, into: IO[bytes]) -> None:
             await asyncio.to_thread(_write, mirror, git.git_dir, files, into)
         except ValueError as error:
             raise RepositoryError(f"{commit} cannot be a sandbox's tree: {error}") from error
+
+
+def read_git(snapshot: BinaryIO, into: Path, max_bytes: int) -> None:
+    """Make the `.git` of a packed snapshot below `into`: all that a mirror wants of it. Blocking.
+
+    The whole of `snapshot` is read, so that a depot has checked it. Raises ValueError for what is
+    no snapshot of ours.
+    """
+    with unpacked(snapshot, max_bytes) as archive:
+        for member in members(archive):
+            if member.path.startswith(b".git/"):
+                _place(into / os.fsdecode(member.path), member)
+
+
+def _place(path: Path, member: Member) -> None:
+    if member.mode == DIRECTORY:
+        path.mkdir(parents=True)
+    elif member.mode == FILE:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            while data := member.read(COPY_BYTES):
+                file.write(data)
+    else:
+        raise ValueError(f"{member.path!r} has the mode {member.mode}: no git directory of ours")
 
 
 @dataclass(frozen=True, slots=True)

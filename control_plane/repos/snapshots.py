@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 from uuid import UUID
@@ -11,9 +12,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.repos.git import OBJECT_ID, RepositoryError
+from control_plane.repos.kept import CommitMissing
 from control_plane.repos.mirrors import Mirrors, file_lock
 from control_plane.repos.models import Snapshot
-from control_plane.repos.snapshot_archive import write_snapshot
+from control_plane.repos.snapshot_archive import read_git, write_snapshot
 from sandboxes.errors import BlobMissing
 from sandboxes.ports import Depot
 from sandboxes.spec import Artifact
@@ -38,7 +40,7 @@ class Snapshots:
         """The blob of the commit's archive, which is made if there is none.
 
         Raises RepositoryError for what is no full id of a commit, or a tree that no sandbox can
-        have.
+        have; CommitMissing.
         """
         if not OBJECT_ID.fullmatch(commit):
             raise RepositoryError(f"{commit!r} is not a full commit id; resolve it first")
@@ -49,6 +51,37 @@ class Snapshots:
                 return known
             made = await self._made(repo_id, commit)
             return await self._recorded(repo_id, commit, made)
+
+    async def here(self, repo_id: UUID, commit: str) -> None:
+        """Have the commit's tree in this home's mirror: where it was not imported, of its archive.
+
+        Raises CommitMissing where there is no archive either.
+        """
+        with suppress(CommitMissing):
+            await self._mirrors.tree_of(repo_id.hex, commit)
+            return
+        async with file_lock(self._locks / f"{repo_id.hex}-{commit}"):
+            with suppress(CommitMissing):
+                await self._mirrors.tree_of(repo_id.hex, commit)
+                return
+            await self._taken(repo_id, commit)
+
+    async def _taken(self, repo_id: UUID, commit: str) -> None:
+        known = await self._known(repo_id, commit)
+        if known is None:
+            raise CommitMissing(
+                f"{commit} of repository {repo_id} is neither in this home's mirror nor, as a"
+                " snapshot, in the blob store; an operator must import the repository here again,"
+                " or mend the blob store"
+            )
+        with tempfile.TemporaryDirectory(prefix="vsc-snapshot-") as scratch:
+            await asyncio.to_thread(self._read_git, known, Path(scratch))
+            await self._mirrors.take_snapshot(repo_id.hex, commit, Path(scratch))
+
+    def _read_git(self, blob: str, into: Path) -> None:
+        """Blocking."""
+        with self._depot.open(blob) as source:
+            read_git(source, into, MAX_ARCHIVE_BYTES)
 
     async def _known(self, repo_id: UUID, commit: str) -> str | None:
         """The blob on record, if it is there.

@@ -78,11 +78,14 @@ class Trees:
 
         Raises PatchDoesNotApply with git's words, and ChangeTooLarge.
         """
-        git = self._mirrors.git(repo_id)
+        git, base_tree = (
+            self._mirrors.git(repo_id),
+            await self._mirrors.tree_of(repo_id, base_commit),
+        )
         if not patch.strip():
-            return await self._mirrors.tree_of(repo_id, base_commit)
+            return base_tree
         with _index() as index:
-            await git.run("read-tree", base_commit, index=index)
+            await git.run("read-tree", base_tree, index=index)
             try:
                 with authors_limits():
                     applied = await git.run(
@@ -105,6 +108,11 @@ class Trees:
                     f"on {base_commit}: {shifted[0]}; only an exact patch is taken"
                 )
             return await git.line("write-tree", index=index)
+
+    async def has(self, repo_id: str, tree: str) -> bool:
+        """Whether the tree is in this home's mirror."""
+        asked = await self._mirrors.git(repo_id).run("cat-file", "-e", tree, check=False)
+        return asked.exit_code == 0
 
     async def differences(self, repo_id: str, old: str, new: str) -> list[Difference]:
         """Every path that differs, in git's order. Raises ChangeTooLarge."""

@@ -26,12 +26,15 @@ _QUERIES: Mapping[Kind, str] = {
                 WHERE r.finished_at IS NULL) AS living (row)
         UNION SELECT (regexp_matches(s::text, :name, 'g'))[1], NULL
             FROM sandboxes s JOIN runs r ON r.id = s.run_id
-            WHERE r.finished_at IS NULL OR s.state <> 'DESTROYED'""",
+            WHERE r.finished_at IS NULL OR s.state <> 'DESTROYED'
+        UNION SELECT mark_sha256, NULL FROM installation""",
     Kind.ENVIRONMENT: """
         SELECT (regexp_matches(e::text, :name, 'g'))[1], NULL FROM environments e
         WHERE e.used_at >= :prepared_after""",
     Kind.SNAPSHOT: """
-        SELECT archive_sha256, NULL FROM snapshots WHERE used_at >= :prepared_after""",
+        SELECT archive_sha256, NULL FROM snapshots s
+        WHERE used_at >= :prepared_after OR EXISTS (SELECT 1 FROM runs r
+            WHERE r.finished_at IS NULL AND r.repo_id = s.repo_id AND r.base_commit = s.commit)""",
     Kind.BASE: """
         SELECT (regexp_matches(s.outcome::text, :name, 'g'))[1], NULL
         FROM sandboxes s JOIN shared_runs o ON o.run_id = s.run_id
@@ -98,7 +101,9 @@ _DROPS = (
             LEFT JOIN shared_runs o ON o.run_id = r.id
         WHERE r.finished_at IS NULL
             AND e.id IN (j.environment_id, a.environment_id, o.environment_id))""",
-    "DELETE FROM snapshots WHERE used_at < :prepared_after",
+    """
+    DELETE FROM snapshots s WHERE used_at < :prepared_after AND NOT EXISTS (SELECT 1 FROM runs r
+        WHERE r.finished_at IS NULL AND r.repo_id = s.repo_id AND r.base_commit = s.commit)""",
     """
     UPDATE shared_runs o SET cacheable = false, dropped_at = :now FROM runs r
     WHERE r.id = o.run_id AND o.cacheable AND r.finished_at < :prepared_after""",

@@ -24,12 +24,10 @@ async def queue_session(
     task_id: UUID | None = None,
     packet_id: UUID | None = None,
     output_schema: Mapping[str, Any] | None = None,
-    site_id: UUID | None = None,
 ) -> UUID:
     """Queue the run of a session, in the caller's transaction.
 
-    With an `output_schema` its product is a document that satisfies it, else a patch. `site_id` is
-    the site whose home has the repository; None: any may take it.
+    With an `output_schema` its product is a document that satisfies it, else a patch.
 
     Raises:
         ValueError: this kind of driver does not make such a product.
@@ -44,7 +42,6 @@ async def queue_session(
         repo_id=repo_id,
         base_commit=base_commit,
         deadline_s=deadline_s,
-        site_id=site_id,
     )
     session.add(run)
     await session.flush()

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, text, update
+import structlog
+from sqlalchemy import false, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
+from control_plane.db.engine import Sessions
+from control_plane.sites.errors import BlobsElsewhere
 from control_plane.sites.models import Installation, Site
+from sandboxes.errors import BlobMissing, DepotUnavailable
+
+log = structlog.get_logger()
 
 _LETTERS = string.ascii_lowercase + string.digits
 _JOINING = 0x7673635F73697465  # "vsc_site"
@@ -40,6 +47,35 @@ async def join(session: AsyncSession, engine: str, home: str, lease_s: float) ->
         index_elements=[Site.engine, Site.home], set_={"lease_until": _in(lease_s)}
     )
     return (await session.scalars(known.returning(Site))).one()
+
+
+async def share_blobs(
+    sessions: Sessions, blobs: Blobs, home: str, engine: str | None = None
+) -> None:
+    """Refuse a home that has another blob store than the other homes: it would find nothing there.
+
+    The first leaves a mark. A store that does not answer is not judged. Without an `engine`, as an
+    API alone has none, homes of one path are one. Raises BlobsElsewhere.
+    """
+    try:
+        async with sessions.begin() as session:  # one at a time; the mark is a few bytes
+            ours = await installation(session)
+            if ours.mark_sha256 is None or not await _there(blobs, ours.mark_sha256):
+                other_engine = Site.engine != engine if engine is not None else false()
+                others = select(Site.id).where(or_(other_engine, Site.home != home))
+                if ours.mark_sha256 is not None and await session.scalar(others.limit(1)):
+                    raise BlobsElsewhere
+                ours.mark_sha256 = (await blobs.put(f"{ours.id} {new_id()}\n".encode())).sha256
+    except DepotUnavailable as silent:
+        log.warning("site.blobs_not_compared", error=str(silent))
+
+
+async def _there(blobs: Blobs, sha256: str) -> bool:
+    try:
+        await blobs.stat(sha256)
+    except BlobMissing:
+        return False
+    return True
 
 
 async def renew(session: AsyncSession, site: UUID, lease_s: float) -> None:

@@ -61,15 +61,12 @@ class Submission:
     idempotency_key: str | None = None
 
 
-async def submit(
-    session: AsyncSession, submission: Submission, by: str, site_id: UUID | None = None
-) -> Task:
+async def submit(session: AsyncSession, submission: Submission, by: str) -> Task:
     """Store the packet, and queue the task with its first run, in the caller's one transaction.
 
     With an idempotency key, the same submission by the same operator finds the first task.
 
-    A change that is brought is judged at once; else a session makes it first. `site_id` is the site
-    beside this home, which has the repository; its runs are that site's.
+    A change that is brought is judged at once; else a session makes it first.
 
     Raises:
         PacketInvalid, PacketTaken, NotFound: the packet or the module is not usable.
@@ -122,7 +119,7 @@ async def submit(
     )
     task = await session.get_one(Task, task_id)
     task.packet_id = stored.id
-    await _queue_first_run(session, task, submission, site_id)
+    await _queue_first_run(session, task, submission)
     return task
 
 
@@ -218,7 +215,6 @@ async def judge_again(session: AsyncSession, which: str, by: str) -> Task:
         session_id=newest.session_id,
         head_tree=newest.head_tree if newest.session_id is not None else None,
         refused=newest.refused if newest.session_id is not None else (),
-        site_id=run.site_id,
     )
     await append_line(
         session,
@@ -310,9 +306,7 @@ def _request_sha256(submission: Submission) -> str:
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-async def _queue_first_run(
-    session: AsyncSession, task: Task, submission: Submission, site_id: UUID | None
-) -> None:
+async def _queue_first_run(session: AsyncSession, task: Task, submission: Submission) -> None:
     if submission.driver is not None:
         await queue_session(
             session,
@@ -322,7 +316,6 @@ async def _queue_first_run(
             base_commit=submission.base_commit,
             deadline_s=submission.deadline_s,
             driver=submission.driver,
-            site_id=site_id,
         )
     if submission.patch_sha256 is not None:
         await queue_judgement(
@@ -333,5 +326,4 @@ async def _queue_first_run(
             deadline_s=submission.deadline_s,
             policy=task.policy or {},
             patch_sha256=submission.patch_sha256,
-            site_id=site_id,
         )

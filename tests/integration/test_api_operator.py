@@ -1,7 +1,6 @@
 """The operator API over real PostgreSQL, real git and a real blob directory."""
 
 import asyncio
-import dataclasses
 import hashlib
 import json
 import subprocess
@@ -15,19 +14,20 @@ from sqlalchemy import func, select, update
 from control_plane.api.app import create_app
 from control_plane.auth import service as auth
 from control_plane.auth.models import ApiToken
+from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.db.base import new_id
 from control_plane.judgements.models import Judgement
 from control_plane.judgements.service import queue_judgement
-from control_plane.processes import api as api_root
 from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.models import Snapshot
+from control_plane.repos.snapshots import Snapshots
 from control_plane.runs.models import LogChunk, Run, Sandbox
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState, SandboxState
 from control_plane.services import Services
 from control_plane.sessions.models import AgentSession
-from control_plane.sites import service as sites
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
@@ -73,10 +73,12 @@ async def services(sessions, tmp_path):
     async def fit():
         return "fine"
 
+    store, mirrors = DirectoryBlobs(tmp_path / "blobs"), Mirrors(tmp_path / "repos")
     return Services(
         sessions=sessions,
-        mirrors=Mirrors(tmp_path / "repos"),
-        blobs=ThreadedBlobs(DirectoryBlobs(tmp_path / "blobs")),
+        mirrors=mirrors,
+        snapshots=Snapshots(sessions, mirrors, LocalDepot(store), tmp_path / "snapshots"),
+        blobs=ThreadedBlobs(store),
         markdown=render,
         probes={"database": fit},
         upload_bytes=100_000,
@@ -646,30 +648,25 @@ async def test_what_is_approved_cannot_be_cancelled(client, sessions, task):
 
 
 @pytest.mark.parametrize("what", ["task", "session"])
-async def test_what_is_asked_for_beside_a_site_is_for_that_site(
-    services, sessions, token, submission, what
+async def test_what_is_asked_for_can_be_begun_in_any_home(
+    client, services, sessions, submission, what
 ):
-    """Another one has no mirror of it."""
-    async with sessions.begin() as session:
-        site = await sites.join(session, f"memory:/{new_id()}", "/ours", 60.0)
-    beside = create_app(dataclasses.replace(services, beside=api_root.beside(site)))
-    headers = {"authorization": f"Bearer {token}"}
+    """No site has it, and the archive of its base is there before it is queued."""
     document = {
         "repository": submission["repository"],
         "driver": {"kind": "command", "argv": ["true"]},
         "output_schema": {},
     }
-    transport = httpx.ASGITransport(beside, raise_app_exceptions=False)
-    async with httpx.AsyncClient(
-        transport=transport, base_url="http://vsc", headers=headers
-    ) as client:
-        if what == "task":
-            run = (await client.post("/v1/tasks", json=submission)).json()["run_id"]
-        else:
-            run = (await client.post("/v1/sessions", json=document)).json()["id"]
+    if what == "task":
+        run_id = (await client.post("/v1/tasks", json=submission)).json()["run_id"]
+    else:
+        run_id = (await client.post("/v1/sessions", json=document)).json()["id"]
 
     async with sessions() as session:
-        assert (await session.get_one(Run, UUID(run))).site_id == site.id
+        run = await session.get_one(Run, UUID(run_id))
+        snapshot = await session.get_one(Snapshot, (run.repo_id, run.base_commit))
+    assert run.site_id is None
+    assert (await services.blobs.stat(snapshot.archive_sha256)).size_bytes > 0
 
 
 # --- watching -----------------------------------------------------------------

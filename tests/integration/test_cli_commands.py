@@ -17,6 +17,7 @@ import uvicorn
 
 from control_plane.api.app import create_app
 from control_plane.auth import service as auth
+from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.cli import commands
@@ -27,6 +28,7 @@ from control_plane.db.base import new_id
 from control_plane.judgements.models import Judgement
 from control_plane.judgements.service import queue_judgement
 from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.snapshots import Snapshots
 from control_plane.runs.leases import claim_next
 from control_plane.runs.models import LogChunk, Sandbox
 from control_plane.runs.moves import append_event, move_run
@@ -50,14 +52,15 @@ class Installation:
     def __init__(self, home, sessions):
         self.home, self.sessions, self.verdict = home, sessions, Verdict.PASSED
         self.left, self.succeeds, self.waits_for_cancel = None, True, False
-        self.blobs, self.drivers, self.patches = (
-            ThreadedBlobs(DirectoryBlobs(home / "blobs")),
-            [],
-            [],
-        )
+        store, mirrors = DirectoryBlobs(home / "blobs"), Mirrors(home / "repos")
+        self.blobs, self.drivers, self.patches = ThreadedBlobs(store), [], []
         self.services = Services(
-            sessions=sessions, mirrors=Mirrors(home / "repos"), blobs=self.blobs, markdown=render
-        )  # fmt: skip
+            sessions=sessions,
+            mirrors=mirrors,
+            snapshots=Snapshots(sessions, mirrors, LocalDepot(store), home / "snapshots"),
+            blobs=self.blobs,
+            markdown=render,
+        )
 
     async def work(self):
         while True:

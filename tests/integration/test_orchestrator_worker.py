@@ -2,15 +2,21 @@
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 
 import pytest
 
 from control_plane.audit.service import first_broken_line
+from control_plane.blobs.depot import LocalDepot
+from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.db.base import new_id
 from control_plane.orchestrator.children import Wanted, ensure_child, wake_parents
+from control_plane.orchestrator.driving import RunDriver
 from control_plane.orchestrator.lease import Again
 from control_plane.orchestrator.worker import MAX_FAILURES, Worker
+from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.models import Repo
+from control_plane.repos.snapshots import Snapshots
 from control_plane.runs import leases
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.moves import move_run
@@ -87,6 +93,40 @@ async def test_a_run_that_fails_the_platform_each_time_is_given_up_and_blamed_on
         task = await session.get_one(Task, run.task_id)
         assert (task.status, task.retry_count) == (TaskStatus.QUEUED, 0)
         assert await first_broken_line(session, run.task_id) is None
+
+
+class Cancels:
+    """Steps that end a run as somebody has asked, and are asked for nothing else."""
+
+    def __init__(self, sessions):
+        self.sessions = sessions
+
+    async def step(self, run, lease, _):
+        async with self.sessions.begin() as session:
+            return await move_run(session, run.id, RunState.CANCELLED, epoch=lease.epoch)
+
+
+@pytest.mark.parametrize(
+    ("cancelled_at", "state"), [(None, RunState.LOST), (datetime.now(UTC), RunState.CANCELLED)]
+)
+async def test_a_run_whose_repository_is_nowhere_is_lost_with_words_for_an_operator(
+    sessions, tmp_path, cancelled_at, state
+):
+    """Neither this home nor the blob store has its commit: no fault of its author's."""
+    run = await a_run(sessions, cancel_requested_at=cancelled_at)
+    depot, mirrors = LocalDepot(DirectoryBlobs(tmp_path / "blobs")), Mirrors(tmp_path / "mirrors")
+    snapshots = Snapshots(sessions, mirrors, depot, tmp_path / "locks")
+    driver = RunDriver({RunKind.JUDGE: Cancels(sessions)}, snapshots.here)
+
+    async with serving(a_worker(sessions, driver.drive)):
+        ended = await until(sessions, run, lambda now: now.state in TERMINAL)
+
+    assert ended.state is state
+    if state is RunState.LOST:
+        assert "an operator must import the repository here again" in ended.cause
+    async with sessions() as session:
+        task = await session.get_one(Task, run.task_id)
+        assert (task.status, task.retry_count) == (TaskStatus.QUEUED, 0)
 
 
 async def a_run_under_way(sessions):

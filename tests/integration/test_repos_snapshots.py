@@ -15,7 +15,9 @@ from sqlalchemy import select, update
 
 from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.repos.change_reader import ChangeReader
 from control_plane.repos.git import RepositoryError
+from control_plane.repos.kept import CommitMissing
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.models import Repo, Snapshot
 from control_plane.repos.snapshot_archive import write_snapshot
@@ -277,3 +279,89 @@ async def test_asking_for_one_is_remembered(snapshots, sessions, commits, repo):
 async def test_what_is_no_full_id_is_refused(snapshots, repo, commit):
     with pytest.raises(RepositoryError, match="resolve it first"):
         await snapshots.ensure(repo, commit)
+
+
+@pytest.fixture
+def elsewhere(sessions, depot, tmp_path):
+    """The mirrors and snapshots of another home, over the same database and blobs."""
+    mirrors = Mirrors(tmp_path / "elsewhere")
+    return mirrors, Snapshots(sessions, mirrors, depot, tmp_path / "other-locks")
+
+
+async def test_another_home_has_the_commit_from_its_archive(
+    mirrors, snapshots, commits, repo, elsewhere, depot
+):
+    """All that a run reads of a mirror is the same there, without the repository's history."""
+    there, theirs = elsewhere
+    blob = await snapshots.ensure(repo, commits[1])
+    await theirs.here(repo, commits[1])
+    await theirs.here(repo, commits[1])
+
+    for each in (Trees(mirrors), Trees(there)):
+        base = await each._mirrors.tree_of(repo.hex, commits[1])
+        assert base == await mirrors.tree_of(repo.hex, commits[1])
+        assert await each.listing(repo.hex, base) == await Trees(mirrors).listing(repo.hex, base)
+    head = await Trees(there).apply_patch(repo.hex, commits[1], PATCH)
+    assert head == await Trees(mirrors).apply_patch(repo.hex, commits[1], PATCH)
+    changes = [ChangeReader(each, lambda _: True) for each in (mirrors, there)]
+    seen = [await each.read(repo.hex, commits[1], head, "") for each in changes]
+    assert seen[0] == seen[1]
+    made = io.BytesIO()
+    await write_snapshot(there.git(repo.hex), commits[1], made)
+    with depot.open(blob) as kept:
+        assert made.getvalue() == kept.read()
+
+
+async def test_what_came_in_an_archive_stays_and_is_in_nobodys_way(
+    mirrors, snapshots, commits, repo, elsewhere, tmp_path
+):
+    """A repack keeps it, git finds the mirror whole, and the repository can be imported later."""
+    there, theirs = elsewhere
+    await snapshots.ensure(repo, commits[0])
+    await theirs.here(repo, commits[0])
+    mirror = there.git(repo.hex)
+    await mirror.run("gc", "--quiet", "--prune=now")
+    await mirror.run("fsck", "--strict", "--full")
+    fresh = Mirrors(tmp_path / "elsewhere")
+    assert await fresh.tree_of(repo.hex, commits[0]) == await mirrors.tree_of(repo.hex, commits[0])
+
+    source = tmp_path / "source"
+    git(tmp_path, "clone", "--quiet", "--bare", str(mirrors.git(repo.hex).git_dir), str(source))
+    git(source, "update-ref", "refs/heads/main", commits[1])
+    assert await there.import_path(repo.hex, source) == commits[1]
+    assert await there.resolve(repo.hex, "HEAD~1") == commits[0]
+    await mirror.run("fsck", "--strict", "--full")
+
+
+async def test_what_a_home_has_taken_another_takes_too(
+    mirrors, snapshots, repo, elsewhere, tmp_path
+):
+    """Files that git's own checks speak of, and a submodule, come in an archive as they are."""
+    module = b'[submodule "x"]\n\tpath = x\n\turl = -u./payload\n'
+    files = {".gitmodules": module, ".gitattributes": b"a " + b"x" * 3000 + b"\n", "a": b"a"}
+    first = await mirrors.import_archive(repo.hex, archive(tmp_path / "m.tar", files))
+    empty = await mirrors.git(repo.hex).line("mktree")
+    second = await mirrors.git(repo.hex).line("commit-tree", empty, "-m", "empty")
+
+    for commit in (first, second):
+        await snapshots.ensure(repo, commit)
+        await elsewhere[1].here(repo, commit)
+        there = await elsewhere[0].tree_of(repo.hex, commit)
+        assert there == await mirrors.tree_of(repo.hex, commit)
+
+
+async def test_a_commit_that_is_nowhere_says_who_must_act(
+    snapshots, commits, repo, elsewhere, tmp_path
+):
+    _, theirs = elsewhere
+    with pytest.raises(CommitMissing, match=r"operator must import .* here again"):
+        await theirs.here(repo, commits[0])
+    await snapshots.ensure(repo, commits[0])
+    shutil.rmtree(tmp_path / "blobs")
+    (tmp_path / "blobs").mkdir()
+
+    for ask in (theirs.here, theirs.ensure):
+        with pytest.raises(CommitMissing, match="operator must"):
+            await ask(repo, commits[0])
+    await snapshots.ensure(repo, commits[0])  # the home that has it makes it anew
+    await theirs.here(repo, commits[0])

@@ -19,7 +19,7 @@ from control_plane.gateway.sinks import PostgresChunks
 from control_plane.judgements.models import Judgement
 from control_plane.orchestrator.reconcile import Reconciler
 from control_plane.repos.mirrors import Mirrors
-from control_plane.repos.models import EnvironmentRow, Repo
+from control_plane.repos.models import EnvironmentRow, Repo, Snapshot
 from control_plane.repos.snapshots import Snapshots
 from control_plane.retention.collector import Collector
 from control_plane.retention.errors import AlreadyCollecting
@@ -28,6 +28,7 @@ from control_plane.runs import logs
 from control_plane.runs.models import LogChunk, Run, Sandbox, SharedRun
 from control_plane.runs.rules import RunKind, RunState, SandboxState
 from control_plane.sessions.models import AgentSession
+from control_plane.sites.service import share_blobs
 from control_plane.tables import ROOMS
 from control_plane.tasks.models import Task
 from quality_gates.model import TaskType, Verdict
@@ -45,10 +46,12 @@ KNOWN_COLUMNS = {
     "packets.sha256": "no blob: the document is a column",
     "environments.sha256": "no blob: the hash of the list of its layers",
     "snapshots.archive_sha256": "Kind.SNAPSHOT",
+    "installation.mark_sha256": "Kind.LIVE",
     "judgements.patch_sha256": "Kind.PATCH",
     "judgements.report_sha256": "Kind.REPORT",
     "sessions.patch_sha256": "Kind.PATCH",
     "sessions.document_sha256": "Kind.DOCUMENT",
+    "shared_runs.patch_sha256": "Kind.LIVE while it runs; else of the judgement that asked for it",
     "tasks.patch_sha256": "Kind.PATCH",
     "tasks.request_sha256": "no blob: what was asked under an idempotency key",
 }
@@ -290,6 +293,31 @@ async def test_a_snapshot_goes_when_no_run_has_used_it_for_long_and_is_made_anew
     assert await home.left() == set()
     assert await snapshots.ensure(repo.id, commit) == archive
     assert await home.left() == {archive}
+
+
+async def test_a_snapshot_stays_while_a_run_on_its_commit_lives(home):
+    """Another home may have to begin that run, and has nothing else of the repository."""
+    run, archive = await home.run(), await home.put(b"the archive of a commit")
+    async with home.sessions.begin() as session:
+        row = {"repo_id": run.repo_id, "commit": run.base_commit, "archive_bytes": 1}
+        session.add(Snapshot(**row, archive_sha256=archive, used_at=NOW - 400 * DAY))
+
+    await home.collector().collect(NOW)
+    assert await home.left() == {archive}
+    async with home.sessions.begin() as session:
+        ended = {"state": RunState.FINISHED, "finished_at": NOW}
+        await session.execute(update(Run).where(Run.id == run.id).values(**ended))
+    await home.collector().collect(NOW)
+    assert await home.left() == set()
+
+
+async def test_the_mark_of_the_blob_store_stays(home):
+    await share_blobs(home.sessions, home.blobs, "/one", "docker:AAAA")
+    (mark,) = await home.left()
+
+    await home.collector().collect(datetime.now(UTC) + 400 * DAY)
+
+    assert await home.left() == {mark}
 
 
 async def test_who_finds_an_environment_while_it_is_dropped_has_it_or_makes_it_anew(home):

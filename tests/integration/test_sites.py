@@ -19,8 +19,9 @@ from control_plane.runs.errors import LeaseLost
 from control_plane.runs.models import LogChunk, LogStream, Run, RunEvent, Sandbox
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import SHARED, RunKind, RunState, SandboxState
+from control_plane.sites.errors import BlobsElsewhere
 from control_plane.sites.models import Installation, Site
-from control_plane.sites.service import installation, join, of_home
+from control_plane.sites.service import installation, join, of_home, share_blobs
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
@@ -196,20 +197,33 @@ async def test_a_homes_sites_are_found_without_asking_an_engine(sessions):
         assert await of_home(session, "/home_1", "memory:/other") == []
 
 
-async def test_what_is_submitted_beside_a_site_is_its_own_with_all_that_it_waits_for(sessions):
-    """The repository lies in that site's home: another one could not read it."""
+async def test_what_no_site_has_begun_is_any_sites_with_all_that_it_waits_for(sessions):
+    """Wherever it was submitted: what it needs is in the database and the blob store."""
     ours, theirs = await a_site(sessions, "/ours"), await a_site(sessions, "/theirs")
     async with sessions.begin() as session:
         repo = Repo(key=f"repo-{new_id()}", source="/somewhere")
         session.add(repo)
         await session.flush()
         asked = Submission(repo_id=repo.id, base_commit="0" * 40, patch_sha256="0" * 64)
-        await submit(session, asked, by="operator", site_id=ours.id)
-        wanted = Wanted(
-            RunKind.BASE, new_id().hex, repo.id, "0" * 40, 60.0, policy={}, site_id=ours.id
-        )
+        await submit(session, asked, by="operator")
+        wanted = Wanted(RunKind.BASE, new_id().hex, repo.id, "0" * 40, 60.0, policy={})
         await ensure_child(session, wanted)
 
-        assert await leases.claim_next(session, "theirs", 60.0, theirs.id) is None
-        claimed = [await leases.claim_next(session, "ours", 60.0, ours.id) for _ in range(2)]
+        claimed = [
+            await leases.claim_next(session, "theirs", 60.0, theirs.id),
+            await leases.claim_next(session, "ours", 60.0, ours.id),
+        ]
         assert {run.kind for run in claimed} == {RunKind.JUDGE, RunKind.BASE}
+
+
+async def test_a_home_with_another_blob_store_is_refused_and_one_with_the_same_is_not(
+    sessions, tmp_path
+):
+    shared, other = (ThreadedBlobs(DirectoryBlobs(tmp_path / name)) for name in ("a", "b"))
+    await share_blobs(sessions, shared, "/one", "docker:AAAA")
+    await a_site(sessions, "/one")
+
+    await share_blobs(sessions, shared, "/two", "docker:AAAA")
+    with pytest.raises(BlobsElsewhere, match="VSC_BLOBS"):
+        await share_blobs(sessions, other, "/two", "docker:AAAA")
+    await share_blobs(sessions, other, "/one", "docker:AAAA")  # alone, it may have lost its blobs

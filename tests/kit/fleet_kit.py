@@ -27,6 +27,7 @@ from control_plane.repos.sources import FromPath
 from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.rules import TERMINAL
 from control_plane.sessions.drivers import CommandDriver
+from control_plane.settings import Settings
 from control_plane.tasks.models import Task
 from control_plane.tasks.service import Submission, cancel, latest_runs, submit
 from quality_gates.model import GatePolicy, TaskType
@@ -59,11 +60,22 @@ class Fleet:
     engine: EngineProcess
     repo: Path
     logs: Path
+    blobs_at: Path | None = None
+    """None: in the home."""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.mirrors = Mirrors(self.home / "mirrors")
-        self.blobs = ThreadedBlobs(DirectoryBlobs(self.home / "blobs"))
+        self.blobs = ThreadedBlobs(DirectoryBlobs(self.blobs_at or self.home / "blobs"))
+
+    def settings(self) -> Settings:
+        """Those of its control planes, as far as they say where things are."""
+        return Settings(
+            home=self.home,
+            database_url=self.url,
+            engine=f"memory:{self.engine.home}",
+            blobs=str(self.blobs_at) if self.blobs_at else None,
+        )
 
     @property
     def environ(self) -> dict[str, str]:
@@ -73,6 +85,8 @@ class Fleet:
             "VSC_DATABASE_URL": self.url,
             "VSC_ENGINE": f"memory:{self.engine.home}",
         }
+        if self.blobs_at is not None:
+            ours["VSC_BLOBS"] = str(self.blobs_at)
         return {**os.environ, **_SETTINGS, **ours}
 
     def start(self, **environ: str) -> subprocess.Popen[bytes]:
@@ -183,19 +197,40 @@ def toy_repository(folder: Path, files: Mapping[str, str] = TOY) -> Path:
 @contextlib.asynccontextmanager
 async def a_fleet(url: str) -> AsyncIterator[Fleet]:
     """A fleet over that database; its control planes and its engine end with it."""
-    with tempfile.TemporaryDirectory() as scratch, fresh_home("vsc-fleet-") as home:
-        image = played_image(Path(scratch) / "image")
-        repo = toy_repository(Path(scratch) / "toy")
-        logs = Path(scratch) / "logs"
-        logs.mkdir()
-        engine = new_engine(url)
-        with memory_engine({"python": image}) as sandboxes:
-            fleet = Fleet(home, url, session_factory(engine), sandboxes, repo, logs)
-            try:
-                yield fleet
-            finally:
-                for process in fleet.processes:
-                    if process.poll() is None:
-                        process.send_signal(signal.SIGCONT)
-                        fleet.killed(process)
-                await engine.dispose()
+    with tempfile.TemporaryDirectory() as scratch:
+        async with _fleet(url, Path(scratch), "logs") as fleet:
+            yield fleet
+
+
+@contextlib.asynccontextmanager
+async def two_fleets(url: str) -> AsyncIterator[tuple[Fleet, Fleet]]:
+    """Two homes with an engine each, as on two machines: they share the database and the blobs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        blobs = Path(scratch) / "blobs"
+        async with (
+            _fleet(url, Path(scratch), "here", blobs) as here,
+            _fleet(url, Path(scratch), "there", blobs) as there,
+        ):
+            yield here, there
+
+
+@contextlib.asynccontextmanager
+async def _fleet(
+    url: str, scratch: Path, name: str, blobs_at: Path | None = None
+) -> AsyncIterator[Fleet]:
+    image, repo, logs = scratch / "image", scratch / "toy", scratch / name
+    logs.mkdir()
+    if not image.exists():
+        played_image(image)
+        toy_repository(repo)
+    engine = new_engine(url)
+    with fresh_home("vsc-fleet-") as home, memory_engine({"python": image}) as sandboxes:
+        fleet = Fleet(home, url, session_factory(engine), sandboxes, repo, logs, blobs_at)
+        try:
+            yield fleet
+        finally:
+            for process in fleet.processes:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGCONT)
+                    fleet.killed(process)
+            await engine.dispose()

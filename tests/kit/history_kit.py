@@ -12,7 +12,6 @@ from control_plane.processes.engines import memory_engine
 from control_plane.processes.ground import open_ground
 from control_plane.runs.models import LogChunk, Run, RunEvent, Sandbox
 from control_plane.runs.rules import TERMINAL, RunState, SandboxState, legal
-from control_plane.settings import Settings
 
 
 async def assert_sound(fleet: Fleet) -> None:
@@ -44,10 +43,7 @@ def assert_one_story(run: Run, events: list[RunEvent]) -> None:
 
 async def leftovers(fleet: Fleet) -> list[str]:
     """What the engine still has when the reconciler has looked, twice and without its grace."""
-    settings = Settings(
-        home=fleet.home, database_url=fleet.url, engine=f"memory:{fleet.engine.home}"
-    )
-    async with open_ground(settings) as ground, memory_engine(ground) as engine:
+    async with open_ground(fleet.settings()) as ground, memory_engine(ground) as engine:
         reconciler = Reconciler(
             sessions=ground.sessions,
             provider=engine.provider,
@@ -57,4 +53,5 @@ async def leftovers(fleet: Fleet) -> list[str]:
         )
         await reconciler.once()
         await reconciler.once()
-        return [one.name async for one in engine.provider.owned()]
+        owned = [one.name async for one in engine.provider.owned()]
+    return owned + [place.name for place in (fleet.engine.home / "s").iterdir()]

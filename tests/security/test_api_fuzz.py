@@ -7,9 +7,11 @@ import pytest
 
 from control_plane.api.app import create_app
 from control_plane.auth import service as auth
+from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.snapshots import Snapshots
 from control_plane.services import Services
 from quality_gates.render.markdown import render
 
@@ -37,11 +39,13 @@ TEXTS = [
 
 @pytest.fixture
 async def app(sessions, tmp_path):
+    store, mirrors = DirectoryBlobs(tmp_path / "blobs"), Mirrors(tmp_path / "repos")
     return create_app(
         Services(
             sessions=sessions,
-            mirrors=Mirrors(tmp_path / "repos"),
-            blobs=ThreadedBlobs(DirectoryBlobs(tmp_path / "blobs")),
+            mirrors=mirrors,
+            snapshots=Snapshots(sessions, mirrors, LocalDepot(store), tmp_path / "snapshots"),
+            blobs=ThreadedBlobs(store),
             markdown=render,
             local_paths=False,
         )

@@ -1,0 +1,11 @@
+"""What can keep a home from joining; the class says who must act."""
+
+
+class BlobsElsewhere(Exception):
+    """The home has another blob store than the database's other homes; its operator must act."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this home's blob store is not that of the other homes of this database; set VSC_BLOBS"
+            " to what they have: an S3 address, or one directory that all of them see"
+        )
