@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from quality_gates.paths import WORKSPACE, is_product
+from quality_gates.paths import is_product
+from quality_gates.where import WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ A test, Python, tool configuration, a protected file, our own view of it.
 import re
 from pathlib import PurePosixPath
 
-WORKSPACE = "/workspace"
-JUDGE = "/vsc/judge"
-OUT = "/out"
+from quality_gates.where import INPUTS, WORKSPACE
+
+JUDGE = f"{INPUTS}/judge"
 
 CONFIGURATION = (
     "pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini",

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from quality_gates.where import WORKSPACE
+
 KEYS = frozenset(
     {"markers", "filterwarnings", "python_files", "python_classes", "python_functions",
      "norecursedirs", "xfail_strict", "strict_xfail", "usefixtures", "doctest_optionflags",
@@ -195,7 +197,7 @@ def _options(words: list[str], plugins: tuple[str, ...]) -> tuple[list[str], lis
 
 def _valued(name: str, value: str) -> str:
     if name in _PATH_OPTIONS and not value.startswith("/"):
-        value = f"/workspace/{value.removeprefix('./')}"
+        value = f"{WORKSPACE}/{value.removeprefix('./')}"
     return f"{name}={value}"
 
 

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from quality_gates.model import Change, FileChange
 from quality_gates.paths import (
     CONFIGURATION,
+    JUDGE,
     TEST_DIRS,
     is_conftest,
     is_python,
@@ -32,7 +33,7 @@ class Alias:
     @property
     def location(self) -> str:
         """Where it lies in the static stage."""
-        return f"/vsc/judge/alias/{self.side}/{self.number}.py"
+        return f"{JUDGE}/alias/{self.side}/{self.number}.py"
 
 
 def changed_names(change: Change) -> dict[str, str]:

@@ -12,9 +12,10 @@ from quality_gates import trusted
 from quality_gates.batches import batches
 from quality_gates.linting import ruff_configuration
 from quality_gates.model import Change, GatePolicy, Stage, StagePlan, TreeRecipe
-from quality_gates.paths import JUDGE, OUT, in_workspace, is_python, is_regular
+from quality_gates.paths import JUDGE, in_workspace, is_python, is_regular
 from quality_gates.selection import aliases, changed_python, changed_texts
 from quality_gates.toolrun import ToolRun
+from quality_gates.where import IMAGE, INPUTS, OUT
 
 STATIC_TIMEOUT_S = 300.0
 OUTPUT_BYTES = {
@@ -28,7 +29,7 @@ SEMGREP_EXPERIMENTAL = True
 
 The older one refuses links, so a change with Python through links would be inconclusive.
 """
-_TOOLS = "/opt/vsc/bin"
+_TOOLS = f"{IMAGE}/bin"
 _Command = Callable[[str, Iterable[str]], ToolRun]
 """Name of a run and its files -> the run."""
 
@@ -151,7 +152,7 @@ def _ruff(name: str, files: Iterable[str]) -> ToolRun:
 def _bandit(name: str, files: Iterable[str]) -> ToolRun:
     argv = _python(
         "bandit", "-q", "-c", f"{JUDGE}/bandit.yaml", "--ini", f"{JUDGE}/bandit.ini",
-        "--ignore-nosec", "-x", "/vsc/nowhere", "--exit-zero", "-f", "json",
+        "--ignore-nosec", "-x", f"{INPUTS}/nowhere", "--exit-zero", "-f", "json",
         "-o", f"{OUT}/{output_of(name)}", "--", *files,
     )  # fmt: skip
     return ToolRun(name, argv, STATIC_TIMEOUT_S, _environ())

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from quality_gates import trusted
 from quality_gates.layout import Layout, layout
 from quality_gates.model import Change, Environment, Stage, StagePlan, TreeRecipe
-from quality_gates.paths import CONFIGURATION, JUDGE, OUT, WORKSPACE
+from quality_gates.paths import CONFIGURATION, JUDGE
 from quality_gates.pytest_config import PytestConfiguration, read
 from quality_gates.toolrun import ToolRun
+from quality_gates.where import ENV, OUT, WORKSPACE
 
 TESTS_TIMEOUT_S = 1500.0
 REPORT_TIMEOUT_S = 120.0
@@ -103,7 +104,7 @@ def _environ(where: Layout) -> dict[str, str]:
     Our own interpreter runs isolated and ignores it.
     """
     return {
-        "PATH": "/env/bin:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{ENV}/bin:/usr/local/bin:/usr/bin:/bin",
         "HOME": "/tmp",  # noqa: S108 -- the sandbox's private tmpfs
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",

@@ -7,6 +7,7 @@ from importlib.resources.abc import Traversable
 
 from quality_gates.linting import ruff_configuration
 from quality_gates.model import GatePolicy
+from quality_gates.paths import JUDGE
 from quality_gates.rules import pack, pack_sha256
 
 BANDIT = "skips: []\n"
@@ -18,7 +19,7 @@ PLUGIN_FILES = (
     "canary/vsc_canary.py",
     "never/vsc_never_imported.py",
 )
-NEVER_IMPORTED = "/vsc/judge/never/vsc_never_imported.py"
+NEVER_IMPORTED = f"{JUDGE}/never/vsc_never_imported.py"
 """The file that must stay at 0 % coverage, as a stage sees it."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _RUNNERS = Path(__file__).parent
 _GATES = _RUNNERS.parent / "quality_gates"
-_PACKED_GATES = ("__init__.py", "toolrun.py")
+_PACKED_GATES = ("__init__.py", "toolrun.py", "where.py")
 _MAIN = b"import sys\n\nfrom runners.main import main\n\nsys.exit(main(sys.argv[1:]))\n"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 

@@ -8,23 +8,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from quality_gates import where
 from quality_gates.toolrun import ToolRun
 
 PROTOCOL_VERSION = 1
 
-WORKSPACE = "/workspace"
-PACKET = "/vsc/packet.json"
-CAPSULE = "/vsc/capsule.json"
-RUNNER = "/vsc/runner.pyz"
-ENV = "/env"
-OUT = "/out"
+WORKSPACE, ENV, OUT = where.WORKSPACE, where.ENV, where.OUT
+PACKET = f"{where.INPUTS}/packet.json"
+CAPSULE = f"{where.INPUTS}/capsule.json"
+RUNNER = f"{where.INPUTS}/runner.pyz"
 DOOR = "/run/vsc/door.sock"
 """The HTTP verbs. `EGRESS_SOCKET` beside it takes CONNECT, where the stage may leave."""
 EGRESS_SOCKET = "egress.sock"
 GATEWAY_PORT = 8377
 """The relay listens on 127.0.0.1 at this port; `VSC_GATEWAY_PORT` carries it to the driver."""
 
-COMMAND = ("/opt/vsc/bin/python", "-I", "-S", RUNNER, "supervise")
+COMMAND = (f"{where.IMAGE}/bin/python", "-I", "-S", RUNNER, "supervise")
 """What every sandbox runs as PID 1.
 
 `-S`: no site-packages are wanted, and looking for them is a tenth of its start.

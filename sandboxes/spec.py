@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from sandboxes.inside import WORKSPACE
+
 SandboxId = NewType("SandboxId", str)
 """The engine's own name for one sandbox (a container id, a Job's UID).
 
@@ -74,7 +76,7 @@ class Workspace:
     base: str
     delta: str | None = None
     against: Against | None = None
-    path: str = "/workspace"
+    path: str = WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sandboxes.docker.records import Place
-from sandboxes.docker.render import DOOR, ENVIRONMENT, INPUTS, OUT
 from sandboxes.docker.workspaces import Disk, Workspaces
 from sandboxes.doors import closed
 from sandboxes.errors import BlobMissing, ProviderUnavailable, SandboxStartFailed
+from sandboxes.inside import DOOR, ENVIRONMENT, INPUTS, OUT
 from sandboxes.ports import ApplyDelta, Collect, Depot, Start
 from sandboxes.remains import Remains, collect_tree, take_outputs
 from sandboxes.spec import Input, SandboxSpec

@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sandboxes.errors import SandboxStartFailed
+from sandboxes.inside import INPUTS, WORKSPACE
 from sandboxes.spec import SandboxSpec
 
 INSTALL, NAME, FINGERPRINT = "vsc.install", "vsc.name", "vsc.fingerprint"
 """The labels. `INSTALL` keeps installations on one engine apart."""
 
-INPUTS, ENVIRONMENT, OUT, DOOR = "/vsc", "/env", "/out", "/run/vsc"
 
 _FIXED_ENVIRON = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -102,8 +102,8 @@ def check(spec: SandboxSpec) -> None:
             "an output is one plain file name",
         ),
         (
-            spec.workspace and spec.workspace.path != "/workspace",
-            "the workspace is /workspace on every provider",
+            spec.workspace and spec.workspace.path != WORKSPACE,
+            f"the workspace is {WORKSPACE} on every provider",
         ),
         (_limits_missing(spec), "every limit is a positive number"),
     ):

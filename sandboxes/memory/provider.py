@@ -32,6 +32,7 @@ from sandboxes.errors import (
     SandboxUnknown,
     TooLarge,
 )
+from sandboxes.inside import INPUTS
 from sandboxes.memory.places import Names, Place, place
 from sandboxes.memory.wire import Line, line
 from sandboxes.names import SandboxName
@@ -171,10 +172,10 @@ class MemoryProvider:
             where.door.make()
         for one in spec.inputs:
             path = PurePosixPath(one.path)
-            if ".." in path.parts or PurePosixPath("/vsc") not in path.parents:
-                raise SandboxStartFailed(spec.image, "an input lies outside /vsc")
+            if ".." in path.parts or PurePosixPath(INPUTS) not in path.parents:
+                raise SandboxStartFailed(spec.image, f"an input lies outside {INPUTS}")
             content = names.in_input(path, self._checked(one.sha256, one.path))
-            file = where.inputs / path.relative_to("/vsc")
+            file = where.inputs / path.relative_to(INPUTS)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
             file.chmod(0o444)

@@ -12,8 +12,9 @@ from packaging.utils import canonicalize_name
 from control_plane.repos.environments.detect import EnvironmentRecipe
 from control_plane.repos.environments.layers import Layers
 from quality_gates.model import Environment
+from quality_gates.where import ENV
 
-PYTHON = "/env/bin/python"
+PYTHON = f"{ENV}/bin/python"
 
 
 def environment(

@@ -8,13 +8,14 @@ from pathlib import Path
 from control_plane.repos.environments.detect import EnvironmentRecipe
 from control_plane.repos.environments.index import PackageAccess
 from quality_gates.toolrun import ToolRun
+from quality_gates.where import IMAGE, INPUTS, OUT
 from runners.protocol import GATEWAY_PORT, PrepareDriver
 
 LAYERS = "env.layers"
 NOTES = "prepare.json"
-CA_BUNDLE = "/vsc/ca.pem"
-_PROGRAM, _RECIPE = "/vsc/prepare.py", "/vsc/prepare.json"
-_SCRATCH = "/out/tmp"
+CA_BUNDLE = f"{INPUTS}/ca.pem"
+_PROGRAM, _RECIPE = f"{INPUTS}/prepare.py", f"{INPUTS}/prepare.json"
+_SCRATCH = f"{OUT}/tmp"  # noqa: S108 -- the sandbox's own output directory
 _TIMEOUTS_S = {
     "start": 120.0,
     "dependencies": 900.0,
@@ -57,7 +58,7 @@ def preparation(recipe: EnvironmentRecipe, access: PackageAccess | None) -> Prep
     tools = tuple(
         ToolRun(
             name=step,
-            argv=("/opt/vsc/bin/python", "-I", _PROGRAM, step),
+            argv=(f"{IMAGE}/bin/python", "-I", _PROGRAM, step),
             timeout_s=timeout_s,
             environ=environ,
             cwd="/tmp",  # noqa: S108 -- the sandbox's private tmpfs
@@ -68,7 +69,7 @@ def preparation(recipe: EnvironmentRecipe, access: PackageAccess | None) -> Prep
     if reach is not None:
         inputs[CA_BUNDLE] = reach.ca_bundle
     return Preparation(
-        driver=PrepareDriver(tools, directory="/out/env"),
+        driver=PrepareDriver(tools, directory=f"{OUT}/env"),
         inputs=inputs,
         outputs={LAYERS: 2 * 2**30, NOTES: 1 << 20},
         relay=reach is not None,

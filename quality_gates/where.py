@@ -1,0 +1,10 @@
+"""Where things lie for what runs in a sandbox: runner, agent and tools. Packed with the runner."""
+
+WORKSPACE = "/workspace"
+INPUTS = "/vsc"
+"""Read-only: the capsule, the runner, the packet, what the judge's tools need."""
+OUT = "/out"
+ENV = "/env"
+"""The project's environment, read-only."""
+IMAGE = "/opt/vsc"
+"""The image's own tools and their interpreter."""
