@@ -27,8 +27,6 @@ class Wanted:
     deadline_s: float
     judged: str | None = None
     """`prepare`: the tree whose dependency list is installed."""
-    patch_sha256: str | None = None
-    """`prepare`: what makes that tree of base, wherever the run is driven."""
     environment_id: UUID | None = None
     policy: dict[str, Any] | None = None
 
@@ -64,7 +62,6 @@ async def _made(session: AsyncSession, wanted: Wanted) -> UUID | None:
     if run_id is not None:
         asked = {
             "judged": wanted.judged,
-            "patch_sha256": wanted.patch_sha256,
             "environment_id": wanted.environment_id,
             "policy": wanted.policy,
         }

@@ -39,13 +39,8 @@ class EnvironmentCache:
     ) -> None:
         self._sessions, self._recipes, self._image = sessions, recipes, image
 
-    async def find(
-        self, run: Run, judged: str, patch_sha256: str | None = None
-    ) -> Prepared | Wanted | Unpreparable:
-        """The environment for base's build files and the requirements of `judged`.
-
-        That is base's commit, or the tree that `patch_sha256` makes of it.
-        """
+    async def find(self, run: Run, judged: str) -> Prepared | Wanted | Unpreparable:
+        """The environment for base's build files and what `judged`, a tree or commit, requires."""
         recipe = await self._recipes.of(run, judged)
         key = recipe.key(self._image, PROGRAM.read_bytes(), run.repo_id.hex, run.base_commit)
         used = update(EnvironmentRow).where(EnvironmentRow.cache_key == key)
@@ -66,7 +61,6 @@ class EnvironmentCache:
             base_commit=run.base_commit,
             deadline_s=run.deadline_s,
             judged=judged,
-            patch_sha256=patch_sha256,
         )
 
     async def by_id(self, environment_id: UUID) -> Prepared:

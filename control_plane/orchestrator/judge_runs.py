@@ -114,7 +114,7 @@ class JudgeRuns:
         if barred(change, policy_from_json(own.policy)):
             report = await self._report(own, change, NO_ENVIRONMENT, BaseResults({}))
             return await self._recorder.record(run, lease, report)
-        found = await self._environments.find(run, head, own.patch_sha256)
+        found = await self._environments.find(run, head)
         if isinstance(found, Wanted):
             return await self._moves.wait_for(lease, found)
         if isinstance(found, Unpreparable):

@@ -4,11 +4,13 @@ import asyncio
 import json
 from dataclasses import asdict
 
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
+from control_plane.judgements.models import Judgement
 from control_plane.orchestrator.children import wake_parents
 from control_plane.orchestrator.lease import Again, Lease
 from control_plane.orchestrator.recipes import Recipes
@@ -129,7 +131,14 @@ class PrepareRuns:
             shared = await session.get_one(SharedRun, run.id)
         if shared.judged is None:
             raise RuntimeError(f"prepare run {run.id} does not say for which tree")
-        if shared.patch_sha256 is not None:
-            asked = (run.repo_id.hex, run.base_commit, shared.judged, shared.patch_sha256)
-            await self._heads.here(*asked)
+        if (patch := await self._patch(run, shared.judged)) is not None:
+            await self._heads.here(run.repo_id.hex, run.base_commit, shared.judged, patch)
         return await self._recipes.of(run, shared.judged)
+
+    async def _patch(self, run: Run, judged: str) -> str | None:
+        """What makes `judged` of base, as the judgement that asked says; None: it is base's own."""
+        asker = select(Judgement.patch_sha256).join(Run, Run.id == Judgement.run_id)
+        ours = asker.where(Run.waiting_for == run.id, Judgement.head_tree == judged)
+        async with self._sessions() as session:
+            patch: str | None = await session.scalar(ours.limit(1))
+        return patch

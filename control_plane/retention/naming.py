@@ -8,9 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.db.engine import Sessions
 from control_plane.retention.rules import HELD, Keep, Kind, Name
+from control_plane.sites.service import MARK
 from runners import protocol
 
-_FIXED = {"name": "[0-9a-f]{64}", "capsule": protocol.CAPSULE}
+_FIXED = {"name": "[0-9a-f]{64}", "capsule": protocol.CAPSULE, "mark": MARK}
 
 # (sha256, since). Of what lives, and of environments, every column is searched, so that a column
 # that is new is not forgotten. A run that has not ended has no `finished_at`.
@@ -27,7 +28,8 @@ _QUERIES: Mapping[Kind, str] = {
         UNION SELECT (regexp_matches(s::text, :name, 'g'))[1], NULL
             FROM sandboxes s JOIN runs r ON r.id = s.run_id
             WHERE r.finished_at IS NULL OR s.state <> 'DESTROYED'
-        UNION SELECT mark_sha256, NULL FROM installation""",
+        UNION SELECT encode(sha256(convert_to(CAST(:mark AS text) || id, 'UTF8')), 'hex'), NULL
+            FROM installation""",
     Kind.ENVIRONMENT: """
         SELECT (regexp_matches(e::text, :name, 'g'))[1], NULL FROM environments e
         WHERE e.used_at >= :prepared_after""",

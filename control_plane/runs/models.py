@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from control_plane.db.base import Base, CreatedAt, Key, enum_of, sha256_check
+from control_plane.db.base import Base, CreatedAt, Key, enum_of
 from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
 from quality_gates.model import Verdict
 
@@ -113,13 +113,9 @@ class SharedRun(Base):
     """What a `prepare` or `base` run makes, for all who wait for it (1:1 with its run)."""
 
     __tablename__ = "shared_runs"
-    __table_args__ = (sha256_check("patch_sha256"),)
-
     run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     judged: Mapped[str | None]
     """`prepare`: the tree or commit whose dependency list is installed."""
-    patch_sha256: Mapped[str | None]
-    """`prepare`: what makes that tree of base; None: it is base's own."""
     environment_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("environments.id", ondelete="SET NULL"), index=True
     )

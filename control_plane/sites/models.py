@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from control_plane.db.base import Base, CreatedAt, Key, sha256_check
+from control_plane.db.base import Base, CreatedAt, Key
 
 
 class Installation(Base):
@@ -16,15 +16,12 @@ class Installation(Base):
     __table_args__ = (
         CheckConstraint("one", name="one_row"),
         CheckConstraint("letters ~ '^[a-z0-9]{3}$'", name="letters_form"),
-        sha256_check("mark_sha256"),
     )
 
     one: Mapped[bool] = mapped_column(primary_key=True, default=True)
     id: Mapped[UUID]
     letters: Mapped[str]
     """Begin the name of each of its sites."""
-    mark_sha256: Mapped[str | None]
-    """A blob that shows whether a home has the same blob store as the others."""
     created_at: Mapped[CreatedAt]
 
 

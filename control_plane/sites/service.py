@@ -1,5 +1,6 @@
 """Joining a site, staying in it, and finding those that are gone."""
 
+import hashlib
 import secrets
 import string
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from sandboxes.errors import BlobMissing, DepotUnavailable
 log = structlog.get_logger()
 
 _LETTERS = string.ascii_lowercase + string.digits
+MARK = "vsc installation "
+"""Before the id, in the blob that every home of an installation finds in its store."""
 _JOINING = 0x7673635F73697465  # "vsc_site"
 
 
@@ -52,20 +55,24 @@ async def join(session: AsyncSession, engine: str, home: str, lease_s: float) ->
 async def share_blobs(
     sessions: Sessions, blobs: Blobs, home: str, engine: str | None = None
 ) -> None:
-    """Refuse a home that has another blob store than the other homes: it would find nothing there.
+    """Refuse a home whose blobs are elsewhere than those of the homes at work.
 
-    The first leaves a mark. A store that does not answer is not judged. Without an `engine`, as an
-    API alone has none, homes of one path are one. Raises BlobsElsewhere.
+    The first leaves a mark, a blob that follows from the installation's id. A store that does not
+    answer is not judged. Without an `engine`, as an API alone has none, homes of one path are one.
+    Raises BlobsElsewhere.
     """
+    other_engine = Site.engine != engine if engine is not None else false()
+    others = select(Site.id).where(
+        or_(other_engine, Site.home != home), Site.lease_until >= func.statement_timestamp()
+    )
     try:
         async with sessions.begin() as session:  # one at a time; the mark is a few bytes
-            ours = await installation(session)
-            if ours.mark_sha256 is None or not await _there(blobs, ours.mark_sha256):
-                other_engine = Site.engine != engine if engine is not None else false()
-                others = select(Site.id).where(or_(other_engine, Site.home != home))
-                if ours.mark_sha256 is not None and await session.scalar(others.limit(1)):
-                    raise BlobsElsewhere
-                ours.mark_sha256 = (await blobs.put(f"{ours.id} {new_id()}\n".encode())).sha256
+            mark = f"{MARK}{(await installation(session)).id}".encode()
+            if await _there(blobs, hashlib.sha256(mark).hexdigest()):
+                return
+            if await session.scalar(others.limit(1)):
+                raise BlobsElsewhere
+            await blobs.put(mark)
     except DepotUnavailable as silent:
         log.warning("site.blobs_not_compared", error=str(silent))
 

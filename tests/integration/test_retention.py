@@ -46,12 +46,10 @@ KNOWN_COLUMNS = {
     "packets.sha256": "no blob: the document is a column",
     "environments.sha256": "no blob: the hash of the list of its layers",
     "snapshots.archive_sha256": "Kind.SNAPSHOT",
-    "installation.mark_sha256": "Kind.LIVE",
     "judgements.patch_sha256": "Kind.PATCH",
     "judgements.report_sha256": "Kind.REPORT",
     "sessions.patch_sha256": "Kind.PATCH",
     "sessions.document_sha256": "Kind.DOCUMENT",
-    "shared_runs.patch_sha256": "Kind.LIVE while it runs; else of the judgement that asked for it",
     "tasks.patch_sha256": "Kind.PATCH",
     "tasks.request_sha256": "no blob: what was asked under an idempotency key",
 }

@@ -226,4 +226,15 @@ async def test_a_home_with_another_blob_store_is_refused_and_one_with_the_same_i
     await share_blobs(sessions, shared, "/two", "docker:AAAA")
     with pytest.raises(BlobsElsewhere, match="VSC_BLOBS"):
         await share_blobs(sessions, other, "/two", "docker:AAAA")
+    with pytest.raises(BlobsElsewhere):
+        await share_blobs(sessions, other, "/two")  # an API alone
     await share_blobs(sessions, other, "/one", "docker:AAAA")  # alone, it may have lost its blobs
+
+
+async def test_homes_that_are_not_at_work_keep_none_from_starting_anew(sessions, tmp_path):
+    """The store of a home that is gone for good may be gone with it."""
+    shared, other = (ThreadedBlobs(DirectoryBlobs(tmp_path / name)) for name in ("a", "b"))
+    await share_blobs(sessions, shared, "/one", "docker:AAAA")
+    await silent_for(sessions, await a_site(sessions, "/one"), 1)
+
+    await share_blobs(sessions, other, "/two", "docker:AAAA")

@@ -531,15 +531,11 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("one", sa.Boolean(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("letters", sa.Text(), nullable=False),
-        sa.Column("mark_sha256", sa.Text(), nullable=True),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
             server_default=sa.text("now()"),
             nullable=False,
-        ),
-        sa.CheckConstraint(
-            "mark_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_installation_mark_sha256_hex")
         ),
         sa.CheckConstraint("letters ~ '^[a-z0-9]{3}$'", name=op.f("ck_installation_letters_form")),
         sa.CheckConstraint("one", name=op.f("ck_installation_one_row")),
@@ -709,16 +705,12 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         "shared_runs",
         sa.Column("run_id", sa.Uuid(), nullable=False),
         sa.Column("judged", sa.Text(), nullable=True),
-        sa.Column("patch_sha256", sa.Text(), nullable=True),
         sa.Column("environment_id", sa.Uuid(), nullable=True),
         sa.Column(
             "policy", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
         sa.Column("cacheable", sa.Boolean(), nullable=True),
         sa.Column("dropped_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "patch_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_shared_runs_patch_sha256_hex")
-        ),
         sa.ForeignKeyConstraint(
             ["environment_id"],
             ["environments.id"],
