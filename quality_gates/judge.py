@@ -3,17 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from quality_gates.gates import (
-    bandit,
-    coverage,
-    integrity,
-    lint,
-    new_tests,
-    secrets,
-    semgrep,
-    tests,
-)
+from quality_gates.gates import coverage, integrity, new_tests, tests
 from quality_gates.gates.case import Case, open_case
+from quality_gates.gates.scanners import SCANNER_GATES
 from quality_gates.model import (
     Change,
     Environment,
@@ -31,10 +23,7 @@ _GATES: dict[str, Callable[[Case], GateReport]] = {
     tests.GATE: tests.judge,
     new_tests.GATE: new_tests.judge,
     coverage.GATE: coverage.judge,
-    lint.GATE: lint.judge,
-    bandit.GATE: bandit.judge,
-    semgrep.GATE: semgrep.judge,
-    secrets.GATE: secrets.judge,
+    **{scanner.gate: scanner.judge for scanner in SCANNER_GATES},
 }
 GATES = (*_GATES, integrity.GATE)
 """Every gate there is, in the order of the report."""

@@ -3,11 +3,14 @@
 Whether it really ran, over all it had to, and what is new in what it says.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
+from quality_gates.findings import compare
 from quality_gates.gates.case import Case, some, worst
 from quality_gates.model import (
+    Change,
     Finding,
     GateReport,
     SecurityLevel,
@@ -42,6 +45,45 @@ class Scanner:
     parse: Callable[[bytes], Scan]
 
 
+@dataclass(frozen=True, slots=True)
+class ScannerGate:
+    """A gate around a scanner: what it looks at, what counts, what blocks, what it tells."""
+
+    gate: str
+    scanner: Scanner
+    looks_at: Callable[[Change], Collection[str]]
+    otherwise: str
+    """Why it is left out where it has nothing to look at."""
+    evidence: Callable[[Case, "Scanned"], dict[str, object]]
+    counts: Callable[[Hit], bool] = lambda _: True
+    blocks: Callable[[Case], Callable[[Hit], bool]] = lambda _: lambda _: True
+    broken: Callable[[Case], frozenset[str]] = lambda _: frozenset()
+    """Files that no parser takes: not to have read them is the change's fault."""
+    by_message: bool = False
+    """Whether two findings of a rule are told apart by their texts."""
+
+    def judge(self, case: Case) -> GateReport:
+        """Everything was looked at, and what was found is base's."""
+        changed = self.looks_at(case.change)
+        if not changed:
+            return GateReport(self.gate, Verdict.PASSED, (self.otherwise,), applicable=False)
+        try:
+            found = _scanned(case, self.scanner)
+        except Unusable as problem:
+            return _report(case, self, problem.verdict, (problem.reason,))
+        findings = compare(
+            case.change,
+            filter(self.counts, found.head),
+            found.base,
+            blocks=self.blocks(case),
+            by_message=self.by_message,
+        )
+        complaints = _completeness(found, changed, self.broken(case))
+        verdict, reasons = _verdict_of(findings, complaints)
+        evidence = {"expected": list(changed), **self.evidence(case, found)}
+        return _report(case, self, verdict, reasons, findings, evidence, found.version)
+
+
 class Unusable(Exception):
     """The tool's work cannot be used; with the verdict that follows."""
 
@@ -61,13 +103,13 @@ class Scanned:
     version: str | None
 
 
-def blocking(level: SecurityLevel) -> Callable[[Hit], bool]:
-    """Which hits block when they are new."""
-    lowest = _ORDER.index(_LOWEST_BLOCKING[level])
+def by_security_level(case: Case) -> Callable[[Hit], bool]:
+    """Which hits block when they are new: from the severity on that the task's level names."""
+    lowest = _ORDER.index(_LOWEST_BLOCKING[case.policy.security_level])
     return lambda hit: _ORDER.index(hit.severity) >= lowest
 
 
-def scanned(case: Case, scanner: Scanner) -> Scanned:
+def _scanned(case: Case, scanner: Scanner) -> Scanned:
     """Both outputs. Raises Unusable."""
     head = _scan(case, Stage.STATIC, scanner)
     base = _scan(case, Stage.BASE_STATIC, scanner) if _base_has_files(case) else Scan(())
@@ -100,8 +142,8 @@ def scanned(case: Case, scanner: Scanner) -> Scanned:
 def broken_files(case: Case) -> frozenset[str]:
     """Changed files that are no Python, to two parsers; empty where either's word is missing."""
     try:
-        hits = scanned(case, Scanner("ruff", ruff.parse)).head
-        unread = scanned(case, Scanner("bandit", bandit.parse)).errors
+        hits = _scanned(case, Scanner("ruff", ruff.parse)).head
+        unread = _scanned(case, Scanner("bandit", bandit.parse)).errors
     except Unusable:
         return frozenset()
     return frozenset(hit.path for hit in hits if hit.rule == ruff.SYNTAX) & {
@@ -109,7 +151,7 @@ def broken_files(case: Case) -> frozenset[str]:
     }
 
 
-def completeness(
+def _completeness(
     found: Scanned, expected: Iterable[str], broken: frozenset[str]
 ) -> list[tuple[Verdict, str]]:
     """Complaints about what the tool did not read.
@@ -130,7 +172,7 @@ def completeness(
     return complaints
 
 
-def verdict_of(
+def _verdict_of(
     findings: Iterable[Finding], complaints: list[tuple[Verdict, str]]
 ) -> tuple[Verdict, tuple[str, ...]]:
     """The worst of what was found and what was not read, with its reasons."""
@@ -146,32 +188,35 @@ def verdict_of(
     ), tuple(reasons)
 
 
-def report(
-    case: Case, gate: str, scanner: Scanner, verdict: Verdict, reasons: tuple[str, ...], *,
+def _report(
+    case: Case,
+    of: ScannerGate,
+    verdict: Verdict,
+    reasons: tuple[str, ...],
     findings: tuple[Finding, ...] = (),
-    evidence: dict[str, object] | None = None, notes: tuple[str, ...] = (),
+    evidence: Mapping[str, object] = MappingProxyType({}),
     version: str | None = None,
-) -> GateReport:  # fmt: skip
+) -> GateReport:
     """A gate's report with the tool's particulars."""
     stage = case.evidence.get(Stage.STATIC)
-    tool = stage.tools.get(scanner.tool) if stage else None
+    tool = stage.tools.get(of.scanner.tool) if stage else None
     counts = {
         "new": sum(finding.new for finding in findings),
         "known": sum(not finding.new for finding in findings),
         "blocking": sum(finding.blocks for finding in findings),
     }
     return GateReport(
-        gate=gate, verdict=verdict, reasons=reasons, findings=findings,
-        evidence={**counts, **(evidence or {})}, notes=notes,
-        tool=scanner.tool, tool_version=version, command=tool.argv if tool else (),
+        gate=of.gate,
+        verdict=verdict,
+        reasons=reasons,
+        findings=findings,
+        evidence={**counts, **evidence},
+        tool=of.scanner.tool,
+        tool_version=version,
+        command=tool.argv if tool else (),
         exit_code=tool.exit_code if tool else None,
         duration_s=tool.duration_s if tool else None,
-    )  # fmt: skip
-
-
-def not_applicable(gate: str, reason: str) -> GateReport:
-    """Left out of the verdict, with the reason."""
-    return GateReport(gate, Verdict.PASSED, (reason,), applicable=False)
+    )
 
 
 def _base_has_files(case: Case) -> bool:
