@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.db.base import new_id
 from control_plane.judgements.models import Judgement
 from control_plane.runs.models import Run
-from control_plane.runs.moves import append_event
+from control_plane.runs.moves import queue_run
 from control_plane.runs.rules import RunKind
 from quality_gates.model import Verdict
 
@@ -43,8 +43,7 @@ async def queue_judgement(
         base_commit=base_commit,
         deadline_s=deadline_s,
     )
-    session.add(run)
-    await session.flush()
+    await queue_run(session, run)
     session.add(
         Judgement(
             run_id=run.id,
@@ -56,7 +55,6 @@ async def queue_judgement(
         )
     )
     await session.flush()
-    await append_event(session, run.id, "queued", {"run": RunKind.JUDGE, "task": str(task_id)})
     return run.id
 
 

@@ -124,6 +124,14 @@ async def update_run(
     return await _fresh(session, run)
 
 
+async def queue_run(session: AsyncSession, run: Run) -> None:
+    """Put a new run into the queue; the row of its half follows in the same transaction."""
+    session.add(run)
+    await session.flush()
+    task = None if run.task_id is None else str(run.task_id)
+    await append_event(session, run.id, "queued", {"run": run.kind, "task": task})
+
+
 async def append_event(
     session: AsyncSession, run_id: UUID, kind: str, payload: Mapping[str, Any] | None = None
 ) -> int:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.db.base import new_id
 from control_plane.runs.models import Run
-from control_plane.runs.moves import append_event
+from control_plane.runs.moves import queue_run
 from control_plane.runs.rules import RunKind
 from control_plane.sessions.drivers import Driver, Product, driver_to_json, kind
 from control_plane.sessions.models import AgentSession
@@ -43,8 +43,7 @@ async def queue_session(
         base_commit=base_commit,
         deadline_s=deadline_s,
     )
-    session.add(run)
-    await session.flush()
+    await queue_run(session, run)
     schema = dict(output_schema) if output_schema is not None else None
     session.add(
         AgentSession(
@@ -52,9 +51,4 @@ async def queue_session(
         )
     )
     await session.flush()
-    await append_event(session, run.id, "queued", {"run": RunKind.SESSION, "task": _text(task_id)})
     return run.id
-
-
-def _text(task_id: UUID | None) -> str | None:
-    return str(task_id) if task_id is not None else None
