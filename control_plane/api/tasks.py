@@ -14,7 +14,6 @@ from control_plane.api.strict import StrictRoute
 from control_plane.judgements.service import newest_judgement
 from control_plane.repos.service import find_repository
 from control_plane.runs.models import Run
-from control_plane.runs.rules import RunKind
 from control_plane.tasks import service
 from control_plane.tasks.models import Task
 from control_plane.tasks.rules import TaskStatus
@@ -110,8 +109,8 @@ async def judge_task(task: str, services: ServicesDep, operator: OperatorDep) ->
 
 async def _details(session: AsyncSession, task: Task) -> TaskDetails:
     runs = await service.latest_runs(session, [task.id])
-    halves = await service.halves_of(session, task.id)
-    by_kind = {view.kind: view for view in await run_views(session, halves)}
+    made, judged = await service.halves_of(session, task.id)
+    judgements = await run_views(session, judged)
     policy = task.policy or {}
     return TaskDetails(
         **_facts(task, runs.get(task.id)),
@@ -120,8 +119,9 @@ async def _details(session: AsyncSession, task: Task) -> TaskDetails:
         test_changes_allowed=policy.get("test_changes_allowed", False),
         dependency_changes_allowed=policy.get("dependency_changes_allowed", False),
         context_packet=task.context_packet,
-        session=by_kind.get(RunKind.SESSION),
-        judgement=by_kind.get(RunKind.JUDGE),
+        session=next(iter(await run_views(session, made)), None),
+        judgement=judgements[0] if judgements else None,
+        earlier_judgements=judgements[1:],
     )
 
 

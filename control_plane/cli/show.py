@@ -72,9 +72,8 @@ def rows_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Tab
     """A plain table of some fields of documents."""
     table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        table.add_column(
-            column, no_wrap=number == 0, overflow="fold"
-        )  # the first one is there to be copied
+        # The first one is there to be copied.
+        table.add_column(column, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(
             *(
@@ -85,18 +84,25 @@ def rows_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Tab
     return table
 
 
-_HALVES = {"session": "session", "judgement": "judgement"}
+_HALVES = ("session", "judgement")
+_EARLIER = "earlier_judgements"
+_OF_THE_NEWEST_RUN = ("run_id", "run_state", "verdict", "cause")
+"""What a list of tasks shows; here the halves say it."""
 _HALF_FIELDS = ("id", "state", "verdict", "cause", "created_at", "started_at", "finished_at")
 
 
 def task_tables(task: Mapping[str, Any]) -> list[Table]:
-    """A task as three tables: what was asked, who made the change, what was found of it."""
-    own = {name: value for name, value in task.items() if name not in ("context_packet", *_HALVES)}
+    """A task as tables: what was asked, who made the change, what was found of it and before."""
+    apart = {"context_packet", _EARLIER, *_HALVES, *_OF_THE_NEWEST_RUN}
+    own = {name: value for name, value in task.items() if name not in apart}
     tables = [_fields("task", own)]
     for half in _HALVES:
         if (run := task[half]) is not None:
             shown = {name: run[name] for name in _HALF_FIELDS} | dict(run[half])
             tables.append(_fields(half, shown))
+    if task[_EARLIER]:
+        rows = [{"earlier judgement": run["id"], **run} for run in task[_EARLIER]]
+        tables.append(rows_table(("earlier judgement", "state", "verdict", "finished_at"), rows))
     return tables
 
 

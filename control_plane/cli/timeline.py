@@ -1,6 +1,7 @@
-"""What a run's events say so far, as lines to show: one for each state, one for each sandbox.
+"""What a task's events say so far, as lines to show. Pure.
 
-Pure.
+A task has two halves, session and judgement: a line for each, below it one for each state, and
+below that one for each sandbox.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ _STATES = {
     "DEHYDRATING": "dehydrating",
     "VERIFYING": "verifying",
 }
+_HALVES = {"session": "session", "judge": "judgement"}
+"""The kind of a run -> what it is called here."""
 
 
 @dataclass(slots=True)
@@ -26,6 +29,8 @@ class Line:
     began_at: datetime
     ended_at: datetime | None = None
     note: str = ""
+    half: str = ""
+    """Which half of the task it belongs to."""
 
     def seconds(self, now: datetime) -> float:
         """How long it took, or takes so far."""
@@ -37,32 +42,46 @@ class Timeline:
     """Fed with events in order; `prefix` tells a shared run's sandboxes from the task's own."""
 
     lines: list[Line] = field(default_factory=list)
+    _half: str = ""
     _open: dict[str, Line] = field(default_factory=dict)
 
     def feed(self, event: Mapping[str, Any], prefix: str = "") -> None:
         """Take one event in."""
         at = datetime.fromisoformat(event["at"])
         kind, payload = event["kind"], event["payload"]
+        if kind == "queued" and not prefix:
+            self._begin_half(_HALVES[payload["run"]], at)
         if kind in ("queued", "state") and not prefix:
             self._state(payload.get("to", "QUEUED"), at)
         elif kind in ("stage.planned", "stage.launched", "stage.ended"):
             self._stage(kind, payload, at, prefix)
         elif kind in ("judged.again", "platform.failure", "cancel.requested") and not prefix:
-            self.lines.append(Line(_remark(kind, payload), 1, at, at))
+            self.lines.append(Line(_remark(kind, payload), 2, at, at, half=self._half))
 
     def stages(self) -> list[dict[str, Any]]:
-        """Every line that has ended, for `--json`."""
+        """What has ended below the halves, for `--json`."""
         return [
-            {"name": line.name, "seconds": round(line.seconds(line.ended_at), 3), "note": line.note}
+            {
+                "half": line.half,
+                "name": line.name,
+                "seconds": round(line.seconds(line.ended_at), 3),
+                "note": line.note,
+            }
             for line in self.lines
-            if line.ended_at is not None
+            if line.ended_at is not None and line.depth > 0
         ]
+
+    def _begin_half(self, half: str, at: datetime) -> None:
+        self._half = half
+        self._begin("half", Line(half, 0, at, half=half))
 
     def _state(self, state: str, at: datetime) -> None:
         if (before := self._open.pop("state", None)) is not None:
             before.ended_at = at
         if state in _STATES:
-            self._begin("state", Line(_STATES[state], 0, at))
+            self._begin("state", Line(_STATES[state], 1, at, half=self._half))
+        elif (half := self._open.pop("half", None)) is not None:
+            half.ended_at = at
 
     def _stage(self, kind: str, payload: Mapping[str, Any], at: datetime, prefix: str) -> None:
         name = f"{prefix}{payload['stage']}" + (
@@ -79,9 +98,10 @@ class Timeline:
                     else f"{payload['ended']} {payload['detail']}".strip()
                 )
         elif line is None:
-            self._begin(name, Line(name, 1, at))
+            self._begin(name, Line(name, 2, at, half=self._half))
         else:
-            line.began_at = at  # launched: the time before was waiting for a free place
+            # Launched: the time before was waiting for a free place.
+            line.began_at = at
 
     def _begin(self, name: str, line: Line) -> None:
         self._open[name] = line

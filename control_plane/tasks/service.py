@@ -27,6 +27,7 @@ from control_plane.runs.leases import wake
 from control_plane.runs.models import Run
 from control_plane.runs.moves import update_run
 from control_plane.runs.rules import TERMINAL as ENDED
+from control_plane.runs.rules import RunKind
 from control_plane.sessions.drivers import Driver, driver_to_json
 from control_plane.sessions.service import queue_session
 from control_plane.tasks.defaults import default_packet
@@ -160,15 +161,16 @@ async def latest_runs(session: AsyncSession, task_ids: list[UUID]) -> dict[UUID,
     }
 
 
-async def halves_of(session: AsyncSession, task_id: UUID) -> list[Run]:
-    """The task's newest session and its newest judge run, as far as there are any."""
-    newest = (
-        select(Run)
-        .where(Run.task_id == task_id)
-        .order_by(Run.kind, Run.id.desc())
-        .ext(distinct_on(Run.kind))
-    )
-    return list((await session.scalars(newest)).all())
+MOST_JUDGEMENTS = 21
+"""Of a task, as many are shown beside its session; a list of its runs has them all."""
+
+
+async def halves_of(session: AsyncSession, task_id: UUID) -> tuple[list[Run], list[Run]]:
+    """The task's newest session, if it has one, and its newest judge runs, the newest first."""
+    newest = select(Run).where(Run.task_id == task_id).order_by(Run.id.desc())
+    made = await session.scalars(newest.where(Run.kind == RunKind.SESSION).limit(1))
+    judged = await session.scalars(newest.where(Run.kind == RunKind.JUDGE).limit(MOST_JUDGEMENTS))
+    return list(made), list(judged)
 
 
 async def cancel(session: AsyncSession, task: Task, by: str) -> None:

@@ -877,6 +877,8 @@ async def test_a_patch_is_judged_again_when_asked_and_never_while_a_run_is_under
     assert sorted(answer.status_code for answer in answers) == [202] + [409] * 9
     assert again["run_id"] != task["run_id"]
     assert again["judgement"]["judgement"] == task["judgement"]["judgement"]
+    earlier = [(run["id"], run["verdict"]) for run in again["earlier_judgements"]]
+    assert earlier == [(task["judgement"]["id"], "failed")]
     assert len((await client.get("/v1/runs", params={"task": task["key"]})).json()["items"]) == 2
 
 

@@ -441,6 +441,10 @@ async def test_a_patch_is_judged_again_without_a_new_session(installation, repos
     assert (task["verdict"], task["status"]) == ("passed", "READY_FOR_REVIEW")
     assert len(installation.drivers) == 1, "nobody worked again"
     assert len(set(installation.patches)) == 1
+    await commands.show_task(where, Output(as_json=False), ran["task"])
+    shown = capsys.readouterr().out
+    assert again["run_id"] in shown.split("earlier judgement")[0]
+    assert ran["run"] in shown.split("earlier judgement")[1]
 
 
 async def _shown(capsys, where, task):

@@ -99,3 +99,5 @@ class TaskDetails(TaskView):
     """The newest session; null: the change was brought."""
     judgement: RunView | None
     """The newest judge run; null: there is nothing to judge (yet)."""
+    earlier_judgements: list[RunView]
+    """The judge runs before that, the newest first; `GET /runs?task=` has them all."""

@@ -35,22 +35,32 @@ def test_every_verdict_has_its_exit_code():
 def test_a_timeline_knows_what_took_how_long():
     timeline = Timeline()
     for one in (
-        event(0, "queued"),
+        event(0, "queued", run="session"),
         event(1, "state", to="HYDRATING"),
         event(2, "state", to="EXECUTING"),
         event(2, "stage.planned", stage="execute", n=0),
         event(4, "stage.launched", stage="execute", n=0),
         event(9, "stage.ended", stage="execute", n=0, ended="oom", exit_code=None, detail="2 GiB"),
         event(10, "state", to="FINISHED"),
+        event(10, "queued", run="judge"),
+        event(12, "state", to="VERIFYING"),
+        event(15, "state", to="FINISHED"),
     ):
         timeline.feed(one)
     timeline.feed(event(11, "stage.planned", stage="base", n=1), prefix="base: ")
 
     assert timeline.stages() == [
-        {"name": "queued", "seconds": 1.0, "note": ""},
-        {"name": "hydrating", "seconds": 1.0, "note": ""},
-        {"name": "executing", "seconds": 8.0, "note": ""},
-        {"name": "execute", "seconds": 5.0, "note": "oom 2 GiB"},
+        {"half": "session", "name": "queued", "seconds": 1.0, "note": ""},
+        {"half": "session", "name": "hydrating", "seconds": 1.0, "note": ""},
+        {"half": "session", "name": "executing", "seconds": 8.0, "note": ""},
+        {"half": "session", "name": "execute", "seconds": 5.0, "note": "oom 2 GiB"},
+        {"half": "judgement", "name": "queued", "seconds": 2.0, "note": ""},
+        {"half": "judgement", "name": "verifying", "seconds": 3.0, "note": ""},
+    ]
+    halves = [line for line in timeline.lines if line.depth == 0]
+    assert [(line.name, line.seconds(line.ended_at)) for line in halves] == [
+        ("session", 10.0),
+        ("judgement", 5.0),
     ]
     assert timeline.lines[-1].name == "base: base (launch 2)"
     assert "oom 2 GiB" in shown(Progress(timeline))

@@ -87,3 +87,14 @@ def test_every_row_of_the_catalogue_has_exactly_one_place():
     assert sorted(listed) == sorted(
         f"{letter}{number}" for letter, top in rows.items() for number in range(1, top + 1)
     )
+
+
+def test_the_walk_through_a_request_names_what_is_there_and_opens_each_file_once():
+    page = (ROOT / "docs/architecture.md").read_text()
+    steps = re.findall(r"^\| (?:\d+|[a-z]) \| `([\w/]+\.py)` \| `(\w+)` \|", page, re.MULTILINE)
+    files = [file for file, _ in steps]
+
+    assert len(steps) > 30
+    assert sorted(files) == sorted(set(files))
+    for file, function in steps:
+        assert function in names_of(ROOT / file), (file, function)
