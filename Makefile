@@ -24,5 +24,5 @@ images:  ## build the runner images that are missing
 lock:  ## pin every dependency again, with hashes
 	@scripts/lock $(ARGS)
 
-clean:  ## remove what the verbs made here; ARGS=--all: the virtual environment and the runner images too
+clean:  ## remove what the verbs made here; ARGS=--all: also the virtual environment and the images
 	@scripts/clean $(ARGS)
