@@ -39,8 +39,9 @@ PARTS = ("hydrate", "patch", "lifecycle", "run", "verdict", "claim", "memory")
 COMPARED = ("cli", "hydrate", "patch", "run", "claim", "memory")
 """With `--against`; of claim and memory there is nothing to compare with, only goals."""
 _OVER_TREES = frozenset({"hydrate", "patch", "lifecycle"})
-_PAIRS = 5
+_PAIRS = 4
 _PERCENT_IN_PAIRS = 40
+_INTERRUPTED = 130
 
 
 async def measured(stack: ExitStack, parts: Sequence[str], percent: int) -> list[Entry]:
@@ -74,7 +75,7 @@ async def compared(
     rows: list[Row] = []
     home, now = stack.enter_context(scratch()), here()
     if "cli" in parts:
-        rows += await command_line.compare(before, now, home, _rounds(10, percent))
+        rows += await command_line.compare(before, now, home, _rounds(6, percent))
     for part in ("hydrate", "patch", "run"):
         if part in parts:
             pairs = _rounds(_PAIRS, percent)
@@ -98,12 +99,16 @@ def main() -> None:
     parts, percent = chosen.parts or known, chosen.rounds_percent
     began, load = time.monotonic(), os.getloadavg()[0]
     # Around the loop, which waits for its threads: nothing is cleared away under one of them.
-    with ExitStack() as stack:
-        rows, entries = asyncio.run(_all(stack, before, parts, percent))
+    try:
+        with ExitStack() as stack:
+            rows, entries = asyncio.run(_all(stack, before, parts, percent))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        say("interrupted; what was started and mounted is cleared away")
+        sys.exit(_INTERRUPTED)
     say(f"load before {load:.1f}, after {os.getloadavg()[0]:.1f}")
     say(f"{time.monotonic() - began:.0f} s in all")
     if before is not None:
-        sys.stdout.write(table(rows, before.name))
+        sys.stdout.write(table(rows, entries, before.name))
     _show(entries)
     if not chosen.parts:
         _keep(before, rows, entries)
@@ -114,7 +119,8 @@ async def _all(
 ) -> tuple[list[Row], list[Entry]]:
     """Asked to end, it clears away what it has started."""
     if (this := asyncio.current_task()) is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+        for asked in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(asked, this.cancel)
     if before is None:
         return [], await measured(stack, parts, percent)
     rows = await compared(stack, before, parts, percent)

@@ -1,18 +1,18 @@
 """Parts of the benchmark as two checkouts have them, one process after the other in alternation.
 
-Each process runs its checkout's own `python -m benchmarks PART`; of what it says on standard error,
+Each process runs its checkout's own `python -m benchmarks PART`; of what it says,
 the lines of medians are read, whose form both have.
 """
 
-import asyncio
 import random
 import re
-import subprocess
+import signal
 from collections.abc import Mapping
 
 from benchmarks.checkout import Checkout
 from benchmarks.comparison import Row
 from benchmarks.paired import Sample, say
+from benchmarks.programs import run
 
 _MEDIAN = re.compile(r"^(\w+: [^:\n]+): ([0-9.]+) ms \([0-9.]+-[0-9.]+\)", re.MULTILINE)
 _USAGE = 2
@@ -32,7 +32,7 @@ async def compare(
         say(f"{part}: pair {number + 1} of {pairs}", end="\r")
         for checkout in random.sample((before, now), 2):
             try:
-                said[checkout.name].append(await asyncio.to_thread(_run, checkout, part, percent))
+                said[checkout.name].append(await _run(checkout, part, percent))
             except PartMissing:
                 say(f"{part}: {checkout.name} has no such part, so it is not compared")
                 return []
@@ -54,20 +54,12 @@ def _sample(processes: list[Mapping[str, float]], what: str) -> Sample:
     return Sample(tuple(process[what] for process in processes))
 
 
-def _run(checkout: Checkout, part: str, percent: int) -> dict[str, float]:
-    """Blocking."""
-    ended = subprocess.run(
-        [checkout.python, "-m", "benchmarks", part, "--rounds-percent", str(percent)],
-        check=False,
-        cwd=checkout.root,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-    )
-    if ended.returncode == _USAGE and "no such part" in ended.stderr:
+async def _run(checkout: Checkout, part: str, percent: int) -> dict[str, float]:
+    """Interrupted as by a terminal, which is what every checkout knows to clear away after."""
+    command = (checkout.python, "-m", "benchmarks", part, "--rounds-percent", str(percent))
+    ended = await run(*command, cwd=checkout.root, ask=signal.SIGINT)
+    if ended.exit_code == _USAGE and "no such part" in ended.said:
         raise PartMissing
-    if ended.returncode != 0:
-        raise RuntimeError(f"{part} of {checkout.name} failed: {ended.stderr[-2000:]}")
-    return medians(ended.stderr)
+    if ended.exit_code != 0:
+        raise RuntimeError(f"{part} of {checkout.name} failed: {ended.said[-2000:]}")
+    return medians(ended.said)

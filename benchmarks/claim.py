@@ -138,11 +138,22 @@ async def _compared(tables: dict[str, Table], which: str, live: int, rounds: int
         f"claim_next with {{}} in the table: {{}}, against {FEW} ended runs: {few};"
         f" {live} live; means of {_CLAIMS} claims; n={rounds}"
     )
-    ended = how.format(f"{MANY} ended runs", many)
-    through = how.format(f"{MANY} ended runs, {_DEAD} of them just now,", passed)
+    told = (
+        (f"P11-{which}", f"{MANY} ended runs", many),
+        (f"P11-{which}-dead", f"{MANY} ended runs, {_DEAD} of them just now,", passed),
+    )
     return [
-        Entry(f"P11-{which}", ratio(many, few), 1.3, ended),
-        Entry(f"P11-{which}-dead", ratio(passed, few), 1.3, through),
+        Entry(
+            name,
+            ratio(sample, few),
+            1.3,
+            how.format(ended, sample),
+            what=f"a claim, {live} live ({name})",
+            before=f"{FEW} ended runs: {few}",
+            now=f"{ended.rstrip(',')}: {sample}",
+            rounds=rounds,
+        )
+        for name, ended, sample in told
     ]
 
 

@@ -3,8 +3,6 @@
 First each command brings its own control plane up; then a `vsc up` of each home serves it.
 """
 
-import asyncio
-import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from benchmarks.checkout import Checkout
 from benchmarks.comparison import Row
 from benchmarks.material import release
 from benchmarks.paired import Stopwatch, Variant, paired
+from benchmarks.programs import run
 from benchmarks.serving import environment, serving
 
 _VERDICTS = (0, 1, 3)
@@ -27,21 +26,13 @@ class Command:
     arguments: tuple[str, ...]
     codes: set[int]
 
-    def seconds(self, checkout: Checkout, home: Path) -> float:
-        """How long it takes there. Both checkouts have to come to the same verdict. Blocking."""
+    async def seconds(self, checkout: Checkout, home: Path) -> float:
+        """How long it takes there. Both checkouts have to come to the same verdict."""
         with Stopwatch() as watch:
-            ended = subprocess.run(
-                [checkout.vsc, *self.arguments],
-                check=False,
-                cwd=home,
-                env=environment(home),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-        self.codes.add(ended.returncode)
+            ended = await run(checkout.vsc, *self.arguments, cwd=home, env=environment(home))
+        self.codes.add(ended.exit_code)
         if len(self.codes) > 1 or not self.codes.issubset(_VERDICTS):
-            said = ended.stdout.decode(errors="replace")[-2000:]
+            said = ended.said[-2000:]
             raise RuntimeError(f"`vsc {self.arguments[0]}` ended with {self.codes}: {said}")
         return watch.seconds
 
@@ -85,4 +76,4 @@ async def _alternated(
 
 
 def _variant(command: Command, checkout: Checkout, home: Path) -> Variant:
-    return lambda: asyncio.to_thread(command.seconds, checkout, home)
+    return lambda: command.seconds(checkout, home)

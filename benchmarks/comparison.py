@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.paired import Sample
+from benchmarks.paired import Entry, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,18 @@ class Row:
         }
 
 
-def table(rows: Sequence[Row], before: str) -> str:
-    """Markdown: medians with (min-max); the ratio's are those of its rounds."""
+def table(rows: Sequence[Row], entries: Sequence[Entry], before: str) -> str:
+    """Markdown: medians with (min-max); the ratio's are those of its rounds.
+
+    What has goals alone is compared with what it says itself.
+    """
     lines = [f"| what | {before} | now | now / before | n |", "|---|---|---|---|---|"]
     for row in rows:
         low, middle, high = min(row.ratios), statistics.median(row.ratios), max(row.ratios)
         ratio = f"**{middle:.2f}** ({low:.2f}-{high:.2f})"
         lines.append(f"| {row.what} | {row.before} | {row.now} | {ratio} | {len(row.ratios)} |")
+    for entry in entries:
+        ratio = f"**{entry.ratio:.2f}**; goal {entry.goal:g}"
+        told = f"{entry.before} | {entry.now} | {ratio} | {entry.rounds}"
+        lines.append(f"| {entry.what or entry.id} | {told} |")
     return "\n".join(lines) + "\n"

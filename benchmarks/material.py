@@ -1,6 +1,7 @@
 """What is measured on: made repositories of any number of files, two releases of a library."""
 
 import random
+import re
 import shutil
 import subprocess
 import tarfile
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import docker
+from docker.errors import DockerException
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHIVES = ROOT / "build" / "archives"
@@ -50,7 +54,37 @@ def scratch() -> Iterator[Path]:
     try:
         yield home
     finally:
+        remove_containers_below(home)
+        unmount_below(home)
         shutil.rmtree(home)
+
+
+def remove_containers_below(home: Path) -> None:
+    """Take away the sandboxes that mount something there.
+
+    An interrupted `vsc check` leaves those that look at its base to the next control plane.
+    """
+    try:
+        engine = docker.from_env().api
+        containers = engine.containers(all=True)
+    except DockerException:
+        return  # no engine, no containers
+    for container in containers:
+        sources = (Path(mount.get("Source", "/")) for mount in container["Mounts"])
+        if any(home in source.parents for source in sources):
+            engine.remove_container(container["Id"], force=True)
+
+
+def unmount_below(home: Path) -> None:
+    """Take away what a program that was killed has left mounted there."""
+    fields = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    points = [Path(re.sub(r"\\([0-7]{3})", _character, field[4])) for field in fields]
+    for point in sorted((one for one in points if home in one.parents), reverse=True):
+        subprocess.run(["umount", "--lazy", "--", point], check=True)
+
+
+def _character(octal: re.Match[str]) -> str:
+    return chr(int(octal[1], 8))
 
 
 def made_repository(path: Path, files: int) -> Path:

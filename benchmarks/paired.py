@@ -29,6 +29,11 @@ class Entry:
     ratio: float
     goal: float
     how: str
+    what: str = ""
+    """As a row of one table; empty: it is none."""
+    before: str = ""
+    now: str = ""
+    rounds: int = 1
 
 
 @dataclass(frozen=True, slots=True)
