@@ -61,14 +61,15 @@ class Output:
             self._print_ended(timeline, printed)
 
     def _print_ended(self, timeline: Timeline, printed: set[int]) -> None:
-        for index, line in enumerate(timeline.lines):
-            if line.ended_at is not None and index not in printed:
-                printed.add(index)
-                text = (
-                    f"{'  ' * line.depth}{line.name}: "
-                    f"{line.seconds(line.ended_at):.1f} s {line.note}"
-                )
-                self.people.print(plain(text.rstrip()), markup=False, soft_wrap=True)
+        ended = [
+            (line.ended_at, -line.depth, index, line)
+            for index, line in enumerate(timeline.lines)
+            if line.ended_at is not None and index not in printed
+        ]
+        for ended_at, _, index, line in sorted(ended, key=lambda one: one[:3]):
+            printed.add(index)
+            text = f"{'  ' * line.depth}{line.name}: {line.seconds(ended_at):.1f} s {line.note}"
+            self.people.print(plain(text.rstrip()), markup=False, soft_wrap=True)
 
 
 def records(line: dict[str, Any]) -> None:

@@ -93,7 +93,7 @@ _HALF_FIELDS = ("id", "state", "verdict", "cause", "created_at", "started_at", "
 
 def task_tables(task: Mapping[str, Any]) -> list[Table]:
     """A task as tables: what was asked, who made the change, what was found of it and before."""
-    apart = {"context_packet", _EARLIER, *_HALVES, *_OF_THE_NEWEST_RUN}
+    apart = {"context_packet", "driver", _EARLIER, *_HALVES, *_OF_THE_NEWEST_RUN}
     own = {name: value for name, value in task.items() if name not in apart}
     tables = [_fields("task", own)]
     for half in _HALVES:

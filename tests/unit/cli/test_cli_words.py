@@ -8,6 +8,7 @@ from rich.console import Console
 from control_plane.cli.doctor import git_finding, runc_finding
 from control_plane.cli.errors import exit_code
 from control_plane.cli.judging import repository_key
+from control_plane.cli.output import Output
 from control_plane.cli.show import Progress, gates_table, plain
 from control_plane.cli.timeline import Timeline
 from quality_gates.model import Verdict
@@ -64,6 +65,21 @@ def test_a_timeline_knows_what_took_how_long():
     ]
     assert timeline.lines[-1].name == "base: base (launch 2)"
     assert "oom 2 GiB" in shown(Progress(timeline))
+
+
+async def test_what_belongs_to_a_half_is_told_before_the_half_itself():
+    timeline, output = Timeline(), Output(as_json=False)
+    output.people = Console(file=io.StringIO())
+    async with output.progress(timeline):
+        for one in (
+            event(0, "queued", run="session"),
+            event(1, "state", to="EXECUTING"),
+            event(4, "state", to="FINISHED"),
+        ):
+            timeline.feed(one)
+
+    told = output.people.file.getvalue().splitlines()
+    assert told == ["  queued: 1.0 s", "  executing: 3.0 s", "session: 4.0 s"]
 
 
 def test_a_line_that_was_relaunched_or_judged_again_is_said():
