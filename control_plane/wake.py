@@ -51,7 +51,8 @@ class Watch:
         """Until there is news since the last wait, or it is time to look all the same."""
         longest_s = _SAFETY_S if self._hub.connected else _ALONE_S
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), min(at_most_s, longest_s))
+            async with asyncio.timeout(min(at_most_s, longest_s)):
+                await self._news.wait()
         self._news.clear()
 
 

@@ -80,7 +80,8 @@ class Engine:
         """How it ended, or that it still runs after so long."""
         box = self._box(id)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(box.dead.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await box.dead.wait()
         return box.answer()
 
     async def settle(self, id: str, outcome: dict[str, Any]) -> Answer:  # noqa: A002 - as above
@@ -96,7 +97,8 @@ class Engine:
         box = self._box(id)
         box.end(Ended.TERMINATED, f"asked to stop, with {grace_s:g} s of grace", signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(box.dead.wait(), grace_s)
+            async with asyncio.timeout(grace_s):
+                await box.dead.wait()
         await box.kill()
         return box.answer()
 
@@ -247,7 +249,8 @@ class _Box:
         backstop_s = spec_from_json(self.record.spec).limits.backstop_s
         left_s = self.record.started + backstop_s - time.monotonic()
         try:
-            await asyncio.wait_for(_gone(self._pid), max(0.0, left_s))
+            async with asyncio.timeout(max(0.0, left_s)):
+                await _gone(self._pid)
         except TimeoutError:
             detail = f"alive {backstop_s:g} s after its start"
             self.end(Ended.DEADLINE, detail, signal.SIGUSR1)

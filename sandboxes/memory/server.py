@@ -112,7 +112,8 @@ class _Desk:
         lock = self._names.get(name) or asyncio.Lock()
         self._names[name] = lock
         try:
-            await asyncio.wait_for(lock.acquire(), within_s)
+            async with asyncio.timeout(within_s):
+                await lock.acquire()
         except TimeoutError:
             return False
         held.callback(lock.release)

@@ -91,7 +91,31 @@ async def test_news_wakes_only_those_whom_it_concerns_and_logs_poke_no_worker(se
             await watch.wait(LONG_S)
         assert poked
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(stranger.wait(LONG_S), 0.2)
+            async with asyncio.timeout(0.2):
+                await stranger.wait(LONG_S)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_cancel_that_comes_with_news_is_not_lost(turns):
+    """Before Python 3.12 `asyncio.wait_for` answers such a cancel with its result."""
+    hub, key = WakeHub(), new_id()
+    hub.connected = True
+
+    async def follow():
+        with hub.watching(key) as watch:
+            while True:
+                await watch.wait(LONG_S)
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0.01)
+    hub.tell(RUNS, str(key))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    following.cancel()
+
+    ended, _ = await asyncio.wait({following}, timeout=1)
+    following.cancel()
+    assert ended == {following}
 
 
 async def test_a_connection_that_breaks_wakes_everybody_and_is_made_anew(sessions, hub):
