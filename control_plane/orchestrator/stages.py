@@ -207,7 +207,8 @@ class Stages:
         async with self._sessions.begin() as session:
             run = await lease.check(session)
             if changes["state"] is SandboxState.ENDED:
-                run.claims = 1  # a step done: whoever died before counts no more against this one
+                # A step done: whoever died before counts no more against this one.
+                run.claims = run.holders = 1
             ours = await session.get_one(Sandbox, row.id, with_for_update=True)
             for column, value in changes.items():
                 setattr(ours, column, value)

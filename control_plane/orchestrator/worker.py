@@ -39,6 +39,11 @@ MAX_FAILURES = 5
 A poison run must not spin, nor kill one process after the other: a claim whose holder was killed
 counts like one whose holder says that it failed.
 """
+MAX_HOLDERS = 25
+"""The same of holders that kept a living sandbox company for a while: many restarts, not any number.
+
+It ends what the other count cannot: a dead sandbox whose collection kills its holder.
+"""
 _LEAST_S, _AWAY_S = 0.05, 1.0
 
 
@@ -145,7 +150,7 @@ class Worker:
 
     async def _driven(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> None:
         try:
-            if run.claims > MAX_FAILURES:
+            if run.claims > MAX_FAILURES or run.holders > MAX_HOLDERS:
                 await self._given_up(lease)
                 return
             again = await self._drive(run, lease, cancelled)
@@ -168,10 +173,15 @@ class Worker:
         """End a run whose holders died of it, before it can do so once more."""
         async with self._sessions.begin() as session:
             run = await lease.check(session)
+            many = (
+                f"the platform failed {run.claims - 1} times"
+                if run.claims > MAX_FAILURES
+                else f"{run.holders - 1} processes that drove the run have ended"
+            )
             cause = (
-                f"the platform failed {run.claims - 1} times in {run.state.value}; the last time"
-                " the process that drove the run was killed (for its memory?) and left no word;"
-                " an operator should look at the host's log, then submit the change again"
+                f"{many} in {run.state.value}; the last time the process was killed (for its"
+                " memory?) and left no word; an operator should look at the host's log, then"
+                " submit the change again"
             )
             await lose(session, run, epoch=lease.epoch, cause=cause)
 

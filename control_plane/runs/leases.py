@@ -48,6 +48,7 @@ async def claim_next(
             lease_owner=owner,
             lease_until=_in(lease_s),
             claims=Run.claims + 1,
+            holders=Run.holders + 1,
         )
         .returning(Run)
     )
@@ -60,7 +61,8 @@ async def renew(session: AsyncSession, run_id: UUID, epoch: int, lease_s: float)
     """Keep the lease for another `lease_s` seconds. Raises LeaseLost.
 
     Who holds it so long while a sandbox of the run lives is not killed by the run: the claims
-    before count no more. An agent may work for hours, through any number of restarts.
+    before count no more. An agent may work for hours, through many restarts. `holders` counts on:
+    what a dead sandbox left is collected while its row still says that it lives, and may kill.
     """
     lives = exists().where(Sandbox.run_id == run_id, Sandbox.state == SandboxState.LAUNCHED)
     kept = _held(run_id, epoch).values(
@@ -86,6 +88,7 @@ async def release(
         lease_until=None,
         next_action_at=_in(next_action_in_s),
         claims=Run.claims if failed else func.greatest(Run.claims - 1, 0),
+        holders=Run.holders if failed else func.greatest(Run.holders - 1, 0),
     )
     await _write(session, run_id, given_back)
     if next_action_in_s <= 0:

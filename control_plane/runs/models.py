@@ -44,7 +44,7 @@ class Run(Base):
         ),
         CheckConstraint("deadline_s > 0", name="deadline_s_positive"),
         CheckConstraint(
-            "lease_epoch >= 0 AND claims >= 0 AND event_seq >= 0",
+            "lease_epoch >= 0 AND claims >= 0 AND holders >= 0 AND event_seq >= 0",
             name="counters_not_negative",
         ),
         # Retention keeps what a run without an end may still need, and counts from the end.
@@ -100,6 +100,8 @@ class Run(Base):
 
     A process that is killed cannot say that it failed; the claim that it leaves behind says it.
     """
+    holders: Mapped[int] = mapped_column(default=0, server_default="0")
+    """The same, but also those that kept a living sandbox company count (`leases.renew`)."""
     waiting_for: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id"), index=True)
     """The shared run that this one has asked for last. It stays when that one has ended."""
     event_seq: Mapped[int] = mapped_column(default=0, server_default="0")

@@ -27,7 +27,7 @@ PLATFORM_ACTOR = "orchestrator"
 _TASKS = table("tasks", column("id"))
 """By name, as the foreign key names it: the room of tasks stands above this one."""
 _OURS = frozenset(
-    {"id", "kind", "state", "created_at", "event_seq", "claims"}
+    {"id", "kind", "state", "created_at", "event_seq", "claims", "holders"}
     | {"lease_epoch", "lease_owner", "site_id", "lease_until"}
 )
 
@@ -65,7 +65,8 @@ async def move_run(
     if to in TERMINAL:
         run.finished_at = func.clock_timestamp()
         run.lease_owner = run.lease_until = None
-    run.claims = 1 if run.lease_owner is not None else 0  # the holder's own, in the new state
+    own = 1 if run.lease_owner is not None else 0  # the holder's, in the new state
+    run.claims = run.holders = own
     facts = {"from": from_.value, "to": to.value, "cause": cause, **(payload or {})}
     if run.verdict is not None:
         facts.setdefault("verdict", run.verdict.value)

@@ -13,7 +13,7 @@ from control_plane.db.base import new_id
 from control_plane.orchestrator.children import Wanted, ensure_child, wake_parents
 from control_plane.orchestrator.driving import RunDriver
 from control_plane.orchestrator.lease import Again
-from control_plane.orchestrator.worker import MAX_FAILURES, Worker
+from control_plane.orchestrator.worker import MAX_FAILURES, MAX_HOLDERS, Worker
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.models import Repo
 from control_plane.repos.snapshots import Snapshots
@@ -189,19 +189,23 @@ async def test_killed_holders_of_an_earlier_state_do_not_count(sessions):
     async with sessions.begin() as session:
         moved = await move_run(session, run.id, RunState.VERIFYING, epoch=held.lease_epoch)
 
-    assert moved.claims == 1, "its holder's own"
+    assert (moved.claims, moved.holders) == (1, 1), "its holder's own"
 
 
-@pytest.mark.parametrize(("state", "left"), [("LAUNCHED", 1), ("ENDED", MAX_FAILURES)])
-async def test_holders_that_kept_a_living_sandbox_company_do_not_count(sessions, state, left):
-    """An agent may outlive any number of restarts; what parses its evidence may not."""
-    run = await a_run_under_way(sessions)
+async def a_sandbox(sessions, run, state):
     async with sessions.begin() as session:
         box = Sandbox(
             run_id=run.id, stage="execute", n=0, name=f"box-{run.id}", fingerprint="", spec={},
             state=SandboxState(state),
         )  # fmt: skip
         session.add(box)
+
+
+@pytest.mark.parametrize(("state", "left"), [("LAUNCHED", 1), ("ENDED", MAX_FAILURES)])
+async def test_holders_that_kept_a_living_sandbox_company_do_not_count(sessions, state, left):
+    """An agent may outlive any number of restarts; what parses its evidence may not."""
+    run = await a_run_under_way(sessions)
+    await a_sandbox(sessions, run, state)
     for _ in range(MAX_FAILURES):
         held = await claimed_by_a_process_that_is_killed(sessions)
 
@@ -212,11 +216,33 @@ async def test_holders_that_kept_a_living_sandbox_company_do_not_count(sessions,
         assert (await session.get_one(Run, run.id)).claims == left
 
 
+async def test_a_collection_that_kills_every_holder_is_given_up_in_the_end(sessions):
+    """The row of a dead sandbox says LAUNCHED until what it left is taken."""
+    run, driven = await a_run_under_way(sessions), []
+    await a_sandbox(sessions, run, "LAUNCHED")
+    for _ in range(MAX_HOLDERS):
+        held = await claimed_by_a_process_that_is_killed(sessions)
+        async with sessions.begin() as session:
+            await leases.renew(session, run.id, held.lease_epoch, -1.0)
+
+    async def drive(claimed, lease, cancelled):
+        driven.append(claimed.id)
+
+    async with serving(a_worker(sessions, drive)):
+        ended = await until(sessions, run, lambda now: now.state in TERMINAL)
+
+    assert (ended.state, driven) == (RunState.LOST, [])
+    assert f"{MAX_HOLDERS} processes" in ended.cause
+    async with sessions() as session:
+        task = await session.get_one(Task, run.task_id)
+        assert (task.status, task.retry_count) == (TaskStatus.QUEUED, 0)
+
+
 async def test_a_run_that_waits_or_is_given_back_in_order_is_never_given_up(sessions):
     run, driven = await a_run_under_way(sessions), []
 
     async def drive(claimed, lease, cancelled):
-        driven.append(claimed.claims)
+        driven.append((claimed.claims, claimed.holders))
         if len(driven) == 3 * MAX_FAILURES:
             async with sessions.begin() as session:
                 await move_run(session, claimed.id, RunState.CANCELLED, epoch=lease.epoch)
@@ -227,7 +253,7 @@ async def test_a_run_that_waits_or_is_given_back_in_order_is_never_given_up(sess
         ended = await until(sessions, run, lambda now: now.state in TERMINAL)
 
     assert ended.state is RunState.CANCELLED
-    assert set(driven) == {1}
+    assert set(driven) == {(1, 1)}
 
 
 @pytest.mark.parametrize("status", [TaskStatus.QUEUED, TaskStatus.IN_PROGRESS])

@@ -636,6 +636,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("claims", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("holders", sa.Integer(), server_default="0", nullable=False),
         sa.Column("waiting_for", sa.Uuid(), nullable=True),
         sa.Column("event_seq", sa.Integer(), server_default="0", nullable=False),
         sa.CheckConstraint(
@@ -654,7 +655,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a statement for each table
         ),
         sa.CheckConstraint("deadline_s > 0", name=op.f("ck_runs_deadline_s_positive")),
         sa.CheckConstraint(
-            "lease_epoch >= 0 AND claims >= 0 AND event_seq >= 0",
+            "lease_epoch >= 0 AND claims >= 0 AND holders >= 0 AND event_seq >= 0",
             name=op.f("ck_runs_counters_not_negative"),
         ),
         sa.CheckConstraint(
