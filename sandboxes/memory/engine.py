@@ -19,6 +19,7 @@ from sandboxes.errors import ImageMissing, NameTaken, SandboxStartFailed, Sandbo
 from sandboxes.memory import keeper, records
 from sandboxes.memory.places import HOME_CHARACTERS, Names, Place, place
 from sandboxes.memory.records import Record
+from sandboxes.names import SandboxName
 from sandboxes.spec import Ended, SandboxSpec
 
 Answer = Mapping[str, Any]
@@ -43,6 +44,7 @@ class Engine:
             )
         self._home, self._images, self._lose = home, dict(images), lose
         self._boxes: dict[str, _Box] = {}
+        self._refused: dict[str, Exception] = {}
         (home / "s").mkdir(mode=0o711, parents=True, exist_ok=True)
 
     def load(self) -> None:
@@ -58,6 +60,8 @@ class Engine:
     async def create(self, spec: dict[str, Any]) -> Answer:
         """Note a sandbox of that name, or find the one there is."""
         wanted = spec_from_json(spec)
+        if (asked := SandboxName.parse(wanted.name)) and asked.stage in self._refused:
+            raise self._refused[asked.stage]
         if (known := self._boxes.get(wanted.name)) is None:
             if wanted.image not in self._images:
                 raise ImageMissing(wanted.image, "this engine was not told of it")
@@ -110,6 +114,16 @@ class Engine:
         box.end(Ended(ended), "so the test wants it", signal.SIGUSR1)
         await box.dead.wait()
         return box.answer()
+
+    async def refuse(self, stage: str, why: str, *, broken: bool) -> Answer:
+        """Tests only: take no sandbox of that stage; none for an empty `why`.
+
+        With `broken` the engine fails at it, else it refuses the spec.
+        """
+        self._refused.pop(stage, None)
+        if why:
+            self._refused[stage] = OSError(why) if broken else SandboxStartFailed(stage, why)
+        return {}
 
     async def destroy(self, id: str) -> Answer:  # noqa: A002 - as above
         """End it and remove everything that carries its name. Twice is harmless."""

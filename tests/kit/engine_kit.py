@@ -35,7 +35,7 @@ class EngineProcess:
             assert told.readline() == b"listening\n"
 
     async def ask(self, verb: str, **fields: Any) -> dict[str, Any]:
-        """What no provider asks: `end` (evict, lose), `starts`."""
+        """What no provider asks: `end` (evict, lose), `refuse`, `starts`."""
         async with line(self.home, 10.0) as engine:
             return await engine.ask(verb, **fields)
 

@@ -116,14 +116,18 @@ class Fleet:
         self, script: str, policy: GatePolicy = REFACTOR, **options: Any
     ) -> tuple[Task, Run]:
         """A task whose agent is a shell script."""
+        driver = CommandDriver(("/bin/sh", "-euc", script))
+        return await self._submitted(policy, driver=driver, **options)
+
+    async def submit_patch(self, patch: bytes, policy: GatePolicy = REFACTOR) -> tuple[Task, Run]:
+        """A task with a change that is there already."""
+        return await self._submitted(policy, patch_sha256=(await self.blobs.put(patch)).sha256)
+
+    async def _submitted(self, policy: GatePolicy, **change: Any) -> tuple[Task, Run]:
         source = FromPath(self.repo)
         row, head = await import_repository(self.sessions, self.mirrors, self.blobs, "toy", source)
         submission = Submission(
-            repo_id=row.id,
-            base_commit=head,
-            driver=CommandDriver(("/bin/sh", "-euc", script)),
-            packet=packet_for(policy),
-            **options,
+            repo_id=row.id, base_commit=head, packet=packet_for(policy), **change
         )
         async with self.sessions.begin() as session:
             task = await submit(session, submission, "test")
