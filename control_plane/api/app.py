@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from control_plane.api import health, problems
+from control_plane.api.description import PROBLEMS, described
 from control_plane.api.projects import router as projects_and_modules
 from control_plane.api.reports import router as reports
 from control_plane.api.repositories import router as repositories
@@ -27,6 +28,7 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        responses=PROBLEMS,
     )
     app.state.services = services
     api = APIRouter(prefix="/v1")
@@ -43,7 +45,7 @@ def create_app(services: Services) -> FastAPI:
 
     @api.get("/openapi.json", include_in_schema=False)
     async def schema() -> dict[str, Any]:
-        return app.openapi()
+        return described(app)
 
     app.include_router(api)
     problems.install(app)

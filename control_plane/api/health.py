@@ -8,9 +8,10 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from control_plane.api.deps import ServicesDep
+from control_plane.api.strict import StrictRoute
 from control_plane.services import Probe
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(route_class=StrictRoute, prefix="/health", tags=["health"])
 _PROBE_S = 5.0
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +42,7 @@ async def live() -> Alive:
     return Alive()
 
 
-@router.get("/ready")
+@router.get("/ready", responses={503: {"model": Ready}})
 async def ready(services: ServicesDep, response: Response) -> Ready:
     """Looks at every part; 503 if one is not fit for work, with what to do."""
     names = list(services.probes)

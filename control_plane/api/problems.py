@@ -2,6 +2,7 @@
 
 import http
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -11,35 +12,43 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from starlette.exceptions import HTTPException
 
-from control_plane.errors import ANSWERS, BUG, answer_to
+from control_plane.db.errors import DatabaseUnavailable
+from control_plane.errors import ANSWERS, BUG, HTTP, Answer, answer_to, answer_with
 from control_plane.packets.errors import PacketInvalid
 
 _log = structlog.get_logger(__name__)
 
 
 def problem(
-    status: int,
-    kind: str,
+    answer: Answer,
     detail: str,
     *,
     errors: Sequence[tuple[str, str]] = (),
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """One problem document.
+    """One problem document: what is wrong, who must act, and what to do next.
 
-    `kind` is stable; `errors` name the path of each thing that is wrong.
+    `errors` name the path of each thing that is wrong.
     """
     document: dict[str, Any] = {
-        "type": f"urn:vsc:problem:{kind}",
-        "title": http.HTTPStatus(status).phrase,
-        "status": status,
+        "type": f"urn:vsc:problem:{answer.kind}",
+        "title": http.HTTPStatus(answer.http_status).phrase,
+        "status": answer.http_status,
         "detail": _sendable(detail),
+        "who": answer.who.value,
+        "next": answer.next,
     }
     if errors:
         document["errors"] = [
             {"path": _sendable(path), "message": _sendable(message)} for path, message in errors
         ]
-    return JSONResponse(document, status, headers=headers, media_type="application/problem+json")
+    media_type = "application/problem+json"
+    return JSONResponse(document, answer.http_status, headers=headers, media_type=media_type)
+
+
+def invalid(errors: Sequence[tuple[str, str]]) -> JSONResponse:
+    """A request that does not fit its schema; `errors` say where."""
+    return problem(HTTP[422], "the request does not fit its schema", errors=errors)
 
 
 def install(app: FastAPI) -> None:
@@ -54,17 +63,13 @@ def install(app: FastAPI) -> None:
 
 
 async def _on_ours(_: Request, error: Exception) -> Response:
-    answer = answer_to(error)
     errors = error.errors if isinstance(error, PacketInvalid) else ()
-    return problem(answer.http_status, answer.kind, str(error), errors=errors)
+    return problem(answer_to(error), str(error), errors=errors)
 
 
 async def _on_data(_: Request, __: Exception) -> Response:
-    return problem(
-        400,
-        "unusable_text",
-        "the request holds text that the database cannot keep, such as a NUL character",
-    )
+    why = "the request holds text that the database cannot keep, such as a NUL character"
+    return problem(replace(HTTP[400], kind="unusable_text"), why)
 
 
 async def _on_database(_: Request, error: Exception) -> Response:
@@ -72,8 +77,7 @@ async def _on_database(_: Request, error: Exception) -> Response:
         error.connection_invalidated or isinstance(error, OperationalError)
     ):
         return problem(
-            503,
-            "database_unavailable",
+            ANSWERS[DatabaseUnavailable],
             "the database does not answer; try again",
             headers={"retry-after": "2"},
         )
@@ -83,28 +87,21 @@ async def _on_database(_: Request, error: Exception) -> Response:
 async def _on_validation(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise TypeError("registered for RequestValidationError only") from error
-    errors = [
-        (".".join(str(part) for part in one["loc"][1:]), one["msg"]) for one in error.errors()
-    ]
-    return problem(422, "invalid", "the request does not fit its schema", errors=errors)
+    return invalid(
+        [(".".join(str(part) for part in one["loc"][1:]), one["msg"]) for one in error.errors()]
+    )
 
 
 async def _on_http(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError("registered for HTTPException only") from error
     headers = dict(error.headers) if error.headers else None
-    return problem(
-        error.status_code, f"http_{error.status_code}", str(error.detail), headers=headers
-    )
+    return problem(answer_with(error.status_code), str(error.detail), headers=headers)
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
     _log.error("api.bug", path=request.url.path, error=repr(error))
-    return problem(
-        BUG.http_status,
-        BUG.kind,
-        "this is a bug of the platform; the log of `vsc up` has its trace",
-    )
+    return problem(BUG, "this is a bug of the platform")
 
 
 def _sendable(text: str) -> str:

@@ -7,12 +7,14 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from control_plane.api.deps import ServicesDep
+from control_plane.api.description import media
 from control_plane.api.strict import StrictRoute
 from control_plane.gate_reports import service
 from control_plane.services import Services
 from quality_gates.report import to_json
 
 router = APIRouter(route_class=StrictRoute, tags=["reports"])
+_MEDIA = media("application/json", "text/markdown")
 Format = Annotated[Literal["json", "md"], Query(alias="format")]
 # What a report quotes is hostile text: it is never to be taken for a page.
 _HEADERS = {
@@ -21,7 +23,7 @@ _HEADERS = {
 }
 
 
-@router.get("/runs/{run}/report")
+@router.get("/runs/{run}/report", response_class=Response, responses=_MEDIA)
 async def run_report(run: UUID, services: ServicesDep, form: Format = "json") -> Response:
     """The report of one run."""
     async with services.sessions() as session:
@@ -29,7 +31,7 @@ async def run_report(run: UUID, services: ServicesDep, form: Format = "json") ->
     return await _answer(services, found, form)
 
 
-@router.get("/tasks/{task}/report")
+@router.get("/tasks/{task}/report", response_class=Response, responses=_MEDIA)
 async def task_report(task: str, services: ServicesDep, form: Format = "json") -> Response:
     """The newest report of a task."""
     async with services.sessions() as session:

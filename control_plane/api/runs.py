@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sse_starlette import EventSourceResponse
 
 from control_plane.api.deps import ServicesDep, SessionDep
+from control_plane.api.description import media
 from control_plane.api.halves import document_of, patch_sha256_of, run_views
 from control_plane.api.pages import After, Limit, Page, page_of
 from control_plane.api.schemas.runs import Events, EventView, RunDetails, RunView, SandboxView
@@ -54,7 +55,7 @@ async def show_run(run: UUID, session: SessionDep) -> RunDetails:
     return RunDetails(**own.model_dump(), sandboxes=sandboxes)
 
 
-@router.get("/runs/{run}/patch", response_class=Response)
+@router.get("/runs/{run}/patch", response_class=Response, responses=media("text/x-diff"))
 async def run_patch(run: UUID, services: ServicesDep) -> Response:
     """What a session left (work in progress, if it failed or was cancelled), or what was judged."""
     async with services.sessions() as session:
@@ -63,7 +64,7 @@ async def run_patch(run: UUID, services: ServicesDep) -> Response:
     return Response(content, media_type="text/x-diff", headers=_attached(f"{run}.patch"))
 
 
-@router.get("/runs/{run}/document", response_class=Response)
+@router.get("/runs/{run}/document", response_class=Response, responses=media("application/json"))
 async def run_document(run: UUID, services: ServicesDep) -> Response:
     """The document that a session left. Whether it is valid, the session's `status` says."""
     async with services.sessions() as session:
@@ -106,7 +107,11 @@ async def run_events(
     )
 
 
-@router.get("/runs/{run}/logs", response_class=StreamingResponse)
+@router.get(
+    "/runs/{run}/logs",
+    response_class=StreamingResponse,
+    responses=media("application/x-ndjson", "text/event-stream"),
+)
 async def run_logs(
     run: UUID,
     request: Request,

@@ -1,6 +1,7 @@
 """Routes of sessions that are asked for by themselves: the product is a document."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, status
 from pydantic import Field
@@ -15,7 +16,7 @@ from control_plane.audit.service import append_line
 from control_plane.repos.service import find_repository
 from control_plane.runs import service as runs
 from control_plane.sessions.documents import check_schema
-from control_plane.sessions.service import queue_session
+from control_plane.sessions.service import cancel, queue_session
 
 router = APIRouter(route_class=StrictRoute, tags=["sessions"])
 
@@ -59,5 +60,26 @@ async def ask_for_document(
             facts={"base_commit": base_commit, "driver": new.driver.model_dump()},
         )
         [view] = await run_views(session, [await runs.find_run(session, run_id)])
+    services.poke()
+    return view
+
+
+@router.post("/sessions/{run}/cancel", status_code=status.HTTP_202_ACCEPTED)
+async def cancel_session(run: UUID, services: ServicesDep, operator: OperatorDep) -> RunView:
+    """Ask for the end of a session without a task, by its run.
+
+    It ends soon after; a document that it has handed in is kept.
+    """
+    async with services.sessions.begin() as session:
+        found = await cancel(session, run, by=operator.name)
+        await append_line(
+            session,
+            chain=run,
+            actor=operator.name,
+            action="session.cancel",
+            subject=f"run:{run}",
+        )
+        await session.refresh(found)
+        [view] = await run_views(session, [found])
     services.poke()
     return view

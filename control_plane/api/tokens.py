@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from control_plane.api.problems import problem
 from control_plane.auth.service import Operator
+from control_plane.errors import HTTP
 
 OPEN_PATHS = frozenset({"/v1/health/live"})
 Authenticate = Callable[[str], Awaitable[Operator | None]]
@@ -29,11 +30,8 @@ class RequireToken:
         operator = await self._authenticate(token) if token else None
         if operator is None:
             headers = {"www-authenticate": "Bearer", "connection": "close"}
-            detail = (
-                "send `Authorization: Bearer TOKEN`; "
-                "`vsc up` says where the token of this machine is"
-            )
-            await problem(401, "unauthenticated", detail, headers=headers)(scope, receive, send)
+            detail = "no token that is known: send `Authorization: Bearer TOKEN`"
+            await problem(HTTP[401], detail, headers=headers)(scope, receive, send)
             return
         scope.setdefault("state", {})["operator"] = operator
         await self._app(scope, receive, send)

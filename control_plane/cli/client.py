@@ -112,6 +112,7 @@ def _refusal(response: httpx.Response) -> ServerError:
         message = str(problem["detail"])
         for one in problem.get("errors", []):
             message += f"\n  {one['path']}: {one['message']}"
+        message += f"\nnext ({problem['who']}): {problem['next']}"
     except (ValueError, KeyError, TypeError):
         kind, message = "http", f"the server answered {response.status_code}"
     if response.status_code == httpx.codes.UNAUTHORIZED:

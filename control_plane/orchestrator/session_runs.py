@@ -1,6 +1,7 @@
 """The runs of kind `session`: one agent works once, in a sandbox of its own (DESIGN section 5)."""
 
 import asyncio
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ from sandboxes.errors import SandboxStartFailed
 from sandboxes.spec import Against, Workspace
 
 _STATUS = {End.SUCCESS: SessionStatus.SUCCESS, End.FAILURE: SessionStatus.FAILURE}
+_EMPTY = hashlib.sha256(b"").hexdigest()
 MAX_REFUSED = 300
 """Refused entries that the session's row and its report name; the rest is counted."""
 
@@ -57,6 +59,15 @@ class Left:
     head_tree: str | None = None
     refused: tuple[str, ...] = ()
     document_sha256: str | None = None
+
+    @property
+    def kept(self) -> str:
+        """What of it is found although the agent failed, in the words of the run's cause."""
+        if self.document_sha256 is not None:
+            return "; the document that it left is kept as the run's document"
+        if self.patch_sha256 not in (None, _EMPTY):
+            return "; its work in progress is kept as the run's patch"
+        return ""
 
 
 class SessionRuns:
@@ -229,7 +240,7 @@ class SessionRuns:
             if how.end is End.LOST:
                 return await lose(session, run, epoch=lease.epoch, cause=how.cause)
             if how.end is End.FAILURE:
-                return await _failed(session, run, lease, how.cause)
+                return await _failed(session, run, lease, how.cause + left.kept)
             return await _finished(session, run, lease, own)
 
 

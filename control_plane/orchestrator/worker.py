@@ -40,7 +40,7 @@ A poison run must not spin, nor kill one process after the other: a claim whose 
 counts like one whose holder says that it failed.
 """
 MAX_HOLDERS = 25
-"""The same of holders that kept a living sandbox company for a while: many restarts, not any number.
+"""The same of holders that kept a living sandbox company: many restarts, not any number.
 
 It ends what the other count cannot: a dead sandbox whose collection kills its holder.
 """

@@ -4,6 +4,7 @@ Row, audit line and event are written in the caller's one transaction.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from control_plane.audit.service import append_line
 from control_plane.db.finding import NotFound
 from control_plane.db.storable import storable_facts, storable_text
 from control_plane.runs.errors import IllegalMove, LeaseLost
-from control_plane.runs.leases import notify
+from control_plane.runs.leases import notify, wake
 from control_plane.runs.models import Run, RunEvent
 from control_plane.runs.rules import TERMINAL, RunState, legal
 
@@ -23,6 +24,8 @@ STATE_CHANGED = "state"
 """The kind of the event that `move_run` writes."""
 BEGUN_AGAIN = "begun_again"
 """The kind of the event that `begin_again` writes."""
+CANCEL_REQUESTED = "cancel.requested"
+"""The kind of the event that `ask_to_stop` writes."""
 PLATFORM_ACTOR = "orchestrator"
 _TASKS = table("tasks", column("id"))
 """By name, as the foreign key names it: the room of tasks stands above this one."""
@@ -131,6 +134,24 @@ async def queue_run(session: AsyncSession, run: Run) -> None:
     await session.flush()
     task = None if run.task_id is None else str(run.task_id)
     await append_event(session, run.id, "queued", {"run": run.kind, "task": task})
+
+
+async def ask_to_stop(session: AsyncSession, run_id: UUID, by: str) -> bool:
+    """Whether the run is live under its lock, and so will see the request. Twice is harmless.
+
+    False: it has ended. Raises NotFound.
+    """
+    run = await _locked(session, run_id, None)
+    if run.state in TERMINAL:
+        return False
+    if run.cancel_requested_at is None:
+        changes = {"cancel_requested_at": datetime.now(UTC)}
+        payload = {"by": by}
+        await update_run(
+            session, run_id, epoch=None, changes=changes, event=CANCEL_REQUESTED, payload=payload
+        )
+        await wake(session, run_id)
+    return True
 
 
 async def append_event(

@@ -45,7 +45,6 @@ _RUNNERS_CODES = {0, 124, 125, 143}
 
 Code inside its namespace cannot kill it, so any other end came from outside.
 """
-_KEPT = "; its work in progress is kept as the run's patch"
 
 
 def session_end(
@@ -58,7 +57,7 @@ def session_end(
         why = f"the execution {_WHY[outcome.ended]}: {outcome.detail}; queue the task again"
         return SessionEnd(End.LOST, why)
     if outcome.ended is not Ended.COMPLETED:
-        return SessionEnd(End.FAILURE, f"the agent {_WHY[outcome.ended]}{_KEPT}")
+        return SessionEnd(End.FAILURE, f"the agent {_WHY[outcome.ended]}")
     if outcome.exit_code not in _RUNNERS_CODES:
         why = f"the runner itself was ended from outside (exit code {outcome.exit_code})"
         return SessionEnd(End.LOST, f"{why}; queue the task again")
@@ -71,7 +70,7 @@ def _by_its_own_word(exit_code: int | None, result: Mapping[str, Any]) -> Sessio
         return SessionEnd(End.SUCCESS)
     if outcome is None:
         why = f"the runner left no readable result (exit code {exit_code})"
-        return SessionEnd(End.FAILURE, why + _KEPT)
+        return SessionEnd(End.FAILURE, why)
     why = f"the agent's command ended as {str(outcome)[:40]}, exit code {code}"
     detail = str(result.get("detail", ""))[:500]
-    return SessionEnd(End.FAILURE, f"{why}{': ' + detail if detail else ''}{_KEPT}")
+    return SessionEnd(End.FAILURE, f"{why}{': ' + detail if detail else ''}")

@@ -1,4 +1,4 @@
-"""Queueing and finding sessions."""
+"""Queueing and cancelling sessions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.db.base import new_id
+from control_plane.db.finding import NotFound
+from control_plane.runs.errors import IllegalMove
 from control_plane.runs.models import Run
-from control_plane.runs.moves import queue_run
-from control_plane.runs.rules import RunKind
+from control_plane.runs.moves import ask_to_stop, queue_run
+from control_plane.runs.rules import RunKind, RunState
 from control_plane.sessions.drivers import Driver, Product, driver_to_json, kind
+from control_plane.sessions.errors import PartOfTask
 from control_plane.sessions.models import AgentSession
 
 
@@ -52,3 +55,23 @@ async def queue_session(
     )
     await session.flush()
     return run.id
+
+
+async def cancel(session: AsyncSession, run_id: UUID, by: str) -> Run:
+    """Ask for the end of a session that has no task. Twice is harmless.
+
+    Raises:
+        NotFound: no such session.
+        PartOfTask: its task is what can be cancelled.
+        IllegalMove: it has ended otherwise.
+    """
+    if await session.get(AgentSession, run_id) is None:
+        raise NotFound("session", run_id)
+    run = await session.get_one(Run, run_id)
+    if run.task_id is not None:
+        raise PartOfTask(run_id, run.task_id)
+    if not await ask_to_stop(session, run_id, by):
+        await session.refresh(run)
+        if run.state is not RunState.CANCELLED:
+            raise IllegalMove("session", run_id, run.state, RunState.CANCELLED)
+    return run

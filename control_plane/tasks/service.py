@@ -23,9 +23,8 @@ from control_plane.packets.service import store_packet
 from control_plane.projects.models import Module, Project
 from control_plane.projects.service import default_module, find_module
 from control_plane.runs.errors import IllegalMove
-from control_plane.runs.leases import wake
 from control_plane.runs.models import Run
-from control_plane.runs.moves import update_run
+from control_plane.runs.moves import ask_to_stop
 from control_plane.runs.rules import TERMINAL as ENDED
 from control_plane.runs.rules import RunKind
 from control_plane.sessions.drivers import Driver, driver_to_json
@@ -180,7 +179,7 @@ async def cancel(session: AsyncSession, task: Task, by: str) -> None:
         IllegalMove: the task has ended otherwise.
     """
     while (run_id := await _live_run(session, task.id)) is not None:
-        if await _asked_to_stop(session, run_id, by):
+        if await ask_to_stop(session, run_id, by):
             return
         # It ended while we looked; a session that ended well has queued its judge run.
     await session.refresh(task)
@@ -233,31 +232,6 @@ async def _live_run(session: AsyncSession, task_id: UUID) -> UUID | None:
     live = select(Run.id).where(Run.task_id == task_id, Run.state.not_in(ENDED))
     found: UUID | None = await session.scalar(live.order_by(Run.id.desc()).limit(1))
     return found
-
-
-async def _asked_to_stop(session: AsyncSession, run_id: UUID, by: str) -> bool:
-    """Whether the run is live under its lock, and so will see the request.
-
-    False: it has ended meanwhile.
-    """
-    run = await session.scalar(
-        select(Run).where(Run.id == run_id).with_for_update(key_share=True),
-        execution_options={"populate_existing": True},
-    )
-    if run is None or run.state in ENDED:
-        return False
-    if run.cancel_requested_at is None:
-        changes = {"cancel_requested_at": datetime.now(UTC)}
-        await update_run(
-            session,
-            run_id,
-            epoch=None,
-            changes=changes,
-            event="cancel.requested",
-            payload={"by": by},
-        )
-        await wake(session, run_id)
-    return True
 
 
 async def _packet_and_module(

@@ -118,6 +118,15 @@ async def test_three_invalid_tries_end_it_whatever_lies_in_a_file(company, repos
     assert (own.status, own.document_sha256) == (SessionStatus.FAILURE, None)
     assert "3 submitted documents were invalid" in run.cause
     assert own.invalid_submits == 3
+    assert "patch" not in run.cause
+
+
+async def test_a_failing_command_that_left_a_document_has_it_kept_and_no_patch(company, repository):
+    run, own = await session_of(company, repository, LEAVES + "raise SystemExit(3)")
+
+    assert own.status is SessionStatus.FAILURE
+    assert run.cause.endswith("; the document that it left is kept as the run's document")
+    assert own.document_sha256 is not None
 
 
 async def test_a_command_that_knows_no_door_leaves_a_file(company, repository):

@@ -100,6 +100,7 @@ async def test_a_failing_command_is_the_agents_and_its_work_is_kept(company, rep
 
     assert ended.verdict is Verdict.FAILED
     assert "exit code 3" in ended.run.cause
+    assert ended.run.cause.endswith("kept as the run's patch")
     assert (ended.report["verdict"], ended.report["notes"]) == ("failed", [ended.run.cause])
     assert ended.run.kind is RunKind.SESSION, "there is nothing to judge"
     assert b"+# noted" in await patch_of(company, ended.run)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -516,6 +517,48 @@ async def test_a_session_is_asked_for_with_a_schema_and_its_document_is_handed_o
     assert (after.status_code, after.json()) == (200, {"a": "<script>"})
     assert after.headers["content-type"] == "application/json"
     assert after.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.fixture
+async def asked(client, repo_key):
+    """A session without a task, asked for."""
+    document = {
+        "repository": repo_key,
+        "driver": {"kind": "command", "argv": ["true"]},
+        "output_schema": {"type": "object"},
+    }
+    return (await client.post("/v1/sessions", json=document)).json()
+
+
+async def test_a_session_without_a_task_is_cancelled_and_twice_is_harmless(client, sessions, asked):
+    path = f"/v1/sessions/{asked['id']}/cancel"
+    answers = [await client.post(path) for _ in range(2)]
+    async with sessions.begin() as session:
+        await move_run(session, UUID(asked["id"]), RunState.CANCELLED, epoch=None)
+    answers.append(await client.post(path))
+
+    assert [answer.status_code for answer in answers] == [202, 202, 202]
+    assert [answer.json()["state"] for answer in answers] == ["QUEUED", "QUEUED", "CANCELLED"]
+    events = (await client.get(f"/v1/runs/{asked['id']}/events")).json()["items"]
+    assert [event["kind"] for event in events].count("cancel.requested") == 1
+
+
+async def test_what_is_no_session_of_its_own_is_not_cancelled_as_one(
+    client, sessions, asked, submission
+):
+    driver = {"kind": "command", "argv": ["true"]}
+    task = (
+        await client.post("/v1/tasks", json=submission | {"patch": None, "driver": driver})
+    ).json()
+    async with sessions.begin() as session:
+        await move_run(session, UUID(asked["id"]), RunState.LOST, epoch=None)
+
+    part = await client.post(f"/v1/sessions/{task['run_id']}/cancel")
+    ended = await client.post(f"/v1/sessions/{asked['id']}/cancel")
+    nowhere = await client.post(f"/v1/sessions/{uuid4()}/cancel")
+
+    assert (part.status_code, ended.status_code, nowhere.status_code) == (409, 409, 404)
+    assert f"POST /v1/tasks/{task['id']}/cancel" in part.json()["detail"]
 
 
 @pytest.mark.parametrize(

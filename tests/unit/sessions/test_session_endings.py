@@ -46,5 +46,4 @@ def test_the_agents_word_is_told_and_cut():
     how = end(result={"outcome": "x" * 99, "exit_code": 3, "detail": "y" * 9999})
 
     assert "exit code 3: yyy" in how.cause
-    assert "kept as the run's patch" in how.cause
     assert len(how.cause) < 700

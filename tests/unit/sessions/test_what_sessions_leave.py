@@ -1,6 +1,10 @@
-"""Refused entries as a session's row and its report name them."""
+"""What a session left, as its row, its cause and its report tell it."""
 
-from control_plane.orchestrator.session_runs import MAX_REFUSED, told_refusals
+import hashlib
+
+import pytest
+
+from control_plane.orchestrator.session_runs import MAX_REFUSED, Left, told_refusals
 from runners.changes import RefusedEntry
 
 
@@ -20,3 +24,17 @@ def test_the_tree_as_a_whole_and_odd_names_have_words_and_no_entry_is_long():
 
     assert told[0] == "the change: too deep"
     assert len(told[1]) == 1000
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (Left(patch_sha256="a" * 64), "kept as the run's patch"),
+        (Left(document_sha256="a" * 64), "kept as the run's document"),
+        (Left(), ""),
+        (Left(patch_sha256=hashlib.sha256(b"").hexdigest()), ""),
+    ],
+)
+def test_a_failure_names_what_is_kept_and_promises_nothing_else(left, words):
+    assert left.kept.endswith(words)
+    assert bool(left.kept) is bool(words)
