@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 import subprocess
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
