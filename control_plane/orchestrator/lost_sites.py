@@ -7,7 +7,7 @@ had begun is begun again by another site, under the next `n`.
 from datetime import UTC, datetime
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.blobs.ports import Blobs
@@ -17,7 +17,7 @@ from control_plane.runs.models import Run, Sandbox
 from control_plane.runs.moves import begin_again
 from control_plane.runs.rules import TERMINAL, RunKind, RunState, SandboxState
 from control_plane.sites.models import Site
-from control_plane.sites.service import gone
+from control_plane.sites.service import gone, is_gone
 from sandboxes.documents import outcome_to_json
 from sandboxes.spec import Ended, SandboxOutcome
 
@@ -44,24 +44,34 @@ class LostSites:
         async with self._sessions() as session:
             query = select(Run.id).where(Run.site_id == site.id, Run.state.not_in(TERMINAL))
             runs = list(await session.scalars(query))
+        left = 0
         for run in runs:
             await self._sandboxes_lost(run, site)
             async with self._sessions.begin() as session:
-                await self._leave_run(session, run, site)
-        return len(runs)
+                left += await self._leave_run(session, run, site)
+        return left
 
     async def _sandboxes_lost(self, run: object, site: Site) -> None:
-        """Each sandbox that it had under way has ended, as far as anybody here can know."""
+        """Each sandbox that it had under way has ended, as far as anybody here can know.
+
+        Looked at afresh before each: sealing a log takes time, in which the site may come back, or
+        another one begin the run again.
+        """
         async with self._sessions() as session:
             open_ = select(Sandbox.id).where(
                 Sandbox.run_id == run,
+                Sandbox.name.startswith(f"vsc-{site.name}-"),  # not those of who began it again
                 Sandbox.state.in_((SandboxState.PLANNED, SandboxState.LAUNCHED)),
             )
             sandboxes = list(await session.scalars(open_))
         for sandbox in sandboxes:
+            if not await self._still_gone(site):
+                return
             streams = await seal_streams(self._sessions, self._blobs, sandbox)
             outcome = SandboxOutcome(Ended.LOST, None, _cause(site))
             async with self._sessions.begin() as session:
+                if not await is_gone(session, site.id, self._grace_s):
+                    return
                 row = await session.get_one(Sandbox, sandbox, with_for_update=True)
                 if row.state in (SandboxState.PLANNED, SandboxState.LAUNCHED):
                     sealed = {name: one.to_json() for name, one in streams.items()}
@@ -70,20 +80,24 @@ class LostSites:
                     row.ended_at = row.destroyed_at = datetime.now(UTC)
                 await forget_chunks(session, sandbox)
 
-    async def _leave_run(self, session: AsyncSession, run_id: object, site: Site) -> None:
+    async def _still_gone(self, site: Site) -> bool:
+        async with self._sessions.begin() as session:
+            return await is_gone(session, site.id, self._grace_s)
+
+    async def _leave_run(self, session: AsyncSession, run_id: object, site: Site) -> bool:
         """Unless the site has come back, or another orchestrator was first."""
-        back = select(Site.lease_until >= func.statement_timestamp()).where(Site.id == site.id)
         query = select(Run).where(
             Run.id == run_id, Run.site_id == site.id, Run.state.not_in(TERMINAL)
         )
         run = await session.scalar(query.with_for_update(key_share=True))
-        if run is None or await session.scalar(back):
-            return
+        if run is None or not await is_gone(session, site.id, self._grace_s):
+            return False
         log.warning("site.gone", site=site.name, run=str(run.id), state=run.state)
         if run.kind is RunKind.SESSION and run.state in _AN_AGENT_WORKED:
             await lose(session, run, epoch=None, cause=_cause(site))
         else:
             await begin_again(session, run.id, cause=_cause(site))
+        return True
 
 
 def _cause(site: Site) -> str:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import false, func, or_, select, text, update
+from sqlalchemy import ColumnElement, false, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -102,13 +102,23 @@ async def of_home(session: AsyncSession, home: str, engine: str) -> Sequence[Sit
 
 async def gone(session: AsyncSession, grace_s: float) -> list[Site]:
     """Sites whose lease ended more than `grace_s` seconds ago."""
-    late = Site.lease_until < func.statement_timestamp() - timedelta(seconds=grace_s)
-    return list((await session.scalars(select(Site).where(late).order_by(Site.id))).all())
+    late = select(Site).where(_late(grace_s)).order_by(Site.id)
+    return list((await session.scalars(late)).all())
+
+
+async def is_gone(session: AsyncSession, site: UUID, grace_s: float) -> bool:
+    """Whether that site is one of those; if so, it cannot come back before the caller's commit."""
+    late = select(Site.id).where(Site.id == site, _late(grace_s)).with_for_update(read=True)
+    return await session.scalar(late) is not None
 
 
 async def _alone(session: AsyncSession) -> None:
     """One at a time, until the caller's transaction ends."""
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _JOINING})
+
+
+def _late(grace_s: float) -> ColumnElement[bool]:
+    return Site.lease_until < func.statement_timestamp() - timedelta(seconds=grace_s)
 
 
 def _in(seconds: float) -> object:

@@ -142,6 +142,81 @@ async def test_a_session_of_a_site_that_is_gone_is_lost_with_the_reason(sessions
     assert end.streams["stdout"].size_bytes == len(b"so far")
 
 
+class SlowStore(ThreadedBlobs):
+    """A store in which something else happens while the first blob is put."""
+
+    def __init__(self, root, meanwhile):
+        super().__init__(DirectoryBlobs(root))
+        self.meanwhile = meanwhile
+
+    async def put(self, source, max_bytes=None):
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return await super().put(source, max_bytes)
+
+
+async def two_judgements_of_a_lost_site(sessions):
+    site = await a_site(sessions, "/gone")
+    runs = [
+        await a_run(sessions, site, [RunState.HYDRATING, RunState.VERIFYING], RunKind.JUDGE)
+        for _ in range(2)
+    ]
+    await silent_for(sessions, site, GRACE_S + 5)
+    return site, runs
+
+
+async def sandboxes_of(sessions, run):
+    async with sessions() as session:
+        query = select(Sandbox).where(Sandbox.run_id == run.id).order_by(Sandbox.n)
+        return list(await session.scalars(query))
+
+
+async def test_who_looks_slowly_takes_nothing_from_the_site_that_has_begun_again(
+    sessions, lost, tmp_path
+):
+    """Two orchestrators see the loss; when the second gets there, the run is under way anew."""
+    _, runs = await two_judgements_of_a_lost_site(sessions)
+    ours = await a_site(sessions, "/ours")
+
+    async def the_other_is_done_and_begins_again():
+        await lost.once()
+        async with sessions.begin() as session:
+            for run in runs:
+                name = f"vsc-{ours.name}-{run.id.hex}-execute-1"
+                session.add(Sandbox(
+                    run_id=run.id, stage="execute", n=1, name=name, fingerprint="", spec={},
+                    state=SandboxState.LAUNCHED, engine_id="ours",
+                ))  # fmt: skip
+                await session.execute(update(Run).where(Run.id == run.id).values(site_id=ours.id))
+
+    slow = SlowStore(tmp_path / "slow", the_other_is_done_and_begins_again)
+    await LostSites(sessions, slow, GRACE_S).once()
+
+    states = [[box.state for box in await sandboxes_of(sessions, run)] for run in runs]
+    assert states == [[SandboxState.DESTROYED, SandboxState.LAUNCHED]] * 2
+
+
+async def test_a_site_that_comes_back_keeps_the_sandboxes_that_nobody_has_given_up_yet(
+    sessions, tmp_path
+):
+    site, runs = await two_judgements_of_a_lost_site(sessions)
+
+    async def back():
+        await silent_for(sessions, site, -60)
+
+    slow = SlowStore(tmp_path / "slow", back)
+    assert await LostSites(sessions, slow, GRACE_S).once() == 0
+
+    boxes = [box for run in runs for box in await sandboxes_of(sessions, run)]
+    assert [box.state for box in boxes] == [SandboxState.LAUNCHED] * 2
+    async with sessions() as session:
+        rows = await session.scalars(select(LogChunk.sandbox_id))
+        assert set(rows) == {box.id for box in boxes}
+        sealed = select(LogStream.sandbox_id).where(LogStream.sealed)
+        assert boxes[1].id not in set(await session.scalars(sealed))
+
+
 @pytest.mark.parametrize(
     ("kind", "states"),
     [
