@@ -19,7 +19,7 @@ Raises if it is not fit for work, and the message says what to do.
 
 
 def nobody_waits() -> None:
-    """No worker lives in this process; they poll."""
+    """No worker lives in this process; where one does, `NOTIFY` wakes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class Trio:
 
     async def health(self, part: Part, which: str) -> tuple[int, dict[str, Any]]:
         """`live` or `ready`, as it says."""
-        async with self._client(await self.told(part)) as client:
+        async with self.client(await self.told(part)) as client:
             answer = await client.get(f"/v1/health/{which}")
         return answer.status_code, answer.json()
 
@@ -71,7 +71,7 @@ class Trio:
         """Ask the API until one answers, wherever it is by then."""
         while True:
             try:
-                async with self._client() as client:
+                async with self.client() as client:
                     answer = await client.request(method, path, **request)
                 assert answer.is_success, answer.text
                 return answer.json()
@@ -97,7 +97,7 @@ class Trio:
 
     async def _stream(self, path: str, last: dict[str, str]) -> AsyncIterator[tuple[str, Any]]:
         headers = {"accept": "text/event-stream", **last}
-        async with self._client() as client, client.stream("GET", path, headers=headers) as answer:
+        async with self.client() as client, client.stream("GET", path, headers=headers) as answer:
             assert answer.status_code == httpx.codes.OK
             one: dict[str, str] = {}
             async for line in answer.aiter_lines():
@@ -111,7 +111,8 @@ class Trio:
     def _log(self, part: Part) -> Path:
         return self.logs / part.value
 
-    def _client(self, address: str | None = None) -> httpx.AsyncClient:
+    def client(self, address: str | None = None) -> httpx.AsyncClient:
+        """Of the API, wherever it is now; or of another part."""
         address = address or address_file(self.home).read_text().strip()
         token = token_file(self.home).read_text().strip()
         headers = {"authorization": f"Bearer {token}"}
