@@ -91,6 +91,11 @@ class Capsule:
     """Seconds after that in which a door that is slow, or starts again, still gets the log."""
     log_bytes: int = 8 * 2**20
     """Bytes of one stream that are kept; what follows is counted and named in the result."""
+    door: bool = False
+    """Whether a door is served, which may be away for a while, also at the start.
+
+    Without one, and where none is there either, streams go to the engine's log.
+    """
     relay: bool = False
     """Whether `127.0.0.1:GATEWAY_PORT` is served."""
     protocol: int = PROTOCOL_VERSION

@@ -103,8 +103,9 @@ class _Supervision:
 
     def __init__(self, capsule: Capsule, places: Places) -> None:
         self._capsule = capsule
-        self._carrier: Uplink | Echo = Uplink(places.door) if places.door.is_socket() else Echo()
-        if capsule.relay and not places.door.is_socket():
+        door = capsule.door or places.door.is_socket()
+        self._carrier: Uplink | Echo = Uplink(places.door) if door else Echo()
+        if capsule.relay and not door:
             raise OSError(f"a relay is asked for and there is no door at {places.door}")
         self._relay = _relay(places) if capsule.relay else None
         self._logs: dict[Stream, CappedLog | CappedLines] = {

@@ -220,6 +220,22 @@ def test_a_door_that_comes_back_after_the_grace_still_gets_the_log(sandbox, kept
     assert ended.result["dropped_bytes"] == {}
 
 
+def test_a_door_that_is_away_at_the_start_gets_the_log_when_it_comes(sandbox):
+    """A gateway that is replaced takes its sockets with it; a sandbox may start meanwhile."""
+    script = "echo early; : > began; while [ ! -e up ]; do sleep 0.05; done"
+    running = sandbox.start(
+        {"kind": "command", "argv": ["/bin/sh", "-c", script]}, door=True, relay=True
+    )
+    while running.poll() is None and not (sandbox.workspace / "began").exists():
+        time.sleep(0.01)
+    with Door(sandbox.door, kept := Kept()):
+        (sandbox.workspace / "up").touch()
+        ended = sandbox.ended(running)
+
+    assert kept.text("stdout") == b"early\n"
+    assert (ended.stdout, ended.result["dropped_bytes"]) == (b"", {})
+
+
 def test_a_door_that_never_answers_does_not_hold_up_the_end(sandbox, kept):
     kept.misbehave = lambda _: time.sleep(30)
 
