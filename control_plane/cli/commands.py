@@ -519,10 +519,22 @@ async def _meant(client: Client, which: str) -> tuple[Literal["runs", "tasks"], 
 
 
 def _configure_logs(verbose: bool) -> None:
-    """Logs go to stderr: stdout is the command's answer."""
+    """Logs go to stderr: stdout is the command's answer.
+
+    Tracebacks are plain: structlog's own show every local variable (a database's address with its
+    password), and take half a second each.
+    """
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            structlog.dev.set_exc_info,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

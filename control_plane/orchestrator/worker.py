@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from control_plane.loops import back_off_s
 from control_plane.orchestrator.ending import lose
 from control_plane.orchestrator.lease import Again, Lease
 from control_plane.runs import leases
@@ -32,7 +33,10 @@ The event is set when it is to stop.
 """
 
 RETRY_S = 5.0
-"""How long after a failure of the platform (an engine that does not answer) a run is looked at."""
+"""How long after a failure of the platform (an engine that does not answer) a run is looked at.
+
+After the first one; then twice as long each time.
+"""
 MAX_FAILURES = 5
 """Claims of one run in one state that came to nothing, before it is given up as LOST.
 
@@ -200,7 +204,9 @@ class Worker:
             event="platform.failure",
             payload={"error": text, "failures": run.claims},
         )
-        await leases.release(session, run.id, lease.epoch, self._retry_s, failed=True)
+        # Longer each time: an engine that is started anew is away for a while.
+        after_s = back_off_s(max(1, run.claims), self._retry_s)
+        await leases.release(session, run.id, lease.epoch, after_s, failed=True)
 
     async def _keep(self, lease: Lease, cancelled: asyncio.Event) -> None:
         """Renew the lease at a third of its time; see at once when the run is to stop.

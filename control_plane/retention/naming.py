@@ -52,6 +52,12 @@ _QUERIES: Mapping[Kind, str] = {
         SELECT a.document_sha256, r.finished_at FROM sessions a JOIN runs r ON r.id = a.run_id""",
     Kind.REPORT: """
         SELECT j.report_sha256, r.finished_at FROM judgements j JOIN runs r ON r.id = j.run_id""",
+    Kind.JUDGED_IN: """
+        SELECT layer.sha256, r.finished_at
+        FROM judgements j JOIN runs r ON r.id = j.run_id
+            JOIN environments e ON e.id = j.environment_id,
+            LATERAL jsonb_array_elements_text(e.layers) layer (sha256)
+        WHERE j.report_sha256 IS NOT NULL""",
     Kind.CAPSULE: """
         SELECT i ->> 'sha256', r.finished_at FROM sandboxes s JOIN runs r ON r.id = s.run_id,
             jsonb_path_query(s.spec, '$.inputs[*]') i
@@ -89,7 +95,11 @@ async def drop(session: AsyncSession, keep: Keep, now: datetime) -> None:
     Who finds an environment or a snapshot moves `used_at` in the same statement: it is found and
     stays, or is gone and made anew. What has found it before and lives has it in its own rows.
     """
-    ages = {"prepared_after": now - keep.prepared, "now": now}
+    ages = {
+        "prepared_after": now - keep.prepared,
+        "results_after": now - keep.results,
+        "now": now,
+    }
     for statement in _DROPS:
         await session.execute(_bound(statement, ages))
 
@@ -102,7 +112,11 @@ _DROPS = (
             LEFT JOIN sessions a ON a.run_id = r.id
             LEFT JOIN shared_runs o ON o.run_id = r.id
         WHERE r.finished_at IS NULL
-            AND e.id IN (j.environment_id, a.environment_id, o.environment_id))""",
+            AND e.id IN (j.environment_id, a.environment_id, o.environment_id))
+        AND NOT EXISTS (
+            SELECT 1 FROM judgements j JOIN runs r ON r.id = j.run_id
+            WHERE j.environment_id = e.id AND j.report_sha256 IS NOT NULL
+                AND r.finished_at >= :results_after)""",
     """
     DELETE FROM snapshots s WHERE used_at < :prepared_after AND NOT EXISTS (SELECT 1 FROM runs r
         WHERE r.finished_at IS NULL AND r.repo_id = s.repo_id AND r.base_commit = s.commit)""",

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     PATCH = "patches"
     DOCUMENT = "documents"
     REPORT = "reports"
+    JUDGED_IN = "environments of reports"
     CAPSULE = "capsules"
     LOG = "logs"
     OUTPUT = "outputs"
@@ -35,7 +36,10 @@ class Keep:
     """Ages, counted from the end of a run, from the last use, or from the last put."""
 
     results: timedelta
-    """Patches, documents, reports and capsules, and what reports and capsules name."""
+    """Patches, documents, reports and capsules, and what reports and capsules name.
+
+    A report names its environment by the hash of the list of its layers: they stay with it.
+    """
     logs: timedelta
     outputs: timedelta
     """What stages left, and what was made for them (deltas)."""
@@ -50,6 +54,7 @@ class Keep:
             Kind.PATCH: self.results,
             Kind.DOCUMENT: self.results,
             Kind.REPORT: self.results,
+            Kind.JUDGED_IN: self.results,
             Kind.CAPSULE: self.results,
             Kind.LOG: self.logs,
         }.get(kind, self.outputs)

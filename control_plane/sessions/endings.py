@@ -40,10 +40,11 @@ _WHY = {
 }
 _AGENTS_OWN = {Ended.COMPLETED, Ended.OOM, Ended.DEADLINE}
 """Ends that say something of the agent; all others say something of the platform."""
-_RUNNERS_CODES = {0, 124, 125, 143}
-"""What PID 1 exits with (docs/runner.md).
+_RUNNERS_CODES = {0, 124, 125}
+"""What PID 1 exits with by itself (docs/runner.md).
 
-Code inside its namespace cannot kill it, so any other end came from outside.
+Code inside its namespace can neither kill it nor have it end by TERM, so any other end came from
+outside; ours is `Ended.TERMINATED`.
 """
 
 

@@ -3,20 +3,38 @@
 Never by an exit code alone: a command may exit 137 as it likes.
 """
 
+from datetime import datetime
+
 from sandboxes.docker.engine import Container
 from sandboxes.docker.records import Ending
 from sandboxes.remains import Remains
 from sandboxes.spec import Ended, SandboxOutcome, Usage
 
 _MEMORY = "the kernel killed a process of it for memory"
-_KILL_CODE = 137
+_KILL_CODE, _TERM_CODE, _UNKNOWN_CODE = 137, 143, 255
+"""The last one is what an engine says of a container whose end it has not seen."""
+
+
+def unasked(found: Container | None, ending: Ending | None) -> bool:
+    """Whether it ended as one that was told to, and not by us."""
+    codes = {_KILL_CODE, _TERM_CODE, _UNKNOWN_CODE}
+    return found is not None and ending is None and found.exit_code in codes
 
 
 def outcome_of(
-    found: Container | None, ending: Ending | None, usage: Usage, remains: Remains
+    found: Container | None,
+    ending: Ending | None,
+    usage: Usage,
+    remains: Remains,
+    engine_away_at: datetime | None = None,
 ) -> SandboxOutcome:
-    """The outcome of a container that is dead; `found` is None if the engine has forgotten it."""
+    """The outcome of a container that is dead; `found` is None if the engine has forgotten it.
+
+    An engine without live restore ends its containers when it goes, or when it is back.
+    """
     ended, detail = _ended(found, ending)
+    if ended is Ended.COMPLETED and unasked(found, ending) and _began(found, engine_away_at):
+        ended, detail = Ended.LOST, "the engine was away meanwhile, and ended its containers"
     return SandboxOutcome(
         ended=ended,
         exit_code=found.exit_code if found and found.started_at else None,
@@ -54,3 +72,7 @@ def _ended(found: Container | None, ending: Ending | None) -> tuple[Ended, str]:
 def _finished_before(found: Container, ending: Ending) -> bool:
     """It ended by itself while we made up our mind."""
     return found.finished_at is not None and found.finished_at < ending.at
+
+
+def _began(found: Container | None, before: datetime | None) -> bool:
+    return bool(found and found.started_at and before and found.started_at < before)

@@ -117,6 +117,15 @@ class Engine:
         except (SandboxUnknown, _Conflict):
             return
 
+    def answers_anew(self) -> None:
+        """Ask over a new connection: an engine that shuts down still serves those that it has.
+
+        Raises ProviderUnavailable.
+        """
+        with _ours("?"):
+            self._client.close()  # the idle ones only
+            self._client.ping()
+
     def all(self, install: str) -> list[Container]:
         """Every container with the installation's label, whatever its state."""
         with _ours("?"):
@@ -137,6 +146,10 @@ class Engine:
             )
             for one in listed
         ]
+
+
+class EngineAway(ProviderUnavailable):
+    """Nobody is there, which is more than being slow."""
 
 
 class _Conflict(ProviderUnavailable):
@@ -173,7 +186,7 @@ def _ours(image: str) -> Iterator[None]:
             raise _TimedOut(
                 "the Docker engine did not answer in time; is it overloaded? (`docker info`)"
             ) from error
-        raise ProviderUnavailable(
+        raise EngineAway(
             f"the Docker engine does not answer ({error}); start it and try again"
         ) from error
 

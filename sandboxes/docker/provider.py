@@ -5,6 +5,7 @@ Safe against a kill -9 of this process at any line.
 
 import asyncio
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -17,8 +18,8 @@ from typing import TypeVar
 import docker
 
 from sandboxes.docker import disk
-from sandboxes.docker.endings import outcome_of
-from sandboxes.docker.engine import Container, Engine
+from sandboxes.docker.endings import outcome_of, unasked
+from sandboxes.docker.engine import Container, Engine, EngineAway
 from sandboxes.docker.meter import Meter
 from sandboxes.docker.records import Place, Records
 from sandboxes.docker.render import check, container_config
@@ -231,7 +232,15 @@ class DockerProvider:
             found = self._engine.find(sandbox)
             if found and found.running:
                 raise ProviderUnavailable(f"sandbox {name} still runs; wait again")
-            outcome = outcome_of(found, place.ending(), usage, self._disks.remains(place, spec))
+            if unasked(found, place.ending()):
+                self._engine.answers_anew()  # or is it the engine that ends, with all of them?
+            outcome = outcome_of(
+                found,
+                place.ending(),
+                usage,
+                self._disks.remains(place, spec),
+                self._records.engine_away_at(),
+            )
             place.write_outcome(outcome)
             return outcome
 
@@ -298,7 +307,8 @@ class DockerProvider:
     # threads
 
     async def _in_pool(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        noting = functools.partial(self._noting, call)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, noting)
 
     async def _apart(self, call: Callable[[], T]) -> T:
         """Run a long call on a thread of its own, which never keeps the process alive."""
@@ -311,7 +321,7 @@ class DockerProvider:
 
         def work() -> None:
             try:
-                value = call()
+                value = self._noting(call)
             except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
                 failure = error
                 tell(lambda: result.set_exception(failure))
@@ -320,6 +330,14 @@ class DockerProvider:
 
         threading.Thread(target=work, name="vsc-docker-apart", daemon=True).start()
         return await result
+
+    def _noting(self, call: Callable[[], T]) -> T:
+        """Whoever sees that the engine is away writes it down, for all sandboxes that live."""
+        try:
+            return call()
+        except EngineAway:
+            self._records.mark_engine_away()
+            raise
 
 
 def _stray(place: Place) -> SandboxSummary:

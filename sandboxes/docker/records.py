@@ -19,6 +19,8 @@ for one start of the machine, since the inputs and the slot beside it were never
 """
 
 import json
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -179,6 +181,7 @@ class Records:
 
     def __init__(self, home: Path) -> None:
         self._places, self._locks = home / "sandboxes", home / "locks"
+        self._away = home / "engine-away"
 
     def place(self, name: str) -> Place:
         """The directory of that sandbox; it need not exist."""
@@ -193,6 +196,19 @@ class Records:
     def of(self, container: SandboxId) -> Place | None:
         """The place of a container that the engine may have forgotten."""
         return next((place for place in self.places() if place.container() == container), None)
+
+    def engine_away_at(self) -> datetime | None:
+        """When the engine was last seen to be away; None: never."""
+        with suppress(FileNotFoundError, ValueError):
+            return datetime.fromisoformat(self._away.read_text())
+        return None
+
+    def mark_engine_away(self) -> None:
+        """Nobody is there. Who settles an end later, perhaps in another process, must know."""
+        self._away.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = self._away.with_name(f"{self._away.name}.{threading.get_ident()}.{os.getpid()}")
+        fresh.write_text(datetime.now(UTC).isoformat())
+        fresh.replace(self._away)
 
     @contextmanager
     def held(self, name: str) -> Iterator[Place]:

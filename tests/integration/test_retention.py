@@ -273,6 +273,27 @@ async def test_an_environment_goes_when_no_run_has_used_it_for_long_and_runs_for
         assert (await session.get_one(SharedRun, ended.id)).environment_id is None
 
 
+async def test_an_environment_stays_as_long_as_a_report_that_names_it(home):
+    """By the hash of the list of its layers: only the row leads from that to the layers."""
+    reported, elsewhere = await an_environment(home, 90 * DAY), await an_environment(home, 90 * DAY)
+    report = await home.put({"environment_sha256": reported.sha256})
+    judgement = Judgement(
+        patch_sha256=await home.put(b"patch"),
+        report_sha256=report,
+        policy={},
+        environment_id=reported.id,
+    )
+    await home.run(90 * DAY, kind=RunKind.JUDGE, beside=judgement)
+
+    await home.collector().collect(NOW)
+    assert reported.layers[0] in await home.left()
+    assert elsewhere.layers[0] not in await home.left()
+    await home.collector().collect(NOW + 11 * DAY)
+    assert await home.left() == set()
+    async with home.sessions() as session:
+        assert list(await session.scalars(select(EnvironmentRow))) == []
+
+
 async def test_a_snapshot_goes_when_no_run_has_used_it_for_long_and_is_made_anew(home, tmp_path):
     source = tmp_path / "source"
     source.mkdir()

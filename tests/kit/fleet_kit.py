@@ -20,6 +20,8 @@ from sqlalchemy import select, text
 
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
+from control_plane.cli.client import Client
+from control_plane.cli.connect import address_file, connected
 from control_plane.db.engine import Sessions, new_engine, session_factory
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.service import import_repository
@@ -41,6 +43,7 @@ TOY = {
 PASSES = "echo '# noted' >> toy/__init__.py"
 BREAKS = "sed -i 's/a + b/a - b/' toy/__init__.py"
 _PROCESS = Path(control_plane_process.__file__)
+_VSC = [sys.executable, "-c", "from control_plane.cli.main import main; main()"]
 _SETTINGS = {
     "VSC_LEASE_S": "3",
     "VSC_POLL_S": "0.2",
@@ -89,11 +92,11 @@ class Fleet:
             ours["VSC_BLOBS"] = str(self.blobs_at)
         return {**os.environ, **_SETTINGS, **ours}
 
-    def start(self, **environ: str) -> subprocess.Popen[bytes]:
-        """A control plane more; its words are in `log_of`."""
+    def start(self, *, serves: bool = False, **environ: str) -> subprocess.Popen[bytes]:
+        """A control plane more; its words are in `log_of`. With `serves` it is `vsc up`."""
         with (self.logs / str(len(self.processes))).open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, str(_PROCESS)],
+                [*_VSC, "up", "--port", "0"] if serves else [sys.executable, str(_PROCESS)],
                 env={**self.environ, **environ},
                 stdout=log,
                 stderr=log,
@@ -105,10 +108,20 @@ class Fleet:
         """What it has said."""
         return (self.logs / str(self.processes.index(process))).read_text()
 
+    @contextlib.asynccontextmanager
+    async def client(self, process: subprocess.Popen[bytes]) -> AsyncIterator[Client]:
+        """A client of the API of one that serves."""
+        await self.at_work(process)
+        address = address_file(self.home).read_text().strip()
+        settings = Settings(home=self.home)
+        async with connected(settings, address, None, in_process=None) as connection:
+            yield connection.client
+
     async def at_work(self, process: subprocess.Popen[bytes]) -> None:
         """Until it has come up; before that, no signal is handled."""
+        served = address_file(self.home)
         async with asyncio.timeout(60):
-            while "at work" not in self.log_of(process):
+            while "at work" not in self.log_of(process) and not served.exists():
                 assert process.poll() is None, self.log_of(process)
                 await asyncio.sleep(0.05)
 

@@ -54,3 +54,23 @@ def test_a_forgotten_container_is_lost_without_an_exit_code():
     outcome = outcome_of(None, None, Usage(), Remains())
 
     assert (outcome.ended, outcome.exit_code) == (Ended.LOST, None)
+
+
+@pytest.mark.parametrize(
+    ("code", "ending", "away", "expected"),
+    [
+        (143, None, BEFORE, Ended.LOST),
+        (255, None, BEFORE, Ended.LOST),
+        (137, None, AFTER, Ended.LOST),
+        (137, None, START - timedelta(seconds=1), Ended.COMPLETED),
+        (0, None, BEFORE, Ended.COMPLETED),
+        (1, None, BEFORE, Ended.COMPLETED),
+        (137, Ending(Ended.DEADLINE, BEFORE, "late"), BEFORE, Ended.DEADLINE),
+    ],
+)
+def test_an_engine_that_was_away_has_ended_what_nobody_else_did(code, ending, away, expected):
+    dead = dataclasses.replace(DEAD, exit_code=code)
+
+    outcome = outcome_of(dead, ending, Usage(), Remains(), away)
+
+    assert outcome.ended is expected

@@ -31,11 +31,12 @@ def test_every_way_a_sandbox_ends_has_a_cause_and_somebody_it_is_laid_to(ended):
     assert how.cause
 
 
-def test_a_runner_that_was_killed_from_outside_is_the_platforms():
-    how = end(code=137)
+@pytest.mark.parametrize("code", [137, 143])
+def test_a_runner_that_was_ended_from_outside_is_the_platforms(code):
+    how = end(code=code, result={"outcome": "terminated", "exit_code": None})
 
     assert how.end is End.LOST
-    assert "from outside (exit code 137)" in how.cause
+    assert f"from outside (exit code {code})" in how.cause
 
 
 def test_a_cancel_counts_more_than_how_it_ended():
