@@ -43,7 +43,7 @@ from control_plane.cli.errors import (
 from control_plane.cli.judging import Order, judge
 from control_plane.cli.keeping import size, survey_document, survey_rows
 from control_plane.cli.output import Output, records
-from control_plane.cli.show import plain, rows_table, task_tables
+from control_plane.cli.show import moment, plain, rows_table, task_tables
 from control_plane.cli.timeline import Timeline
 from control_plane.packets.errors import PacketInvalid
 from control_plane.packets.parse import MAX_BYTES, parse_packet
@@ -215,7 +215,7 @@ async def _serve_api(
 def _tell_up(output: Output, told: str, address: str, **more: str) -> None:
     if output.as_json:
         output.document({"address": address, **more})
-    output.people.print(told, soft_wrap=True)
+    output.people.print(f"{told}; Ctrl-C ends it", soft_wrap=True)
 
 
 async def _serve(serving: Serving, listener: socket.socket) -> None:
@@ -240,7 +240,8 @@ async def list_tasks(where: Where, output: Output, status: str | None, limit: in
         output.document(page)
     else:
         columns = ("key", "status", "verdict", "run_state", "created_at")
-        output.result.print(rows_table(columns, page["items"]))
+        rows = [task | {"created_at": moment(task["created_at"])} for task in page["items"]]
+        output.result.print(rows_table(columns, rows))
     return 0
 
 
@@ -325,10 +326,10 @@ async def logs(
     Without a control plane nothing goes on that could be followed.
     """
     end: dict[str, Any] | None = None
+    asked, empty = {"stage": stage, "stream": stream}, True
     async with _server(where, in_process=None if follow else "read") as connection:
-        async for record in _log(
-            connection.client, which, follow=follow, stage=stage, stream=stream
-        ):
+        async for record in _log(connection.client, which, follow=follow, **asked):
+            empty = empty and bool(record.get("end"))
             if record.get("end"):
                 end = record
             elif not output.as_json:
@@ -340,6 +341,13 @@ async def logs(
         raise CliError("the log broke off before its end; ask for it again")
     if output.as_json:
         records(end)
+    if empty:
+        wanted = " ".join(f"--{name} {word}" for name, word in asked.items() if word)
+        output.tell(
+            f"nothing was logged with {wanted}; leave that out to see the whole log"
+            if wanted
+            else "nothing was logged"
+        )
     if follow:
         output.tell(
             f"run {end['state']}, verdict {end['verdict'] or 'none'} {end['cause']}".rstrip()
@@ -392,13 +400,16 @@ async def collect(output: Output, *, now: bool) -> int:
         output.document(survey_document(survey, collected=now))
     else:
         output.result.print(rows_table(("kind", "stays", "goes"), survey_rows(survey)))
-        said = "collected" if now else "would be collected; `vsc gc --now` does it"
+        said = "collected" if now else "would be collected"
+        if survey.gone_bytes and not now:
+            said += "; `vsc gc --now` does it"
         output.people.print(f"{size(survey.gone_bytes)} {said}", soft_wrap=True)
     return 0
 
 
 async def examine(output: Output) -> int:
     """Look at the machine."""
+    output.tell("looking at the engine, the images, the disk and the database")
     findings = await doctor.examine(settings())
     worst = any(finding.state == "fail" for finding in findings)
     if output.as_json:
@@ -450,7 +461,7 @@ def _tell_where(connection: Connection, output: Output) -> None:
     output.tell(
         f"through the control plane at {connection.address}"
         if connection.address
-        else "in this process"
+        else "no control plane runs here; this command is one for as long as it takes"
     )
 
 

@@ -173,7 +173,7 @@ async def _follow_child(client: Client, child: str, timeline: Timeline) -> None:
     with contextlib.suppress(ServerError):
         kind = (await client.get(f"/v1/runs/{child}"))["kind"]
         async for event in client.events(child):
-            timeline.feed(event, prefix=f"{kind}: ")
+            timeline.feed(event, shared=kind)
 
 
 async def _judged(

@@ -197,7 +197,9 @@ def task_show(
 
 @task_app.command("submit")
 def task_submit(
-    repository: Annotated[str, typer.Argument(help="Key of an imported repository.")],
+    repository: Annotated[
+        str, typer.Argument(help="Key of a repository that was imported, as `vsc check` does.")
+    ],
     command: Annotated[
         list[str] | None, typer.Argument(help="What the agent runs, after `--`.")
     ] = None,

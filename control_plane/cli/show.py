@@ -53,6 +53,11 @@ class Progress:
         yield table
 
 
+def moment(timestamp: str) -> str:
+    """A time of the API in UTC, to the second."""
+    return f"{datetime.fromisoformat(timestamp).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def gates_table(gates: Sequence[Mapping[str, Any]]) -> Table:
     """A row for each gate, with all its reasons."""
     table = Table("gate", "verdict", "reasons", title_justify="left", expand=False)

@@ -39,23 +39,23 @@ class Line:
 
 @dataclass(slots=True)
 class Timeline:
-    """Fed with events in order; `prefix` tells a shared run's sandboxes from the task's own."""
+    """Fed with events in order; `shared` is the kind of a shared run that the task awaits."""
 
     lines: list[Line] = field(default_factory=list)
     _half: str = ""
     _open: dict[str, Line] = field(default_factory=dict)
 
-    def feed(self, event: Mapping[str, Any], prefix: str = "") -> None:
+    def feed(self, event: Mapping[str, Any], shared: str = "") -> None:
         """Take one event in."""
         at = datetime.fromisoformat(event["at"])
         kind, payload = event["kind"], event["payload"]
-        if kind == "queued" and not prefix:
+        if kind == "queued" and not shared:
             self._begin_half(_HALVES[payload["run"]], at)
-        if kind in ("queued", "state") and not prefix:
+        if kind in ("queued", "state") and not shared:
             self._state(payload.get("to", "QUEUED"), at)
         elif kind in ("stage.planned", "stage.launched", "stage.ended"):
-            self._stage(kind, payload, at, prefix)
-        elif kind in ("judged.again", "platform.failure", "cancel.requested") and not prefix:
+            self._stage(kind, payload, at, shared)
+        elif kind in ("judged.again", "platform.failure", "cancel.requested") and not shared:
             self.lines.append(Line(_remark(kind, payload), 2, at, at, half=self._half))
 
     def stages(self) -> list[dict[str, Any]]:
@@ -83,10 +83,11 @@ class Timeline:
         elif (half := self._open.pop("half", None)) is not None:
             half.ended_at = at
 
-    def _stage(self, kind: str, payload: Mapping[str, Any], at: datetime, prefix: str) -> None:
-        name = f"{prefix}{payload['stage']}" + (
-            f" (launch {payload['n'] + 1})" if payload["n"] else ""
-        )
+    def _stage(self, kind: str, payload: Mapping[str, Any], at: datetime, shared: str) -> None:
+        stage = payload["stage"]
+        name = stage if shared in ("", stage) else f"{shared}: {stage}"
+        if payload["n"]:
+            name += f" (launch {payload['n'] + 1})"
         line = self._open.get(name)
         if kind == "stage.ended":
             line = self._open.pop(name, None)

@@ -376,6 +376,8 @@ async def test_tasks_are_submitted_listed_shown_watched_reported_and_cancelled(
     assert task["status"] == "READY_FOR_REVIEW"
     listed = await _said(capsys, commands.list_tasks(where, output, "READY_FOR_REVIEW", 10))
     assert [one["key"] for one in listed["items"]] == [checked["task"]]
+    await commands.list_tasks(where, Output(as_json=False), None, 10)
+    assert checked["task"] in capsys.readouterr().out
 
     assert (
         await commands.logs(where, output, checked["run"], follow=True, stage=None, stream=None)
@@ -421,6 +423,8 @@ async def test_the_log_of_a_task_is_its_sessions_and_then_its_judges(
         assert [line.get("text") for line in lines] == ["working\x1b[2J\n", "2 failed\n", None]
     await commands.logs(where, output, ran["task"], follow=False, stage="execute", stream=None)
     assert len(capsys.readouterr().out.splitlines()) == 2
+    await commands.logs(where, output, ran["task"], follow=False, stage="exec", stream=None)
+    assert "nothing was logged with --stage exec; " in capsys.readouterr().err
     await commands.show_task(where, Output(as_json=False), ran["task"])
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("session", "judgement", "argv", "passed"))

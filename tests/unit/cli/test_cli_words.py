@@ -9,7 +9,7 @@ from control_plane.cli.doctor import git_finding, runc_finding
 from control_plane.cli.errors import exit_code
 from control_plane.cli.judging import repository_key
 from control_plane.cli.output import Output
-from control_plane.cli.show import Progress, gates_table, plain
+from control_plane.cli.show import Progress, gates_table, moment, plain
 from control_plane.cli.timeline import Timeline
 from quality_gates.model import Verdict
 
@@ -48,7 +48,8 @@ def test_a_timeline_knows_what_took_how_long():
         event(15, "state", to="FINISHED"),
     ):
         timeline.feed(one)
-    timeline.feed(event(11, "stage.planned", stage="base", n=1), prefix="base: ")
+    timeline.feed(event(11, "stage.planned", stage="base", n=1), shared="base")
+    timeline.feed(event(11, "stage.planned", stage="base-static", n=0), shared="base")
 
     assert timeline.stages() == [
         {"half": "session", "name": "queued", "seconds": 1.0, "note": ""},
@@ -63,7 +64,8 @@ def test_a_timeline_knows_what_took_how_long():
         ("session", 10.0),
         ("judgement", 5.0),
     ]
-    assert timeline.lines[-1].name == "base: base (launch 2)"
+    names = [line.name for line in timeline.lines]
+    assert names[-2:] == ["base (launch 2)", "base: base-static"]
     assert "oom 2 GiB" in shown(Progress(timeline))
 
 
@@ -87,6 +89,11 @@ def test_a_line_that_was_relaunched_or_judged_again_is_said():
     timeline.feed(event(0, "judged.again", verdict="flaky", attempt=1, reasons=[]))
 
     assert "flaky" in timeline.lines[0].name
+
+
+def test_a_time_is_shown_in_utc_to_the_second():
+    assert moment("2026-11-24T23:00:27.904310+02:00") == "2026-11-24 21:00:27"
+    assert moment("2026-11-24T21:00:27.904310Z") == "2026-11-24 21:00:27"
 
 
 def test_text_of_a_repository_cannot_steer_the_terminal():
