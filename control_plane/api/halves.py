@@ -44,10 +44,13 @@ async def patch_sha256_of(session: AsyncSession, run_id: UUID) -> str:
     judged = select(Judgement.patch_sha256).where(Judgement.run_id == run_id)
     sha256: str | None = await session.scalar(made) or await session.scalar(judged)
     if sha256 is None:
-        raise NotFound(
-            "patch of run",
-            f"{run_id} ({run.state.value}): what its sandbox left has not been collected",
+        asked = select(AgentSession.output_schema).where(AgentSession.run_id == run_id)
+        why = (
+            "what its sandbox left has not been collected"
+            if await session.scalar(asked) is None
+            else "it was asked for a document, which is at /document"
         )
+        raise NotFound("patch of run", f"{run_id} ({run.state.value}): {why}")
     return sha256
 
 

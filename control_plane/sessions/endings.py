@@ -72,6 +72,8 @@ def _by_its_own_word(exit_code: int | None, result: Mapping[str, Any]) -> Sessio
     if outcome is None:
         why = f"the runner left no readable result (exit code {exit_code})"
         return SessionEnd(End.FAILURE, why)
-    why = f"the agent's command ended as {str(outcome)[:40]}, exit code {code}"
+    why = f"the agent's command ended as {str(outcome)[:40]}"
+    if code is not None:
+        why += f", exit code {code}"
     detail = str(result.get("detail", ""))[:500]
     return SessionEnd(End.FAILURE, f"{why}{': ' + detail if detail else ''}")

@@ -17,7 +17,8 @@ def judge(case: Case) -> GateReport:
     modules = new_or_edited_test_modules(case.change)
     without = case.runs.new_on_base
     if not modules or without is None:
-        return _report(case, Verdict.FAILED, "the change adds or edits no test", [])
+        asked = f"a {case.policy.task_type} task needs one that fails on base"
+        return _report(case, Verdict.FAILED, f"the change adds or edits no test; {asked}", [])
     head = case.runs.head
     if head.verdict is not Verdict.PASSED:
         return _report(

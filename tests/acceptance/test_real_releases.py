@@ -166,7 +166,9 @@ async def test_a_release_without_its_tests_proves_nothing(company, tmp_path):
     assert judged.verdict is Verdict.FAILED, told(judged.report)
     assert gates["tests"]["verdict"] == "passed"
     assert gates["tests"]["evidence"]["head"] == {"passed": 426}
-    assert gates["new_tests"]["reasons"] == ["the change adds or edits no test"]
+    assert gates["new_tests"]["reasons"] == [
+        "the change adds or edits no test; a FEATURE task needs one that fails on base"
+    ]
 
 
 async def test_a_release_that_alters_what_tests_expect_is_refused_without_leave(company, tmp_path):

@@ -507,6 +507,7 @@ async def test_a_session_is_asked_for_with_a_schema_and_its_document_is_handed_o
         own = await session.get_one(AgentSession, UUID(run["id"]))
         own.document_sha256 = (await services.blobs.put(b'{"a": "<script>"}')).sha256
     after = await client.get(f"/v1/runs/{run['id']}/document")
+    patch = await client.get(f"/v1/runs/{run['id']}/patch")
 
     assert answer.status_code == 202, answer.text
     assert (run["kind"], run["task_id"]) == ("session", None)
@@ -514,6 +515,8 @@ async def test_a_session_is_asked_for_with_a_schema_and_its_document_is_handed_o
     assert (run["session"]["valid_submits"], run["session"]["invalid_submits"]) == (0, 0)
     assert before.status_code == 404
     assert (after.status_code, after.json()) == (200, {"a": "<script>"})
+    assert patch.status_code == 404
+    assert "asked for a document" in patch.json()["detail"]
     assert after.headers["content-type"] == "application/json"
     assert after.headers["x-content-type-options"] == "nosniff"
 

@@ -48,3 +48,9 @@ def test_the_agents_word_is_told_and_cut():
 
     assert "exit code 3: yyy" in how.cause
     assert len(how.cause) < 700
+
+
+def test_what_was_refused_before_it_began_is_told_without_an_exit_code():
+    how = end(result={"outcome": "refused", "exit_code": None, "detail": "no such command"})
+
+    assert how.cause == "the agent's command ended as refused: no such command"
