@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import difflib
 import shutil
+from collections import Counter
 
 import httpx
+import pytest
 from fleet_kit import TOY
 from history_kit import assert_sound
 from sqlalchemy import select
@@ -16,6 +18,8 @@ from control_plane.processes.api import open_reading
 from control_plane.runs.models import Run, RunEvent, Sandbox
 from control_plane.sites.models import Site
 
+JUDGEMENTS = 50
+INIT = "toy/__init__.py"
 TEST = "tests/test_add.py"
 SHORT = {"VSC_SITE_LEASE_S": "3", "VSC_SITE_GRACE_S": "2"}
 
@@ -54,6 +58,16 @@ async def submitted(client, patch):
     return made["run_id"]
 
 
+def a_change(n):
+    """One of fifty patches, and its verdict; every other one does not apply: no sandbox sees it."""
+    passes = TOY[INIT] + f"# {n}\n"
+    if n % 2:
+        return patch_of(INIT, passes, before="something else\n"), "failed"
+    if n % 10 == 0:
+        return patch_of(INIT, passes.replace("a + b", "a - b")), "failed"
+    return patch_of(INIT, passes), "passed"
+
+
 def patch_of(name, text, before=None):
     """What makes that text of a file of the toy's."""
     before, after = (one.splitlines(keepends=True) for one in (before or TOY[name], text))
@@ -82,6 +96,45 @@ async def launched_at(home, of=None):
             if live and live.issuperset(of or []):
                 return
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.timeout(600)
+async def test_two_homes_share_fifty_judgements_and_each_is_killed_once(homes):
+    """All are submitted to one home; the other has nothing of the repository but its blobs."""
+    here, there = homes
+    patches, wanted = zip(*(a_change(n) for n in range(JUDGEMENTS)), strict=True)
+    async with api_of(here) as api, api_of(there) as other_api:
+        await imported(api, here)
+        runs = [await submitted(api, patch) for patch in patches]
+        async with asyncio.TaskGroup() as group:
+            watchers = [group.create_task(watched(other_api, run)) for run in runs]
+            pair = [home.start() for home in homes]
+            for n, home in enumerate(homes):
+                await launched_at(home)
+                home.killed(pair[n])
+                pair[n] = home.start()
+        seen = [watcher.result() for watcher in watchers]
+        fresh = [await asked(api, "GET", f"/runs/{run}/events?limit=200") for run in runs]
+        rows = [await asked(api, "GET", f"/runs/{run}") for run in runs]
+        reports = [await asked(other_api, "GET", f"/runs/{run}/report") for run in runs]
+    codes = [await home.end(process) for home, process in zip(homes, pair, strict=True)]
+
+    assert codes == [0, 0]
+    told = [(row["state"], row["verdict"], row["cause"]) for row in rows]
+    pairs = zip(told, wanted, strict=True)
+    assert [each for each, one in pairs if each[:2] != ("FINISHED", one)] == []
+    assert [report["verdict"] for report in reports] == list(wanted)
+    assert seen == [told["items"] for told in fresh]
+    assert [events[-1]["payload"]["verdict"] for events in seen] == list(wanted)
+    async with here.sessions() as session:
+        sites = (await session.execute(select(Site.home, Run.kind).join(Run))).all()
+        shared = [kind for kind in await session.scalars(select(Run.kind)) if kind != "judge"]
+    assert {home for home, _ in sites} == {str(home.home) for home in homes}
+    assert min(Counter(home for home, _ in sites).values()) >= 5
+    assert set(shared) == {"prepare", "base"}
+    assert not list(there.home.glob("mirrors/*.git/refs/vsc/head"))
+    for home in homes:
+        await assert_sound(home)
 
 
 async def test_a_home_that_is_gone_for_good_leaves_its_judgements_to_the_other(homes):
