@@ -12,11 +12,11 @@ from control_plane.db.finding import NotFound
 from control_plane.packets.errors import PacketInvalid, PacketTaken
 from control_plane.projects.service import KeyTaken
 from control_plane.repos.git import RepositoryError
-from control_plane.retention.errors import AlreadyCollecting
+from control_plane.retention.errors import AlreadyCollecting, StoreNotJoined
 from control_plane.runs.errors import IllegalMove, LeaseLost
 from control_plane.sessions.documents import SchemaUnusable
 from control_plane.sessions.errors import PartOfTask
-from control_plane.sites.errors import BlobsElsewhere
+from control_plane.sites.errors import BlobsElsewhere, StoreTaken
 from control_plane.tasks.errors import IdempotencyConflict, NotJudgedAgain
 from sandboxes.errors import BlobMissing, DepotUnavailable, SandboxError, TooLarge
 
@@ -75,6 +75,12 @@ ANSWERS: dict[type[Exception], Answer] = {
     TooLarge: Answer("too_large", 413, Who.SENDER, "send less"),
     AlreadyCollecting: Answer(
         "already_collecting", 409, Who.SENDER, "wait until the other process has ended"
+    ),
+    StoreNotJoined: Answer(
+        "store_not_joined", 503, Who.OPERATOR, "set VSC_DATABASE_URL and VSC_BLOBS as a pair"
+    ),
+    StoreTaken: Answer(
+        "store_taken", 503, Who.OPERATOR, "set VSC_DATABASE_URL and VSC_BLOBS as a pair"
     ),
     BlobsElsewhere: Answer(
         "blobs_elsewhere", 503, Who.OPERATOR, "set VSC_BLOBS to what the other homes have"

@@ -22,9 +22,14 @@ class Raw(Protocol):
         """Give it back."""
 
 
+def is_name(text: str) -> bool:
+    """Whether a blob can be called that."""
+    return _SHA256.fullmatch(text) is not None
+
+
 def named(sha256: str) -> str:
     """`sha256`, if it is one. Raises BlobMissing."""
-    if not _SHA256.fullmatch(sha256):
+    if not is_name(sha256):
         raise BlobMissing(f"{sha256!r} is not a sha256")
     return sha256
 

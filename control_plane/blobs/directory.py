@@ -13,7 +13,7 @@ from typing import IO, BinaryIO
 
 from filelock import lock_descriptor
 
-from control_plane.blobs.checked import BLOCK_BYTES, checked, missing, named
+from control_plane.blobs.checked import BLOCK_BYTES, checked, is_name, missing, named
 from control_plane.blobs.ports import Kept
 from sandboxes.errors import DepotUnavailable, TooLarge
 from sandboxes.spec import Artifact
@@ -66,11 +66,12 @@ class DirectoryBlobs:
         return True
 
     def every(self) -> Iterator[Kept]:
-        """Every blob, as found; what is deleted meanwhile is left out."""
+        """Every blob, as found; what is deleted meanwhile, or no blob of ours, is left out."""
         for folder in sorted(self._root.glob("[0-9a-f][0-9a-f]")):
             for path in sorted(folder.iterdir()):
                 with contextlib.suppress(FileNotFoundError):
-                    yield _kept(folder.name + path.name, path)
+                    if is_name(folder.name + path.name) and path.is_file():
+                        yield _kept(folder.name + path.name, path)
 
     def renew(self, sha256: str) -> Kept:
         """Under the lock that `delete` takes. Raises BlobMissing."""

@@ -18,7 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 from pydantic import SecretStr
 
-from control_plane.blobs.checked import BLOCK_BYTES, checked, missing, named
+from control_plane.blobs.checked import BLOCK_BYTES, checked, is_name, missing, named
 from control_plane.blobs.ports import Kept
 from sandboxes.errors import DepotUnavailable, TooLarge
 from sandboxes.spec import Artifact
@@ -226,7 +226,7 @@ def _key(sha256: str) -> str:
 
 
 def _key_or_nothing(sha256: str) -> str | None:
-    return _key(sha256) if len(sha256) == 64 and set(sha256) <= set("0123456789abcdef") else None
+    return _key(sha256) if is_name(sha256) else None
 
 
 def _spooled(source: BinaryIO, spool: IO[bytes], max_bytes: int) -> tuple[str, int]:

@@ -12,7 +12,7 @@ from control_plane.services import Probe, Services, nobody_waits
 from control_plane.settings import ApiSettings, GroundSettings
 from control_plane.sites import service as sites
 from quality_gates.render import markdown
-from sandboxes.errors import BlobMissing
+from sandboxes.errors import BlobMissing, DepotUnavailable
 
 _NO_BLOB = "0" * 64
 
@@ -37,7 +37,7 @@ async def open_api(settings: ApiSettings) -> AsyncIterator[Services]:
         BlobsElsewhere: this home has another blob store than the database's other homes.
     """
     async with open_ground(settings) as ground:
-        await sites.share_blobs(ground.sessions, ground.blobs, str(ground.home))
+        await compared(ground)
         yield services_of(ground, probes={"mirrors": mirrors_probe(ground)})
 
 
@@ -56,6 +56,7 @@ def services_of(
     async def blobs() -> str:
         with contextlib.suppress(BlobMissing):  # an answer is all that is asked for
             await ground.blobs.stat(_NO_BLOB)
+        await sites.same_blobs(ground.sessions, ground.blobs)  # a site may have come since we did
         return ground.settings.blobs or "in this home"
 
     return Services(
@@ -68,6 +69,15 @@ def services_of(
         wake=ground.wake,
         poke=poke,
     )
+
+
+async def compared(ground: Ground[GroundSettings]) -> None:
+    """Refuse a store that is not that of the sites at work; one that is silent is not judged.
+
+    Raises BlobsElsewhere.
+    """
+    with contextlib.suppress(DepotUnavailable):
+        await sites.same_blobs(ground.sessions, ground.blobs)
 
 
 def mirrors_probe(ground: Ground[ApiSettings]) -> Probe:

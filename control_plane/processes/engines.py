@@ -95,7 +95,10 @@ ENGINES: Mapping[str, OpenEngine] = {"docker": docker_engine, "memory": memory_e
 
 
 async def joined(ground: Ground[EngineSettings], engine: str) -> Site:
-    """The site of this engine and this home, with a lease of its own. Raises BlobsElsewhere."""
+    """The site of this engine and this home, with a lease of its own.
+
+    Raises BlobsElsewhere, StoreTaken.
+    """
     await sites.share_blobs(ground.sessions, ground.blobs, str(ground.home), engine)
     async with ground.sessions.begin() as session:
         return await sites.join(session, engine, str(ground.home), ground.settings.site_lease_s)

@@ -75,10 +75,16 @@ async def open_orchestrator(
 async def _stay(ground: Ground[OrchestratorSettings], site: Site) -> None:
     """Keep the site's lease."""
     lease_s = ground.settings.site_lease_s
+    compared = False
 
     async def renewed() -> None:
+        nonlocal compared
         async with ground.sessions.begin() as session:
             await sites.renew(session, site.id, lease_s)
+        if not compared:  # the store may have been silent when we joined
+            compared = await sites.share_blobs(
+                ground.sessions, ground.blobs, site.home, site.engine
+            )
 
     await for_ever("site", renewed, every_s=lease_s / 3)
 

@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI
 from control_plane.api import health
 from control_plane.api.app import create_app
 from control_plane.gateway.keeper import DistantGateway
-from control_plane.processes.api import open_api, services_of
+from control_plane.processes.api import compared, open_api, services_of
 from control_plane.processes.engines import open_engine
 from control_plane.processes.gateway import doors_of_home, marks_of_home, open_gateway
 from control_plane.processes.ground import open_ground
@@ -81,11 +81,10 @@ async def _orchestrator(settings: OrchestratorSettings) -> AsyncIterator[Serving
 @asynccontextmanager
 async def _gateway(settings: GatewaySettings) -> AsyncIterator[Serving]:
     """The doors of the sandboxes of this home; no engine is asked."""
-    async with (
-        open_ground(settings) as ground,
-        open_gateway(ground, marks_of_home(ground), doors_of_home(ground)) as doors,
-    ):
-        yield _told(services_of(ground, probes={"doors": doors.probe}))
+    async with open_ground(settings) as ground:
+        await compared(ground)
+        async with open_gateway(ground, marks_of_home(ground), doors_of_home(ground)) as doors:
+            yield _told(services_of(ground, probes={"doors": doors.probe}))
 
 
 def _told(services: Services) -> Serving:

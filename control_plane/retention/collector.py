@@ -1,22 +1,23 @@
 """The collector: looks at every blob, asks the rows which are wanted, and deletes the others."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_plane.blobs.ports import Blobs, Kept
 from control_plane.db.engine import Sessions
 from control_plane.loops import for_ever
 from control_plane.repos.mirrors import Mirrors
-from control_plane.retention.errors import AlreadyCollecting
+from control_plane.retention.errors import AlreadyCollecting, StoreNotJoined
 from control_plane.retention.naming import drop, names
 from control_plane.retention.rules import Keep, Kind, Marks, Name, Tally, names_in
+from control_plane.sites.service import has_joined
 from sandboxes.errors import BlobMissing, TooLarge
 
 log = structlog.get_logger()
@@ -46,8 +47,16 @@ class Survey:
 class Collector:
     """One process at a time collects. Holds nothing but what documents are known to name."""
 
-    def __init__(self, sessions: Sessions, blobs: Blobs, mirrors: Mirrors, keep: Keep) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        blobs: Blobs,
+        mirrors: Mirrors,
+        keep: Keep,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._sessions, self._blobs, self._mirrors, self._keep = sessions, blobs, mirrors, keep
+        self._clock = clock
         self._inside: dict[str, frozenset[str]] = {}
 
     async def serve(self, every_s: float) -> None:
@@ -65,7 +74,7 @@ class Collector:
 
     async def survey(self, now: datetime | None = None) -> Survey:
         """What `collect` would do. Nothing is changed."""
-        now = now or datetime.now(UTC)
+        now = now or await self._now()
         # First what is there, then what is wanted: a blob is older than its name. One that was
         # put, or made new by `renew`, within `unnamed` is not judged at all.
         there = [kept async for kept in self._blobs.every()]
@@ -84,8 +93,10 @@ class Collector:
         return Survey(dict(kept), young, dict(gone), tuple(doomed))
 
     async def collect(self, now: datetime | None = None) -> Survey:
-        """Delete what nothing wants; what has gone. Raises AlreadyCollecting."""
-        now = now or datetime.now(UTC)
+        """Delete what nothing wants; what has gone. Raises AlreadyCollecting, StoreNotJoined."""
+        if not await has_joined(self._sessions, self._blobs):
+            raise StoreNotJoined
+        now = now or await self._now()
         async with self._alone():
             async with self._sessions.begin() as session:
                 await drop(session, self._keep, now)
@@ -96,6 +107,12 @@ class Collector:
             for repo_id in self._mirrors.every():
                 await self._mirrors.repack(repo_id)
         return survey
+
+    async def _now(self) -> datetime:
+        """The earlier of our clock and the database's: one that is ahead must make nothing old."""
+        async with self._sessions() as session:
+            theirs: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+        return min(self._clock(), theirs)
 
     async def _marks(self, now: datetime) -> Marks:
         marks = Marks()

@@ -1,21 +1,23 @@
 """Joining a site, staying in it, and finding those that are gone."""
 
 import hashlib
+import re
 import secrets
 import string
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, false, func, or_, select, text, update
+from sqlalchemy import ColumnElement, func, or_, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.blobs.ports import Blobs
 from control_plane.db.base import new_id
 from control_plane.db.engine import Sessions
-from control_plane.sites.errors import BlobsElsewhere
+from control_plane.sites.errors import BlobsElsewhere, StoreTaken
 from control_plane.sites.models import Installation, Site
 from sandboxes.errors import BlobMissing, DepotUnavailable
 
@@ -24,6 +26,8 @@ log = structlog.get_logger()
 _LETTERS = string.ascii_lowercase + string.digits
 MARK = "vsc installation "
 """Before the id, in the blob that every home of an installation finds in its store."""
+_A_MARK = re.compile(MARK.encode() + rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_MARK_BYTES = len(MARK) + 36
 _JOINING = 0x7673635F73697465  # "vsc_site"
 
 
@@ -52,34 +56,81 @@ async def join(session: AsyncSession, engine: str, home: str, lease_s: float) ->
     return (await session.scalars(known.returning(Site))).one()
 
 
-async def share_blobs(
-    sessions: Sessions, blobs: Blobs, home: str, engine: str | None = None
-) -> None:
-    """Refuse a home whose blobs are elsewhere than those of the homes at work.
+async def share_blobs(sessions: Sessions, blobs: Blobs, home: str, engine: str) -> bool:
+    """Refuse a home whose blobs are elsewhere than those of the homes at work, or not its own.
 
     The first leaves a mark, a blob that follows from the installation's id. A store that does not
-    answer is not judged. Without an `engine`, as an API alone has none, homes of one path are one.
-    Raises BlobsElsewhere.
+    answer is not judged (False).
+
+    Raises:
+        BlobsElsewhere: other homes of this database are at work, with another store.
+        StoreTaken: the store has the mark of another database, and not ours.
     """
-    other_engine = Site.engine != engine if engine is not None else false()
-    others = select(Site.id).where(
-        or_(other_engine, Site.home != home), Site.lease_until >= func.statement_timestamp()
-    )
+    others = or_(Site.engine != engine, Site.home != home)
     try:
+        mark = _mark_of(await _known_or_made(sessions))
+        if await _there(blobs, mark):
+            return True
+        if await _is_taken(blobs):  # before the lock: all that is in the store is listed
+            raise StoreTaken
         async with sessions.begin() as session:  # one at a time; the mark is a few bytes
-            mark = f"{MARK}{(await installation(session)).id}".encode()
-            if await _there(blobs, hashlib.sha256(mark).hexdigest()):
-                return
-            if await session.scalar(others.limit(1)):
+            await _alone(session)
+            if await _somebody_works(session, others):
                 raise BlobsElsewhere
             await blobs.put(mark)
     except DepotUnavailable as silent:
         log.warning("site.blobs_not_compared", error=str(silent))
+        return False
+    return True
 
 
-async def _there(blobs: Blobs, sha256: str) -> bool:
+async def same_blobs(sessions: Sessions, blobs: Blobs) -> None:
+    """Whether whoever has no engine (an API, a gateway) has the store of the sites at work.
+
+    It leaves no mark: which store is an installation's, is said by those who do its work.
+    Raises BlobsElsewhere, DepotUnavailable.
+    """
+    async with sessions() as session:
+        known = await session.scalar(select(Installation))
+        works = await _somebody_works(session, true())
+    if known is not None and works and not await _there(blobs, _mark_of(known)):
+        raise BlobsElsewhere
+
+
+async def has_joined(sessions: Sessions, blobs: Blobs) -> bool:
+    """Whether the store has the mark of this database: its rows say what is wanted there."""
+    async with sessions() as session:
+        known = await session.scalar(select(Installation))
+    return known is not None and await _there(blobs, _mark_of(known))
+
+
+async def _known_or_made(sessions: Sessions) -> Installation:
+    async with sessions.begin() as session:
+        return await installation(session)
+
+
+async def _somebody_works(session: AsyncSession, which: ColumnElement[bool]) -> bool:
+    at_work = select(Site.id).where(which, Site.lease_until >= func.statement_timestamp())
+    return await session.scalar(at_work.limit(1)) is not None
+
+
+def _mark_of(ours: Installation) -> bytes:
+    return f"{MARK}{ours.id}".encode()
+
+
+async def _is_taken(blobs: Blobs) -> bool:
+    """Whether a mark of whatever database is there."""
+    async for kept in blobs.every():
+        if kept.size_bytes == _MARK_BYTES:
+            with suppress(BlobMissing):
+                if _A_MARK.fullmatch(await blobs.read(kept.sha256, _MARK_BYTES)):
+                    return True
+    return False
+
+
+async def _there(blobs: Blobs, mark: bytes) -> bool:
     try:
-        await blobs.stat(sha256)
+        await blobs.stat(hashlib.sha256(mark).hexdigest())
     except BlobMissing:
         return False
     return True

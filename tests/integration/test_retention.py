@@ -22,7 +22,7 @@ from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.models import EnvironmentRow, Repo, Snapshot
 from control_plane.repos.snapshots import Snapshots
 from control_plane.retention.collector import Collector
-from control_plane.retention.errors import AlreadyCollecting
+from control_plane.retention.errors import AlreadyCollecting, StoreNotJoined
 from control_plane.retention.rules import Keep, Kind
 from control_plane.runs import logs
 from control_plane.runs.models import LogChunk, Run, Sandbox, SharedRun
@@ -61,9 +61,10 @@ class Home:
     def __init__(self, sessions, root) -> None:
         self.sessions, self.store = sessions, DirectoryBlobs(root / "blobs")
         self.blobs, self.mirrors = ThreadedBlobs(self.store), Mirrors(root / "mirrors")
+        self.mark = None
 
-    def collector(self, keep=KEEP):
-        return Collector(self.sessions, self.blobs, self.mirrors, keep)
+    def collector(self, keep=KEEP, **more):
+        return Collector(self.sessions, self.blobs, self.mirrors, keep, **more)
 
     async def put(self, content, age=1000 * DAY):
         if not isinstance(content, bytes):
@@ -112,14 +113,22 @@ class Home:
         return row
 
     async def left(self):
-        return {kept.sha256 async for kept in self.blobs.every()}
+        return {kept.sha256 async for kept in self.blobs.every()} - {self.mark}
 
 
 @pytest.fixture
-def home(sessions, tmp_path):
+def stranger(sessions, tmp_path):
+    """A home whose store nobody has joined."""
     made = Home(sessions, tmp_path)
     with closing(made.blobs):
         yield made
+
+
+@pytest.fixture
+async def home(stranger):
+    await share_blobs(stranger.sessions, stranger.blobs, "/one", "docker:AAAA")
+    [stranger.mark] = await stranger.left()
+    return stranger
 
 
 def artifact(sha256):
@@ -331,12 +340,30 @@ async def test_a_snapshot_stays_while_a_run_on_its_commit_lives(home):
 
 
 async def test_the_mark_of_the_blob_store_stays(home):
-    await share_blobs(home.sessions, home.blobs, "/one", "docker:AAAA")
-    (mark,) = await home.left()
-
     await home.collector().collect(datetime.now(UTC) + 400 * DAY)
 
-    assert await home.left() == {mark}
+    assert [kept.sha256 async for kept in home.blobs.every()] == [home.mark]
+
+
+async def test_a_store_that_was_never_joined_is_not_collected(stranger):
+    """The rows of another database say nothing about it: all would be named by nothing."""
+    theirs = await stranger.put(b"a patch of another installation")
+
+    with pytest.raises(StoreNotJoined, match="VSC_DATABASE_URL"):
+        await stranger.collector().collect(NOW)
+
+    assert await stranger.left() == {theirs}
+
+
+async def test_a_clock_that_is_ahead_makes_nothing_old(home):
+    """What is put and not yet named; rows are written by the database's clock."""
+    fresh = await home.put(b"fresh", age=timedelta(0))
+    row = await an_environment(home, timedelta(0))
+
+    ahead = home.collector(clock=lambda: NOW + 400 * DAY)
+    assert (await ahead.collect()).doomed == ()
+
+    assert await home.left() >= {fresh, *row.layers}
 
 
 async def test_who_finds_an_environment_while_it_is_dropped_has_it_or_makes_it_anew(home):

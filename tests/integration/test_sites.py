@@ -19,9 +19,9 @@ from control_plane.runs.errors import LeaseLost
 from control_plane.runs.models import LogChunk, LogStream, Run, RunEvent, Sandbox
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import SHARED, RunKind, RunState, SandboxState
-from control_plane.sites.errors import BlobsElsewhere
+from control_plane.sites.errors import BlobsElsewhere, StoreTaken
 from control_plane.sites.models import Installation, Site
-from control_plane.sites.service import installation, join, of_home, share_blobs
+from control_plane.sites.service import installation, join, of_home, same_blobs, share_blobs
 from control_plane.tasks.models import Task
 from control_plane.tasks.moves import move_task
 from control_plane.tasks.rules import TaskStatus
@@ -302,7 +302,7 @@ async def test_a_home_with_another_blob_store_is_refused_and_one_with_the_same_i
     with pytest.raises(BlobsElsewhere, match="VSC_BLOBS"):
         await share_blobs(sessions, other, "/two", "docker:AAAA")
     with pytest.raises(BlobsElsewhere):
-        await share_blobs(sessions, other, "/two")  # an API alone
+        await same_blobs(sessions, other)  # an API alone
     await share_blobs(sessions, other, "/one", "docker:AAAA")  # alone, it may have lost its blobs
 
 
@@ -313,3 +313,41 @@ async def test_homes_that_are_not_at_work_keep_none_from_starting_anew(sessions,
     await silent_for(sessions, await a_site(sessions, "/one"), 1)
 
     await share_blobs(sessions, other, "/two", "docker:AAAA")
+
+
+async def test_one_home_with_two_stores_is_refused_where_only_one_process_was_told_of_the_store(
+    sessions, tmp_path
+):
+    """As when VSC_BLOBS is set for the orchestrator and forgotten for the API beside it."""
+    shared, forgotten = (ThreadedBlobs(DirectoryBlobs(tmp_path / name)) for name in ("a", "b"))
+    await share_blobs(sessions, shared, "/one", "docker:AAAA")
+    await a_site(sessions, "/one")
+
+    await same_blobs(sessions, shared)
+    with pytest.raises(BlobsElsewhere, match="VSC_BLOBS"):
+        await same_blobs(sessions, forgotten)
+
+
+async def test_an_api_that_came_first_leaves_no_mark_that_would_hide_its_mistake(
+    sessions, tmp_path
+):
+    shared, forgotten = (ThreadedBlobs(DirectoryBlobs(tmp_path / name)) for name in ("a", "b"))
+    await same_blobs(sessions, forgotten)  # nobody is at work: nothing to compare with
+
+    await share_blobs(sessions, shared, "/one", "docker:AAAA")
+    await a_site(sessions, "/one")
+
+    with pytest.raises(BlobsElsewhere):
+        await same_blobs(sessions, forgotten)  # as `ready` asks again
+
+
+async def test_a_store_of_another_database_is_refused_before_anything_in_it_is_collected(
+    sessions, tmp_path
+):
+    """As when VSC_DATABASE_URL is forgotten and VSC_BLOBS is not: nothing here names its blobs."""
+    theirs = ThreadedBlobs(DirectoryBlobs(tmp_path))
+    await theirs.put(b"vsc installation 00000000-0000-0000-0000-000000000001")
+    await theirs.put(b"vsc installation that is none, in as many bytes......")
+
+    with pytest.raises(StoreTaken, match="VSC_DATABASE_URL"):
+        await share_blobs(sessions, theirs, "/one", "docker:AAAA")

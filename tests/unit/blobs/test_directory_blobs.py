@@ -34,6 +34,17 @@ def store(tmp_path):
     return DirectoryBlobs(tmp_path / "blobs")
 
 
+def test_other_files_in_the_directory_are_nobody_of_ours(store):
+    """A shared directory may be NFS: an open file that is removed becomes `.nfs...` beside it."""
+    kept = put(store, b"kept")
+    folder = store.path(kept).parent
+    (folder / ".nfs000000000a1b2c3d00000001").write_bytes(b"removed while it was read")
+    (folder / ("A" * 62)).write_bytes(b"")
+    (folder / ("0" * 62)).mkdir()
+
+    assert [one.sha256 for one in store.every()] == [kept]
+
+
 def put(store, content):
     return store.put(io.BytesIO(content), len(content)).sha256
 

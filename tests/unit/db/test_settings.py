@@ -61,7 +61,7 @@ def test_a_blob_store_is_named_by_its_address_and_its_keys_are_not_shown(monkeyp
     assert "hunter" not in repr(settings) + repr(bucket)
 
 
-@pytest.mark.parametrize("address", ["s3://", "s3:///x", "gs://bucket/x", "/var/blobs", "s3://A"])
+@pytest.mark.parametrize("address", ["s3://", "s3:///x", "gs://bucket/x", "var/blobs", "s3://A"])
 def test_what_is_no_address_of_a_blob_store_is_refused(monkeypatch, address):
     monkeypatch.setenv("VSC_BLOBS", address)
     with pytest.raises(ValidationError):
