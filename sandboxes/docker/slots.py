@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,14 +191,23 @@ class Slots:
 
     @contextmanager
     def _made(self) -> Iterator[Path]:
-        slot = self._root / f"{_MAKING}{uuid.uuid4().hex}"
-        slot.mkdir(parents=True, mode=0o700)
-        with _held(slot):
+        with ExitStack() as held:
+            slot = self._held_from_the_start(held)
             try:
                 yield slot
             finally:
                 if slot.exists():
                     discard(slot)
+
+    def _held_from_the_start(self, held: ExitStack) -> Path:
+        """A new directory that is ours: whoever sweeps may take one before its maker holds it."""
+        while True:
+            slot = self._root / f"{_MAKING}{uuid.uuid4().hex}"
+            slot.mkdir(parents=True, mode=0o700)
+            with suppress(FileNotFoundError, BlockingIOError):
+                held.enter_context(_held(slot))
+                if slot.exists():
+                    return slot
 
 
 def reopen(slot: Path) -> None:

@@ -122,3 +122,24 @@ def test_a_slot_given_back_is_gone_at_once_and_freed_soon(pool, tmp_path):
     while list((tmp_path / "pool").glob("spent-*")) and time.monotonic() < ends_at:
         time.sleep(0.02)
     assert not list((tmp_path / "pool").glob("spent-*"))
+
+
+def test_who_sweeps_takes_no_slot_that_somebody_is_just_making(pool, tmp_path):
+    """A directory is there an instant before its maker holds it."""
+    other, ended = Slots(tmp_path / "pool", ahead=0), threading.Event()
+
+    def sweep():
+        while not ended.is_set():
+            other._sweep()
+
+    sweepers = [threading.Thread(target=sweep) for _ in range(4)]
+    for sweeper in sweepers:
+        sweeper.start()
+    try:
+        for _ in range(300):
+            with other._made() as slot:
+                assert slot.is_dir()
+    finally:
+        ended.set()
+        for sweeper in sweepers:
+            sweeper.join()
