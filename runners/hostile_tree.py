@@ -1,6 +1,7 @@
 """Reads a tree that an enemy has made: through directory descriptors, not links, up to a limit."""
 
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -19,6 +20,9 @@ _KIND = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+_OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
+"""No tree can bring these about, so no author is told of them."""
 
 
 class TreeLimit(Exception):
@@ -80,7 +84,7 @@ class HostileTree:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise Unreadable(f"cannot be looked at: {error.strerror}") from error
+            raise _unreadable("looked at", error) from error
         return Entry(status.st_mode, status.st_size)
 
     def names(self, directory: bytes) -> list[bytes]:
@@ -92,7 +96,7 @@ class HostileTree:
                     self._count()
                     names.append(os.fsencode(entry.name))
         except OSError as error:
-            raise Unreadable(f"cannot be listed: {error.strerror}") from error
+            raise _unreadable("listed", error) from error
         return sorted(names)
 
     def link_target(self, path: bytes) -> bytes:
@@ -101,7 +105,7 @@ class HostileTree:
         try:
             return os.readlink(name, dir_fd=self._open(directory))
         except OSError as error:
-            raise Unreadable(f"cannot be read: {error.strerror}") from error
+            raise _unreadable("read", error) from error
 
     @contextlib.contextmanager
     def file(self, path: bytes) -> Iterator[int]:
@@ -110,7 +114,7 @@ class HostileTree:
         try:
             fd = os.open(name, _FILE, dir_fd=self._open(directory))
         except OSError as error:
-            raise Unreadable(f"cannot be read: {error.strerror}") from error
+            raise _unreadable("read", error) from error
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise Unreadable("is not a plain file any more")
@@ -138,3 +142,10 @@ class HostileTree:
             raise TreeLimit(f"more than {self._limits.entries_seen} entries to look at")
         if time.monotonic() > self._until:
             raise TreeLimit(f"looking took longer than {self._limits.time_s:g} s")
+
+
+def _unreadable(what: str, error: OSError) -> Unreadable:
+    """What to raise of an entry; what is the machine's is raised here, as it is."""
+    if error.errno in _OF_THE_MACHINE:
+        raise error
+    return Unreadable(f"cannot be {what}: {error.strerror}")

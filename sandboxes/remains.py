@@ -1,5 +1,6 @@
 """What a dead sandbox left: outputs taken whole or refused, and what the collector makes."""
 
+import errno
 import os
 import shutil
 import stat
@@ -20,6 +21,11 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+_OF_THE_MACHINE = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+)
+"""No tree can bring these about: its limits are its own."""
 
 
 @dataclass(slots=True)
@@ -61,26 +67,40 @@ def collect_tree(
 ) -> None:
     """Run the collector and put the files it made into the depot.
 
-    A tree so hostile that the collector gives up is the sandbox's doing and goes on record; a
-    collector that lacks a blob is the platform's trouble and is raised, to be tried again.
+    A tree so hostile that the collector gives up twice is the sandbox's doing and goes on record.
+    A collector that lacks a blob, or a machine that lacks memory, files or disk, is the platform's
+    trouble: it is raised, to be tried again.
+
+    Raises BlobMissing, ProviderUnavailable.
     """
-    shutil.rmtree(into, ignore_errors=True)  # of a try that was cut off
-    into.mkdir()
-    try:
-        collect(start, tree, changed(), into)
-    except (BlobMissing, ProviderUnavailable):
-        raise
-    except Exception as failure:  # noqa: BLE001 - hostile bytes can raise anything; a run must end all the same
-        remains.uncollected = f"{type(failure).__name__}: {failure}"
-        return
-    finally:
-        made = sorted(into.iterdir())
-    for file in made:
+    for failures in range(2):
+        try:
+            _collect_anew(into, lambda: collect(start, tree, changed(), into))
+            break
+        except (BlobMissing, ProviderUnavailable):
+            raise
+        except Exception as failure:  # noqa: BLE001 - hostile bytes can raise anything; a run must end all the same
+            if failures:
+                remains.uncollected = f"{type(failure).__name__}: {failure}"
+                return
+    for file in sorted(into.iterdir()):
         with file.open("rb") as source:
             try:
                 remains.collected[file.name] = depot.put(source, max_bytes)
             except TooLarge:
                 remains.uncollected = f"{file.name} is larger than {max_bytes} bytes"
+
+
+def _collect_anew(into: Path, collect: Callable[[], None]) -> None:
+    """Into an empty directory: an earlier try may have been cut off."""
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir()
+    try:
+        collect()
+    except OSError as error:
+        if error.errno in _OF_THE_MACHINE:
+            raise ProviderUnavailable(f"a dead tree cannot be collected now: {error}") from error
+        raise
 
 
 def _take(out: int, output: Output, depot: Depot, remains: Remains) -> None:

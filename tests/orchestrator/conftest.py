@@ -10,6 +10,24 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 
+LOG_CHARACTERS = 20_000
+"""Of each control plane, in the report of a test that failed."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """With a failure come the words of the control planes: their logs are gone afterwards."""
+    report = yield
+    given = getattr(item, "funcargs", {})
+    fleets = [given["fleet"]] if "fleet" in given else given.get("homes", [])
+    if report.failed:
+        for fleet in fleets:
+            for process in fleet.processes:
+                said = fleet.log_of(process)[-LOG_CHARACTERS:]
+                report.sections.append((f"control plane {process.pid}", said))
+    return report
+
+
 @contextlib.contextmanager
 def database_of_its_own(postgres_url):
     name = f"f_{os.getpid()}_{secrets.token_hex(6)}"
