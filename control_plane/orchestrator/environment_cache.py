@@ -11,8 +11,11 @@ from control_plane.orchestrator.recipes import Recipes
 from control_plane.repos.environments.prepare import PROGRAM
 from control_plane.repos.models import EnvironmentRow
 from control_plane.runs.models import Run
-from control_plane.runs.rules import TERMINAL, RunKind
+from control_plane.runs.rules import TERMINAL, RunKind, RunState
 from quality_gates.model import Environment
+
+_IN_VAIN = TERMINAL - {RunState.FINISHED}
+"""Ends of a prepare run that has made nothing. What a finished one made may be collected since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +47,17 @@ class EnvironmentCache:
         recipe = await self._recipes.of(run, judged)
         key = recipe.key(self._image, PROGRAM.read_bytes(), run.repo_id.hex, run.base_commit)
         used = update(EnvironmentRow).where(EnvironmentRow.cache_key == key)
-        async with self._sessions.begin() as session:  # found and used at once: see `retention`
+        async with self._sessions.begin() as session:
+            # The child first: one that ends after this look has its environment in the next one.
+            child = await session.get(Run, run.waiting_for) if run.waiting_for else None
+            # Found and used at once: see `retention`.
             row = await session.scalar(used.values(used_at=func.now()).returning(EnvironmentRow))
-            if row is not None:
-                return _prepared(row)
-            if run.waiting_for is not None:
-                child = await session.get(Run, run.waiting_for)
-                if child is not None and child.cache_key == key and child.state in TERMINAL:
-                    return Unpreparable(
-                        f"the environment could not be prepared (run {child.id}): {child.cause}"
-                    )
+        if row is not None:
+            return _prepared(row)
+        if child is not None and child.cache_key == key and child.state in _IN_VAIN:
+            return Unpreparable(
+                f"the environment could not be prepared (run {child.id}): {child.cause}"
+            )
         return Wanted(
             kind=RunKind.PREPARE,
             cache_key=key,

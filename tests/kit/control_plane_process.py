@@ -1,7 +1,10 @@
 """A control plane as a process of its own, for tests that kill it; the settings are VSC_..."""
 
 import asyncio
+import os
 import signal
+import threading
+import time
 
 from control_plane.processes.local import open_company
 from control_plane.settings import Settings
@@ -16,5 +19,16 @@ async def serve() -> None:
         await ended.wait()
 
 
+def sleep(seconds: float) -> None:
+    """`time.sleep` by another call of the C library.
+
+    Under libfaketime 0.9.10 with a true monotonic clock, `clock_nanosleep` until a point in time is
+    always EINVAL, and `subprocess` sleeps between its looks at a child.
+    """
+    threading.Event().wait(seconds)
+
+
 if __name__ == "__main__":
+    if "FAKETIME_TIMESTAMP_FILE" in os.environ:
+        time.sleep = sleep
     asyncio.run(serve())

@@ -9,7 +9,6 @@ from fleet_kit import a_fleet, two_fleets
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-
 LOG_CHARACTERS = 20_000
 """Of each control plane, in the report of a test that failed."""
 

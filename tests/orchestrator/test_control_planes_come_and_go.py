@@ -57,7 +57,12 @@ async def test_random_kills_over_fifty_tasks(fleet):
     }
     expected = [told.get(one, (RunState.FINISHED, one)) for one in wanted]
     assert await_end == [0, 0]
-    assert [(run.state, run.verdict) for run in ended] == expected, f"seed {SEED}"
+    wrong = [
+        (n, wanted[n], run.state, run.verdict, run.cause)
+        for n, (run, end) in enumerate(zip(ended, expected, strict=True))
+        if (run.state, run.verdict) != end
+    ]
+    assert wrong == [], f"seed {SEED}"
     await assert_sound(fleet)
 
 
