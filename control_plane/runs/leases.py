@@ -8,11 +8,18 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Update, case, exists, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from control_plane import wake as wake_hub
 from control_plane.runs.errors import LeaseLost
 from control_plane.runs.models import IS_LIVE, Run, Sandbox
 from control_plane.runs.rules import LIVE, SandboxState
+
+SUSPECT = 4
+"""A run that is claimed so often without any progress may kill its holders.
+
+A holder drives one such at a time: those that were held beside the one that kills go on alone.
+"""
 
 
 async def claim_next(
@@ -21,9 +28,17 @@ async def claim_next(
     """Take the run that has waited longest for its next action, under a new epoch.
 
     None: nothing to do. A run that a site has begun is for that site alone; `site` is the caller's.
+    While the caller holds a suspect, other suspects wait.
 
     Every write of the epoch before is refused from now on.
     """
+    held = aliased(Run)
+    holds_a_suspect = exists().where(
+        text(IS_LIVE),
+        held.lease_owner == owner,
+        held.lease_until >= _now(),
+        held.claims >= SUSPECT,
+    )
     candidate = (
         select(Run.id)
         .where(
@@ -32,6 +47,7 @@ async def claim_next(
             Run.next_action_at <= _now(),
             or_(Run.lease_until.is_(None), Run.lease_until < _now()),
             or_(Run.site_id.is_(None), Run.site_id == site),
+            or_(Run.claims < SUSPECT - 1, ~holds_a_suspect),
         )
         .order_by(Run.next_action_at, Run.id)
         .limit(1)

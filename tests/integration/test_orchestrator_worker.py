@@ -5,6 +5,7 @@ import contextlib
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import update
 
 from control_plane.audit.service import first_broken_line
 from control_plane.blobs.depot import LocalDepot
@@ -236,6 +237,33 @@ async def test_a_collection_that_kills_every_holder_is_given_up_in_the_end(sessi
     async with sessions() as session:
         task = await session.get_one(Task, run.task_id)
         assert (task.status, task.retry_count) == (TaskStatus.QUEUED, 0)
+
+
+async def test_those_that_were_held_beside_one_that_kills_do_not_die_of_it(sessions):
+    """Whoever is killed again and again takes no second suspect beside the first."""
+    suspects = [(await a_run_under_way(sessions)).id for _ in range(3)]
+    async with sessions.begin() as session:
+        at_their_next_claim = update(Run).values(claims=leases.SUSPECT - 1)
+        await session.execute(at_their_next_claim.where(Run.id.in_(suspects)))
+    fresh = (await a_run_under_way(sessions)).id
+    driven, beside = [], set()
+
+    async def drive(claimed, lease, cancelled):
+        driven.append(claimed.id)
+        beside.add(frozenset(driven) & {*suspects})
+        await asyncio.sleep(0.3)
+        driven.remove(claimed.id)
+        async with sessions.begin() as session:
+            await move_run(session, claimed.id, RunState.CANCELLED, epoch=lease.epoch)
+
+    async with serving(a_worker(sessions, drive)):
+        for one in [*suspects, fresh]:
+            async with sessions() as session:
+                run = await session.get_one(Run, one)
+            await until(sessions, run, lambda now: now.state in TERMINAL)
+
+    assert {len(some) for some in beside} <= {0, 1}
+    assert frozenset().union(*beside) == {*suspects}
 
 
 async def test_a_run_that_waits_or_is_given_back_in_order_is_never_given_up(sessions):
