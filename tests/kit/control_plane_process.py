@@ -1,8 +1,10 @@
 """A control plane as a process of its own, for tests that kill it; the settings are VSC_..."""
 
 import asyncio
+import faulthandler
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -13,10 +15,20 @@ from control_plane.settings import Settings
 async def serve() -> None:
     ended = asyncio.Event()
     # Not SIGINT: a process that a script starts in the background has it ignored.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    loop.add_signal_handler(signal.SIGUSR2, tell_where_everybody_is)
     async with open_company(Settings()):
         print("at work", flush=True)
         await ended.wait()
+
+
+def tell_where_everybody_is() -> None:
+    """Every thread and every task, on standard error: for a test that waits in vain."""
+    faulthandler.dump_traceback()
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stderr)
+    sys.stdout.flush()
 
 
 def sleep(seconds: float) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from control_plane.db.engine import Sessions, new_engine, session_factory
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.service import import_repository
 from control_plane.repos.sources import FromPath
-from control_plane.runs.models import Run, Sandbox
+from control_plane.runs.models import Run, RunEvent, Sandbox
 from control_plane.runs.rules import TERMINAL
 from control_plane.sessions.drivers import CommandDriver
 from control_plane.settings import Settings
@@ -154,17 +155,47 @@ class Fleet:
         self, run: Run, condition: Callable[[Run, list[Sandbox]], bool], within_s: float = 120.0
     ) -> tuple[Run, list[Sandbox]]:
         """The newest run of its task, and the sandboxes of all of them, when they are as wanted."""
-        async with asyncio.timeout(within_s):
-            while True:
-                async with self.sessions() as session:
-                    ours = select(Run).where(Run.task_id == run.task_id).order_by(Run.created_at)
-                    runs = list(await session.scalars(ours))
-                    query = select(Sandbox).where(Sandbox.run_id.in_([one.id for one in runs]))
-                    boxes = list(await session.scalars(query.order_by(Sandbox.n)))
-                now = runs[-1]
-                if condition(now, boxes):
-                    return now, boxes
-                await asyncio.sleep(0.05)
+        until = time.monotonic() + within_s
+        while True:
+            runs, boxes = await self._rows_of(run)
+            if condition(runs[-1], boxes):
+                return runs[-1], boxes
+            assert time.monotonic() < until, await self._told(runs, boxes)
+            await asyncio.sleep(0.05)
+
+    async def _rows_of(self, run: Run) -> tuple[list[Run], list[Sandbox]]:
+        async with self.sessions() as session:
+            ours = select(Run).where(Run.task_id == run.task_id).order_by(Run.created_at)
+            runs = list(await session.scalars(ours))
+            query = select(Sandbox).where(Sandbox.run_id.in_([one.id for one in runs]))
+            return runs, list(await session.scalars(query.order_by(Sandbox.n)))
+
+    async def _told(self, runs: list[Run], boxes: list[Sandbox]) -> str:
+        """What is the matter with runs that do not end: they, what they wait for, their sandboxes.
+
+        Their processes say where they are, in their logs.
+        """
+        for process in self.processes:
+            if process.poll() is None and str(_PROCESS) in process.args:
+                process.send_signal(signal.SIGUSR2)
+        await asyncio.sleep(1)
+        async with self.sessions() as session:
+            wanted = [one.waiting_for for one in runs if one.waiting_for is not None]
+            children = list(await session.scalars(select(Run).where(Run.id.in_(wanted))))
+            query = select(RunEvent).where(RunEvent.run_id.in_([*wanted, *(r.id for r in runs)]))
+            events = list(await session.scalars(query.order_by(RunEvent.at)))
+        return "\n".join(
+            [
+                *(
+                    f"{one.kind} {one.id} is {one.state}, held by {one.lease_owner} until"
+                    f" {one.lease_until}, next at {one.next_action_at}, claims {one.claims},"
+                    f" waits for {one.waiting_for}, {one.cause!r}"
+                    for one in [*runs, *children]
+                ),
+                *(f"{one.name} is {one.state}" for one in boxes),
+                *(f"{one.at} {one.run_id} {one.kind} {one.payload}" for one in events),
+            ]
+        )
 
     async def ended(self, *runs: Run, within_s: float = 120.0) -> list[Run]:
         """The last runs of their tasks, when all have ended: sessions or judgements."""
