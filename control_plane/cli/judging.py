@@ -97,7 +97,7 @@ async def judge(
     """
     key = repository_key(order.repository)
     tell(f"importing {order.repository}")
-    source = {"kind": "path", "path": str(order.repository)}
+    source = {"kind": "path", "path": str(order.repository), "commit": order.base_commit}
     await client.post("/v1/repositories", {"key": key, "source": source})
     task = await client.post("/v1/tasks", await _submission(client, key, order))
     tell(f"task {task['key']}, run {task['run_id']}")

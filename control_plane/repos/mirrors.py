@@ -15,7 +15,14 @@ from control_plane.repos import addresses
 from control_plane.repos.archives import ArchiveLimits, Entry, checked, read_archive
 from control_plane.repos.directories import read_directory
 from control_plane.repos.fast_import import Commit, stream
-from control_plane.repos.git import DEFAULT_LIMITS, OBJECT_ID, Git, GitLimits, RepositoryError
+from control_plane.repos.git import (
+    DEFAULT_LIMITS,
+    OBJECT_ID,
+    Git,
+    GitFailed,
+    GitLimits,
+    RepositoryError,
+)
 from control_plane.repos.kept import kept_ref, tree_of
 from runners.base_tree import HEAD_REF as SNAPSHOT_REF
 
@@ -99,6 +106,32 @@ class Mirrors:
         url = "file://" + quote(str(path))
         return await self._fetch(repo_id, url, None, network=False, config={})
 
+    async def take_commit(self, repo_id: str, path: Path, commit: str) -> None:
+        """Take the files of one commit of the local repository at `path`, and no history.
+
+        A shallow or partial clone is enough, as long as it holds those files.
+
+        Raises RepositoryError: there is no such commit, or files of it are not there.
+        """
+        if not OBJECT_ID.fullmatch(commit):
+            raise RepositoryError(f"{commit!r} is not a full commit id; resolve it first")
+        path = await asyncio.to_thread(path.resolve)
+        if not await asyncio.to_thread(_is_repository, path):
+            raise RepositoryError(f"{path} is no git repository, so it has no commit {commit}")
+        async with self.lock(repo_id) as git:
+            kept = ("rev-parse", "--verify", "--quiet", f"{kept_ref(commit)}^{{tree}}")
+            if (await git.run(*kept, check=False)).exit_code == 0:
+                return
+            url, spec = "file://" + quote(str(path)), f"+{commit}:{kept_ref(commit)}"
+            try:
+                await git.run(*_FETCH, "--depth=1", "--", url, spec)
+            except GitFailed as failed:
+                raise RepositoryError(
+                    f"{commit} cannot be taken from {path}: it is not there, or, in a partial"
+                    f" clone, not all of its files; then `git -C {path} archive {commit} >"
+                    f" /dev/null` fetches them. {failed}"
+                ) from failed
+
     async def import_archive(
         self, repo_id: str, archive: Path, parent: str | None = None, message: str | None = None
     ) -> str:
@@ -169,9 +202,9 @@ class Mirrors:
             )
             head = _chosen(listed.stdout.decode(errors="replace").splitlines(), ref, self._max_refs)
             specs = (*_ALL_REFS, f"+{head}:{HEAD_REF}") if ref is None else (f"+{head}:{HEAD_REF}",)
-            await git.run(
-                *_FETCH, "--update-shallow", "--", url, *specs, network=network, config=config
-            )
+            # What `take_commit` has left out of the history is part of it now.
+            depth = "--unshallow" if (git.git_dir / "shallow").exists() else "--update-shallow"
+            await git.run(*_FETCH, depth, "--", url, *specs, network=network, config=config)
             commit = await git.line("rev-parse", "--verify", f"{HEAD_REF}^{{commit}}")
             # a force-push must not lose what a run uses
             await git.run("update-ref", kept_ref(commit), commit)

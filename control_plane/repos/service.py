@@ -21,7 +21,9 @@ async def import_repository(
     key: str,
     source: Source,
 ) -> tuple[Repo, str]:
-    """The repository under `key`, and the commit of its HEAD. Importing again takes what is new.
+    """The repository under `key`, and the commit of its HEAD, or the one that `source` names.
+
+    Importing again takes what is new.
 
     The row comes first, as the mirror carries its id; no transaction is open while git works.
     Raises RepositoryError, ArchiveRefused, AddressRefused, BlobMissing.
@@ -33,6 +35,9 @@ async def import_repository(
         repo = await find_repository(session, key)
     repo_id = repo.id.hex
     if isinstance(source, FromPath):
+        if source.commit is not None:
+            await mirrors.take_commit(repo_id, source.path, source.commit)
+            return repo, source.commit
         return repo, await mirrors.import_path(repo_id, source.path)
     if isinstance(source, FromHttps):
         return repo, await mirrors.fetch_https(repo_id, source.url, source.ref)

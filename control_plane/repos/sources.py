@@ -6,9 +6,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class FromPath:
-    """A repository, or a plain directory, on this machine."""
+    """A repository, or a plain directory, on this machine.
+
+    With `commit`, a full id, only the files of that commit are taken, and no history.
+    """
 
     path: Path
+    commit: str | None = None
 
     def __str__(self) -> str:
         return str(self.path)

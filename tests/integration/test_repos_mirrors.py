@@ -114,6 +114,92 @@ async def test_objects_are_copied_never_shared(mirrors, source, tmp_path):
     assert git(mirror, f"--git-dir={mirror}", "fsck", "--connectivity-only", head) == ""
 
 
+def branched(source):
+    """A commit beside the branch, of which no ref tells."""
+    git(source, "checkout", "-q", "--detach")
+    (source / "b.py").write_text("b = 1\n")
+    git(source, "add", ".")
+    git(source, "commit", "-qm", "three")
+    commit = git(source, "rev-parse", "HEAD")
+    git(source, "checkout", "-q", "trunk")
+    return commit
+
+
+async def test_one_commit_is_taken_without_history(mirrors, source, tmp_path):
+    commit = branched(source)
+
+    await mirrors.take_commit("r", source, commit)
+    await mirrors.take_commit("r", source, commit)
+
+    assert await contents(mirrors, "r", commit) == {b"a.py": b"a = 2\n", b"b.py": b"b = 1\n"}
+    mirror = tmp_path / "repos" / "r.git"
+    assert git(mirror, f"--git-dir={mirror}", "rev-list", "--all", "--count") == "1"
+    assert git(mirror, f"--git-dir={mirror}", "fsck", "--connectivity-only", commit) == ""
+
+
+async def test_history_that_was_left_out_comes_with_a_whole_import(mirrors, source):
+    first, head = git(source, "rev-parse", "v1"), git(source, "rev-parse", "HEAD")
+
+    await mirrors.take_commit("r", source, head)
+    with pytest.raises(RevisionUnknown):
+        await mirrors.resolve("r", f"{head}~1")
+    await mirrors.import_path("r", source)
+
+    assert await mirrors.resolve("r", f"{head}~1") == first
+    await mirrors.take_commit("r", source, first)
+    assert await mirrors.resolve("r", f"{head}~1") == first
+
+
+@pytest.mark.parametrize("how", [("--depth=1",), ("--filter=blob:none",), ("--filter=tree:0",)])
+async def test_a_shallow_or_partial_clone_is_enough(mirrors, source, tmp_path, how):
+    git(source, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "-q", *how, f"file://{source}", "clone")
+    head = git(source, "rev-parse", "HEAD")
+    shutil.rmtree(source)  # nothing can be fetched any more
+
+    await mirrors.take_commit("r", tmp_path / "clone", head)
+
+    assert await contents(mirrors, "r", head) == {b"a.py": b"a = 2\n"}
+
+
+async def test_a_commit_whose_files_are_not_there_is_told_with_what_to_do(
+    mirrors, source, tmp_path
+):
+    git(source, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "-q", "--filter=blob:none", f"file://{source}", "clone")
+    clone, first = tmp_path / "clone", git(source, "rev-parse", "v1")
+
+    with pytest.raises(RepositoryError, match=f"archive {first} > /dev/null") as refused:
+        await mirrors.take_commit("r", clone, first)
+    git(clone, "archive", "--output=/dev/null", first)
+    await mirrors.take_commit("r", clone, first)
+
+    assert str(clone) in str(refused.value)
+    assert await contents(mirrors, "r", first) == {b"a.py": b"a = 1\n"}
+
+
+async def test_faults_of_old_commits_do_not_matter_to_one_without_them(mirrors, source):
+    """Many a well-known history has objects that `fsck` refuses."""
+    odd = git(source, "hash-object", "-w", "--stdin", stdin="x")
+    tree = git(source, "mktree", stdin=f"100644 blob {odd}\t.git\n")
+    old = git(source, "commit-tree", tree, "-m", "old")
+    whole = git(source, "rev-parse", "HEAD^{tree}")
+    head = git(source, "commit-tree", whole, "-p", old, "-m", "new")
+    git(source, "update-ref", "refs/heads/trunk", head)
+
+    with pytest.raises(RepositoryError):
+        await mirrors.import_path("whole", source)
+    await mirrors.take_commit("r", source, head)
+
+    assert await contents(mirrors, "r", head) == {b"a.py": b"a = 2\n"}
+
+
+@pytest.mark.parametrize("commit", ["HEAD", "0" * 40, "0" * 39])
+async def test_what_is_no_commit_of_it_is_not_taken(mirrors, source, commit):
+    with pytest.raises(RepositoryError, match=commit):
+        await mirrors.take_commit("r", source, commit)
+
+
 async def test_a_hostile_source_runs_nothing(mirrors, source, tmp_path):
     marker = tmp_path / "executed"
     script = tmp_path / "script"
@@ -142,6 +228,24 @@ async def test_a_hostile_source_runs_nothing(mirrors, source, tmp_path):
 
     head = await mirrors.import_path("r", source)
     await patch_between(mirrors, "r", f"{head}~1", head)
+    await mirrors.take_commit("one", source, head)
+
+    assert not marker.exists()
+
+
+async def test_what_a_partial_clone_lacks_is_fetched_by_nobody(mirrors, source, tmp_path):
+    """Its own configuration says how, and may name any program."""
+    git(source, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "-q", "--filter=blob:none", f"file://{source}", "clone")
+    marker, script = tmp_path / "executed", tmp_path / "script"
+    script.write_text(f'#!/bin/sh\ntouch {marker}\nexec git upload-pack "$@"\n')
+    script.chmod(0o755)
+    git(tmp_path / "clone", "config", "remote.origin.uploadpack", str(script))
+
+    with pytest.raises(RepositoryError):
+        await mirrors.take_commit("r", tmp_path / "clone", git(source, "rev-parse", "v1"))
+    with pytest.raises(RepositoryError):
+        await mirrors.import_path("whole", tmp_path / "clone")
 
     assert not marker.exists()
 

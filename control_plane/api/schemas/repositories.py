@@ -11,14 +11,18 @@ from control_plane.repos import sources
 
 
 class FromPath(StrictModel):
-    """A repository, or a plain directory, on the machine that runs the control plane."""
+    """A repository, or a plain directory, on the machine that runs the control plane.
+
+    With `commit`, only the files of that commit are taken, and no history.
+    """
 
     kind: Literal["path"]
     path: LongLine
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
 
     def inside(self) -> sources.Source:
         """The same, as the rest of the house knows it."""
-        return sources.FromPath(Path(self.path))
+        return sources.FromPath(Path(self.path), self.commit)
 
 
 class FromArchive(StrictModel):
