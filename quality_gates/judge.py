@@ -43,11 +43,13 @@ def judge(
     wanted = gate_names(policy.gates)
     configuration = configuration_sha256(policy)
     whole = integrity.judge(change, policy)
+    trouble = ""
     if integrity.barred(change, policy):
         reports = [_left_out(gate) for gate in wanted if gate != integrity.GATE]
     else:
         case = open_case(change, policy, environment, evidence)
         reports = [_GATES[gate](case) for gate in wanted if gate != integrity.GATE]
+        trouble = tests.base_trouble(case)
     gates = tuple(_identified(report, configuration) for report in (*reports, whole))
     return TaskReport(
         verdict=overall(gates),
@@ -58,6 +60,7 @@ def judge(
         environment_sha256=environment.sha256,
         policy=policy,
         notes=(*environment.notes, *_unjudged(policy)),
+        base_trouble=trouble,
     )
 
 

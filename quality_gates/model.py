@@ -262,6 +262,8 @@ class TaskReport:
     environment_sha256: str
     policy: GatePolicy
     notes: tuple[str, ...] = ()
+    base_trouble: str = ""
+    """Why base could not be tested; then nothing here is the patch's fault. Empty: it could."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ def to_json(report: TaskReport) -> dict[str, Any]:
         "image": report.image,
         "environment_sha256": report.environment_sha256,
         "policy": _plain(asdict(report.policy)),
+        "base_trouble": _plain(report.base_trouble),
         "gates": [_gate(gate) for gate in report.gates],
         "notes": list(report.notes),
     }

@@ -172,6 +172,8 @@ def _cross_checked(
     _junit(evidence, stream, complaints)
     canary = frozenset(outcome for nodeid, outcome in stream.outcomes.items() if is_canary(nodeid))
     complaints += _canary(stream, canary, base)
+    if stage is Stage.BASE:
+        complaints += _nothing_collected(stream)
     if report is not None:
         complaints += _claims(report, base)
     complaints += _equal_to_everything(stream, base, product)
@@ -297,6 +299,20 @@ def _canary(
             )
         ]
     return []
+
+
+def _nothing_collected(stream: events.Stream) -> list[tuple[Verdict, str]]:
+    """Base has files of tests, and pytest can read none of them: it says nothing about a patch."""
+    if not stream.errors or not all(is_canary(nodeid) for nodeid in stream.outcomes):
+        return []
+    count = len(stream.errors)
+    return [
+        (
+            Verdict.INCONCLUSIVE,
+            f"no test can be collected, {count} {'file fails' if count == 1 else 'files fail'}"
+            + _first(stream.errors),
+        )
+    ]
 
 
 def _equal_to_everything(

@@ -61,6 +61,7 @@ class Judged:
         report = self.report or {"gates": [], "notes": []}
         return {
             "verdict": self.verdict,
+            "base_trouble": report.get("base_trouble", ""),
             "gates": report["gates"],
             "notes": report.get("notes", []),
             "task": self.task,

@@ -60,6 +60,8 @@ def _show_people(judged: Judged, kept: Kept, output: Output) -> None:
         line(f"the end of the command's {stream}:")
         for said in text.split("\n"):
             line(f"    {said}")
+    if trouble := report.get("base_trouble"):
+        line(f"base could not be tested: {trouble}")
     if report["gates"]:
         output.result.print(gates_table(report["gates"]))
     for note in report.get("notes", []):

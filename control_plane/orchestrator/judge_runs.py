@@ -18,7 +18,7 @@ from control_plane.orchestrator.environment_cache import EnvironmentCache, Prepa
 from control_plane.orchestrator.gathering import EvidenceGatherer
 from control_plane.orchestrator.lease import Again, Lease
 from control_plane.orchestrator.limited_judge import EvidenceTooLarge, LimitedJudge
-from control_plane.orchestrator.recording import VerdictRecorder, reasons
+from control_plane.orchestrator.recording import VerdictRecorder
 from control_plane.orchestrator.run_moves import RunMoves
 from control_plane.orchestrator.stages import Stages
 from control_plane.repos.change_reader import ChangeReader
@@ -151,14 +151,14 @@ class JudgeRuns:
             return Again(RECHECK_S, waiting_for=child)
         both = replace(base, ran={**base.ran, **ran})
         report = await self._report(own, change, found.facts, both)
-        cause = "; ".join((*_trouble(base), *reasons(report))) if base.trouble else ""
+        trouble = report.base_trouble
         return await self._recorder.record(
             run,
             lease,
             report,
-            cause=cause,
+            cause=f"base could not be tested: {trouble}" if trouble else "",
             environment_id=found.id,
-            final=bool(base.trouble) and not base.can_change,
+            final=bool(trouble) and not base.can_change,
         )
 
     async def _change(self, run: Run, own: Judgement) -> Change:
@@ -174,7 +174,7 @@ class JudgeRuns:
         with tempfile.TemporaryDirectory(prefix="vsc-evidence-") as into:
             evidence = await self._gatherer.evidence(found.ran, Path(into))
             report = await self._judge.judge((change, policy, environment, self._image, evidence))
-        return replace(report, notes=(*_trouble(found), *report.notes))
+        return replace(report, base_trouble=found.trouble or report.base_trouble)
 
     async def _undecided(
         self, run: Run, own: Judgement, lease: Lease, verdict: Verdict, why: str
@@ -191,7 +191,3 @@ class JudgeRuns:
             notes=(why,),
         )
         return await self._recorder.record(run, lease, report, cause=why, final=True)
-
-
-def _trouble(base: BaseResults) -> tuple[str, ...]:
-    return (f"base could not be tested: {base.trouble}",) if base.trouble else ()

@@ -44,6 +44,17 @@ def judge(case: Case) -> GateReport:
     return _report(case, Verdict.FAILED if reasons else Verdict.PASSED, reasons, notes)
 
 
+def base_trouble(case: Case) -> str:
+    """Why base cannot be tested, and what to do; empty: it can."""
+    base = case.runs.base
+    if base.verdict is Verdict.PASSED:
+        return ""
+    return (
+        f"{'; '.join(base.reasons)}. What was installed, and why, is in the notes; what is missing"
+        " is to be named among the project's own test requirements, on base"
+    )
+
+
 def _untrusted(case: Case) -> list[tuple[Verdict, str]]:
     """Runs whose story does not hold.
 

@@ -19,6 +19,7 @@ def render(report: TaskReport) -> str:
     rows = [
         f"# Verdict: {report.verdict}",
         "",
+        *_base_trouble(report),
         *_facts(report),
         "",
         "| gate | verdict | why |",
@@ -32,6 +33,12 @@ def render(report: TaskReport) -> str:
     if report.notes:
         rows += ["", "## Notes", "", *(f"- {_safe(note)}" for note in report.notes)]
     return "\n".join(rows) + "\n"
+
+
+def _base_trouble(report: TaskReport) -> list[str]:
+    if not report.base_trouble:
+        return []
+    return [f"**Base could not be tested:** {_safe(report.base_trouble)}", ""]
 
 
 def _facts(report: TaskReport) -> list[str]:

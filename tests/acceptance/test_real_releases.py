@@ -13,6 +13,7 @@ import pytest
 from release_kit import Files, release, repository
 
 from control_plane.cli.worktree import change_of
+from control_plane.judgements.models import Judgement
 from control_plane.repos.sources import FromArchive
 from control_plane.repos.trees import DIFF
 from quality_gates.model import GatePolicy, Verdict
@@ -249,7 +250,11 @@ async def test_a_release_too_old_for_this_python_is_not_held_against_its_author(
     tests = gates_of(judged.report)["tests"]
     assert judged.verdict is Verdict.INCONCLUSIVE, told(judged.report)
     assert tests["reasons"][0].startswith("base itself cannot be tested: ")
-    assert "ast.Str is deprecated" in tests["reasons"][0]
+    assert "ast.Str is deprecated" in judged.report["base_trouble"]
+    assert judged.run.cause.startswith("base could not be tested: ")
+    async with company.company.services.sessions() as session:
+        judgement = await session.get_one(Judgement, judged.run.id)
+    assert judgement.attempt == 0, "base is the same when it is judged again"
 
 
 def gates_of(report):

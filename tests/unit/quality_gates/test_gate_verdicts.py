@@ -21,6 +21,7 @@ from gatelab import change_of
 
 from quality_gates.judge import GATES, judge
 from quality_gates.model import GatePolicy, SecurityLevel, Stage, TaskType, Verdict
+from quality_gates.render.markdown import render
 
 CORE, TEST, NEW = "calc/core.py", "tests/test_core.py", "tests/test_mul.py"
 ADD, MUL = f"{TEST}::test_add", f"{NEW}::test_mul"
@@ -287,6 +288,31 @@ def test_a_session_in_which_nothing_could_be_collected_says_why(trial):
         "tests/test_core.py E   DeprecationWarning: ast.Str is deprecated" in reason
         for reason in gate.reasons
     )
+
+
+@pytest.mark.parametrize("canary", [CANARY, {}], ids=["canaries ran", "stopped before"])
+def test_a_base_that_no_test_can_be_collected_of_is_told_first_and_blames_nobody(trial, canary):
+    """humanize: its build writes a file that git ignores, and every test imports it."""
+    why = "tests/test_i18n.py:1: in <module>\nE   ModuleNotFoundError: No module named 'h._version'"
+    parts = {
+        "events": events(canary, errors=[("tests/test_i18n.py", why), ("tests/test_n.py", why)]),
+        "outputs": {"junit.xml": junit(canary), "session.json": session(canary)},
+    }
+    trial.set(Stage.BASE, trial.make.tests(Stage.BASE, {}, covered=COVERED, **parts))
+    trial.set(Stage.HEAD, trial.head({}, **parts))
+
+    report = trial.report()
+
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "No module named 'h._version'" in report.base_trouble
+    assert "2 files fail" in report.base_trouble or not canary
+    assert "test requirements" in report.base_trouble, "what to do"
+    text = render(report)
+    assert text.index("Base could not be tested") < text.index("| gate |")
+
+
+def test_a_base_that_can_be_tested_has_no_trouble(trial):
+    assert trial.report().base_trouble == ""
 
 
 @pytest.mark.parametrize(
