@@ -24,10 +24,9 @@ def compare(
 ) -> tuple[Finding, ...]:
     """Head's hits as findings, new or not. Hits carry repository paths.
 
-    A hit is old when base has it in the same file, or in a file that the patch deletes (moved
-    code). `by_message` also takes one
-    as old whose line was edited while rule and message stayed: right only where messages name what
-    they are about.
+    A hit is old when base has it in the same file, or in lines that the patch takes out of another
+    (moved code). `by_message` also takes one as old whose line was edited while rule and message
+    stayed: right only where messages name what they are about.
     """
     known = _Known(change, list(base))
     found: list[Finding] = []
@@ -57,10 +56,15 @@ class _Known:
     """Base's hits, each good for one of head's."""
 
     def __init__(self, change: Change, base: list[Hit]) -> None:
+        gone = {file.path: set(file.removed_lines) for file in change.files}
         deleted = {file.path for file in change.files if file.head_mode is None}
         lines = [(hit, (hit.rule, _line(change.base_contents, hit))) for hit in base]
         self._same = Counter((hit.path, snippet) for hit, snippet in lines)
-        self._moved = Counter(snippet for hit, snippet in lines if hit.path in deleted)
+        self._moved = Counter(
+            snippet
+            for hit, snippet in lines
+            if hit.path in deleted or hit.line in gone.get(hit.path, ())
+        )
         self._messages = Counter((hit.path, hit.rule, hit.message) for hit in base)
 
     def take(self, hit: Hit, snippet: Snippet) -> bool:

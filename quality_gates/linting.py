@@ -3,7 +3,13 @@
 import re
 import tomllib
 
+PROJECT = "project"
+"""What a change is held to where no packet names rules: errors, as far as base keeps to them.
+
+Style is a project's own affair, so nothing of it is refused here.
+"""
 RULES: dict[str, tuple[str, ...]] = {
+    PROJECT: ("E9", "F"),
     "ruff-defaults": (),
     "pyflakes": ("E9", "F"),
     "flake8-defaults": ("E", "F", "W", "C90"),
@@ -25,10 +31,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "W",
     ),
 }
-"""Nothing selected.
-
-What ruff itself checks when nobody configures it, in the version that the image pins.
-"""
+"""Nothing selected: what ruff checks when nobody configures it, in the version of the image."""
 _OLDEST, _NEWEST = 7, 14
 """Minor versions of Python 3 that ruff knows."""
 _OTHER_LANGUAGES = {"standard-js": "JavaScript", "eslint-recommended": "JavaScript"}

@@ -75,7 +75,7 @@ class GatePolicy:
     task_type: TaskType = TaskType.FEATURE
     coverage_minimum: float = 0.8
     security_level: SecurityLevel = SecurityLevel.MEDIUM
-    linting_rules: str = "ruff-defaults"
+    linting_rules: str = "project"
     testing_requirements: tuple[str, ...] = ()
     test_changes_allowed: bool = False
     dependency_changes_allowed: bool = False

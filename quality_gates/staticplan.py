@@ -18,8 +18,11 @@ from quality_gates.toolrun import ToolRun
 from quality_gates.where import IMAGE, INPUTS, OUT
 
 STATIC_TIMEOUT_S = 300.0
+RUFF_HONOURING = "ruff_honouring"
+"""ruff over base once more, with each `noqa` honoured: which rules base keeps to."""
 OUTPUT_BYTES = {
     "ruff": 64 * 2**20,
+    RUFF_HONOURING: 64 * 2**20,
     "bandit": 64 * 2**20,
     "semgrep": 64 * 2**20,
     "secrets": 32 * 2**20,
@@ -37,6 +40,8 @@ _Command = Callable[[str, Iterable[str]], ToolRun]
 def runs_of(tool: str, change: Change, stage: Stage) -> dict[str, tuple[str, ...]]:
     """The runs of one of the tools in that static stage: name -> the files that it reads."""
     of_base = stage is Stage.BASE_STATIC
+    if tool == RUFF_HONOURING and not of_base:
+        return {}
     if tool == "secrets":
         paths = _texts_of_base(change) if of_base else changed_texts(change)
     else:
@@ -81,6 +86,7 @@ def _stage(
 ) -> StagePlan:
     commands: dict[str, _Command] = {
         "ruff": _ruff,
+        RUFF_HONOURING: partial(_ruff, honouring=True),
         "bandit": _bandit,
         "semgrep": partial(_semgrep, experimental=experimental),
         "secrets": _secrets,
@@ -140,9 +146,10 @@ def _python(module: str, *argv: str) -> tuple[str, ...]:
     return (f"{_TOOLS}/python", "-I", "-B", "-m", module, *argv)
 
 
-def _ruff(name: str, files: Iterable[str]) -> ToolRun:
+def _ruff(name: str, files: Iterable[str], *, honouring: bool = False) -> ToolRun:
     argv = (
-        f"{_TOOLS}/ruff", "check", "--config", f"{JUDGE}/ruff.toml", "--ignore-noqa", "--no-cache",
+        f"{_TOOLS}/ruff", "check", "--config", f"{JUDGE}/ruff.toml",
+        *(() if honouring else ("--ignore-noqa",)), "--no-cache",
         "--no-fix", "--exit-zero", "--output-format", "json",
         "--output-file", f"{OUT}/{output_of(name)}", "--", *files,
     )  # fmt: skip

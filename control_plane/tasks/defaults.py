@@ -1,6 +1,6 @@
 """The packet of a change that somebody brings without one. Pure.
 
-FEATURE or the type it is given, coverage 0.8, MEDIUM, ruff's defaults.
+FEATURE or the type it is given, coverage 0.8, MEDIUM, the lint rules that the project keeps to.
 """
 
 from datetime import datetime
@@ -16,6 +16,7 @@ from control_plane.packets.schema import (
     TaskDefinition,
     TechnicalContext,
 )
+from quality_gates.linting import PROJECT
 from quality_gates.model import SecurityLevel, TaskType
 
 
@@ -48,7 +49,7 @@ def default_packet(
         ),
         quality_gates=QualityGates(
             testing_requirements=("New behaviour is tested",),
-            linting_rules="ruff-defaults",
+            linting_rules=PROJECT,
             coverage_minimum=0.8,
             security_level=SecurityLevel.MEDIUM,
         ),

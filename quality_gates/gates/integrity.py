@@ -9,7 +9,7 @@ from quality_gates.model import Change, FileChange, GatePolicy, GateReport, Verd
 from quality_gates.opaque import blind_links, refusal
 from quality_gates.paths import is_protected, is_regular, is_test_path
 from quality_gates.selection import changed_names, changed_python, edited_base_tests
-from quality_gates.suppressions import growth
+from quality_gates.suppressions import KINDS, SHOWN, growth
 
 GATE = "integrity"
 TOO_MANY_NAMES = (
@@ -126,7 +126,7 @@ def _collisions(change: Change) -> list[tuple[Verdict, str]]:
 
 def _suppressions(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str]]:
     tests = False if policy.test_changes_allowed else None
-    grown = growth(change, tests=tests)
+    grown = growth(change, tests=tests, kinds=[kind for kind in KINDS if kind not in SHOWN])
     if policy.test_changes_allowed:
         grown |= {kind: pair for kind, pair in growth(change).items() if kind == "allowlist secret"}
     return [
@@ -150,11 +150,16 @@ def _edited_tests(change: Change, policy: GatePolicy) -> list[str]:
 
 
 def _shown(change: Change, policy: GatePolicy) -> list[str]:
+    grown = [
+        f"suppressions that grew and refuse nothing: {kind}, {b} at base, {h} at head"
+        for kind, (b, h) in growth(change, kinds=SHOWN).items()
+    ]
     if not policy.test_changes_allowed:
-        return []
-    marks = [
+        return grown
+    marks = grown + [
         f"in tests, whose change is allowed: {kind} grew from {b} to {h}"
         for kind, (b, h) in growth(change, tests=True).items()
+        if kind not in SHOWN
     ]
     equal = [path for path in _equal_to_everything(change) if is_test_path(path)]
     return marks + [

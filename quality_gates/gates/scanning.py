@@ -3,12 +3,14 @@
 Whether it really ran, over all it had to, and what is new in what it says.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from quality_gates.findings import compare
 from quality_gates.gates.case import Case, some, worst
+from quality_gates.linting import PROJECT
 from quality_gates.model import (
     Change,
     Finding,
@@ -25,7 +27,8 @@ from quality_gates.parsers.reading import ParseError, read
 from quality_gates.parsers.scans import Hit, Scan
 from quality_gates.paths import of_workspace
 from quality_gates.selection import aliases
-from quality_gates.staticplan import output_of, runs_of
+from quality_gates.staticplan import RUFF_HONOURING, output_of, runs_of
+from quality_gates.suppressions import rules_of
 from quality_gates.testrun import stage_problem
 
 _ORDER = list(Severity)
@@ -35,6 +38,15 @@ _LOWEST_BLOCKING = {
     SecurityLevel.HIGH: Severity.LOW,
     SecurityLevel.CRITICAL: Severity.LOW,
 }
+
+_NEWER_BUILTIN = re.compile(
+    r"^Undefined name `(ExceptionGroup|BaseExceptionGroup|EncodingWarning|PythonFinalizationError"
+    r"|aiter|anext)`"
+)
+"""Known to Pythons newer than the oldest that the project admits: behind a check of the version.
+
+ruff knows no such check. Where it lacks, the tests meet a NameError.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,7 @@ class ScannerGate:
     evidence: Callable[[Case, "Scanned"], dict[str, object]]
     counts: Callable[[Hit], bool] = lambda _: True
     blocks: Callable[[Case], Callable[[Hit], bool]] = lambda _: lambda _: True
+    """Which new hits are a refusal. Raises Unusable."""
     broken: Callable[[Case], frozenset[str]] = lambda _: frozenset()
     """Files that no parser takes: not to have read them is the change's fault."""
     by_message: bool = False
@@ -68,14 +81,14 @@ class ScannerGate:
         if not changed:
             return GateReport(self.gate, Verdict.PASSED, (self.otherwise,), applicable=False)
         try:
-            found = _scanned(case, self.scanner)
+            found, blocks = _scanned(case, self.scanner), self.blocks(case)
         except Unusable as problem:
             return _report(case, self, problem.verdict, (problem.reason,))
         findings = compare(
             case.change,
             filter(self.counts, found.head),
             found.base,
-            blocks=self.blocks(case),
+            blocks=blocks,
             by_message=self.by_message,
         )
         complaints = _completeness(found, changed, self.broken(case))
@@ -137,6 +150,36 @@ def _scanned(case: Case, scanner: Scanner) -> Scanned:
         errors=tuple((path_of(path), message) for path, message in head.errors),
         version=head.version,
     )
+
+
+def kept_by_base(case: Case) -> Callable[[Hit], bool]:
+    """Which hits of ruff break a rule that base keeps to, in a line that does not say it must.
+
+    Only where nobody has named rules: those of a packet are kept to everywhere, `noqa` or not.
+    """
+    if case.policy.linting_rules != PROJECT:
+        return lambda _: True
+    honouring = Scanner(RUFF_HONOURING, ruff.parse)
+    base = _scan(case, Stage.BASE_STATIC, honouring) if _base_has_files(case) else Scan(())
+    broken = {hit.rule for hit in base.hits}
+
+    def blocks(hit: Hit) -> bool:
+        if hit.rule == ruff.SYNTAX or hit.rule.startswith("E9"):
+            return True
+        return (
+            hit.rule not in broken
+            and hit.rule not in rules_of(_marked(case, hit))
+            and not _NEWER_BUILTIN.search(hit.message)
+        )
+
+    return blocks
+
+
+def _marked(case: Case, hit: Hit) -> str:
+    """The line whose comment may speak of the hit."""
+    lines = case.change.head_contents.get(hit.path, b"").split(b"\n")
+    number = hit.mark_line or 0
+    return lines[number - 1].decode("utf-8", "replace") if 0 < number <= len(lines) else ""
 
 
 def broken_files(case: Case) -> frozenset[str]:

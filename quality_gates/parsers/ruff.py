@@ -28,7 +28,8 @@ def parse(content: bytes) -> Scan:
         if rule == _UNREADABLE:
             errors.append((path, message))
         else:
-            hits.append(
-                Hit(rule, Severity.HIGH if rule == SYNTAX else Severity.MEDIUM, path, line, message)
-            )
+            severity = Severity.HIGH if rule == SYNTAX else Severity.MEDIUM
+            noqa = row.get("noqa_row")
+            mark_line = None if noqa is None else integer(noqa)
+            hits.append(Hit(rule, severity, path, line, message, mark_line=mark_line))
     return Scan(tuple(hits), None, tuple(errors))

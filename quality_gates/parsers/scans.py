@@ -19,6 +19,8 @@ class Hit:
     """detect-secrets: the hash of what it found."""
     allowed: bool = False
     """A comment in the file asks to look away."""
+    mark_line: int | None = None
+    """ruff: the line whose comment would ask so."""
 
 
 @dataclass(frozen=True, slots=True)

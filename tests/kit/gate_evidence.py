@@ -130,6 +130,7 @@ class Evidence:
         read = {tool.name: files_of(tool) for tool in wanted.tools}
         nothing = {
             "ruff": lambda _: "[]",
+            "ruff_honouring": lambda _: "[]",
             "bandit": lambda files: bandit([], files),
             "semgrep": lambda files: semgrep([], files),
             "secrets": lambda files: secrets({}, files),
@@ -216,11 +217,17 @@ def semgrep(results, scanned, errors=()):
     )
 
 
-def ruff(results):
+def ruff(results, message="bad"):
     """The document of ruff."""
     return json.dumps(
         [
-            {"code": code, "filename": path, "location": {"row": line}, "message": "bad"}
+            {
+                "code": code,
+                "filename": path,
+                "location": {"row": line},
+                "noqa_row": line,
+                "message": message,
+            }
             for code, path, line in results
         ]
     )

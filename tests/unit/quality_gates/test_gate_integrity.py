@@ -7,12 +7,14 @@ from gatelab import change_of
 
 from quality_gates.gates.integrity import changed_dependencies, judge
 from quality_gates.model import FileChange, GatePolicy, Verdict
-from quality_gates.suppressions import KINDS, growth
+from quality_gates.suppressions import BLANKET, KINDS, NAMED, SECURITY, SHOWN, counts, growth
 
 POLICY = GatePolicy()
 MARKS = {
     "nosec": "eval(x)  # nosec B307",
     "nosemgrep": "eval(x)  # nosemgrep: rule",
+    "blanket noqa": "import os  #noqa",
+    "noqa of security": "eval(x)  # noqa: F401,S307",
     "noqa": "import os  #noqa:F401",
     "ruff: disable": "# ruff: disable[E501]",
     "type: ignore": "x = y  # type: ignore[attr-defined]",
@@ -31,11 +33,51 @@ def test_every_kind_has_an_example():
 
 
 @pytest.mark.parametrize("kind", MARKS)
-def test_a_new_mark_of_each_kind_fails_and_is_named(kind):
+def test_a_new_mark_of_each_kind_is_named_and_fails_unless_it_can_be_checked(kind):
+    """flask: one `noqa` with a rule's name; pyjwt: `type: ignore`. Both are ordinary."""
     report = judge(change_of({"a.py": "x = 1\n"}, {"a.py": f"x = 1\n{MARKS[kind]}\n"}), POLICY)
 
-    assert report.verdict is Verdict.FAILED
-    assert any(kind in reason for reason in report.reasons)
+    assert report.verdict is (Verdict.PASSED if kind in SHOWN else Verdict.FAILED)
+    told = report.notes if kind in SHOWN else report.reasons
+    assert any(f"{kind}, 0 at base, 1 at head" in line for line in told), report
+
+
+@pytest.mark.parametrize("kind", MARKS)
+def test_a_text_that_speaks_of_a_mark_is_none(kind):
+    text = {"a.py": f'x = {MARKS[kind]!r}\ny = """\n{MARKS[kind]}\n"""\n'}
+
+    assert growth(change_of({"a.py": ""}, text)) == {}
+
+
+@pytest.mark.parametrize("path", ["docs/lint.md", "setup.cfg", "CHANGES.rst"])
+def test_a_page_that_speaks_of_marks_has_none(path):
+    assert growth(change_of({}, {path: "\n".join(MARKS.values())})) == {}
+
+
+@pytest.mark.parametrize("kind", MARKS)
+def test_what_no_tokenizer_reads_is_read_line_by_line(kind):
+    broken = f'x = (\n\n"""\n{MARKS[kind]}\n'
+
+    assert kind in counts(broken.encode())
+
+
+@pytest.mark.parametrize(
+    ("comment", "kind"),
+    [
+        ("# noqa", BLANKET),
+        ("# NOQA:", BLANKET),
+        ("# noqa : F401", NAMED),
+        ("# noqa: F401, E731 -- why", NAMED),
+        ("# noqa:F401 E731", NAMED),
+        ("# noqa: s105", SECURITY),
+        ("# type: ignore # noqa: F401", NAMED),
+        ("# ruff: noqa", BLANKET),
+        ("# flake8: noqa", BLANKET),
+        ("# flake8: noqa: E501", NAMED),
+    ],
+)
+def test_a_noqa_names_its_rules_or_is_blanket(comment, kind):
+    assert {BLANKET, SECURITY, NAMED} & set(counts(f"x = 1  {comment}\n".encode())) == {kind}
 
 
 def test_a_mark_that_moves_to_another_file_is_no_growth():

@@ -264,7 +264,7 @@ def test_more_paths_than_a_command_line_holds_are_given_in_batches():
         read[tool.name.partition("-")[0]] = read.get(tool.name.partition("-")[0], [])
         read[tool.name.partition("-")[0]] += files_of(tool)
 
-    assert set(read) == {"ruff", "bandit", "semgrep", "secrets"}
+    assert set(read) == {"ruff", "ruff_honouring", "bandit", "semgrep", "secrets"}
     for files in read.values():
         assert len(files) == len(set(files))
         assert {f"/workspace/{name}" for name in names} <= set(files)
