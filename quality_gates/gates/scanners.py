@@ -12,6 +12,7 @@ from quality_gates.gates.scanning import (
     broken_files,
     by_security_level,
     kept_by_base,
+    live_secrets,
 )
 from quality_gates.linting import linting_rules
 from quality_gates.parsers import bandit, ruff, secrets, semgrep
@@ -19,6 +20,8 @@ from quality_gates.parsers.scans import Hit
 from quality_gates.paths import is_test_path
 from quality_gates.selection import changed_python, changed_texts
 
+_FETCHED_CODE_AND_LIVE_KEYS = frozenset({"unpickle-network-data", "cloud-key-in-source"})
+"""Of our semgrep rules, those that a test does not need either."""
 _ASSERT = "B101"
 _NO_PYTHON = "the change leaves no Python file to scan"
 _MOST_LISTED = 5000
@@ -57,7 +60,8 @@ SCANNER_GATES = (
         blocks=kept_by_base,
         by_message=True,
     ),
-    # No new finding at or above the severity that the task's security level names.
+    # No new finding at or above the severity that the task's security level names. What is of the
+    # tests alone is searched too, and shown.
     ScannerGate(
         "bandit",
         Scanner("bandit", bandit.parse),
@@ -65,7 +69,7 @@ SCANNER_GATES = (
         otherwise=_NO_PYTHON,
         evidence=_read,
         counts=_no_assert_of_a_test,
-        blocks=by_security_level,
+        blocks=by_security_level(),
         broken=broken_files,
     ),
     # Our own offline rules, by the same severity. A region that was not parsed was not searched.
@@ -75,16 +79,18 @@ SCANNER_GATES = (
         looks_at=changed_python,
         otherwise=_NO_PYTHON,
         evidence=_read_by_our_rules,
-        blocks=by_security_level,
+        blocks=by_security_level(in_tests=_FETCHED_CODE_AND_LIVE_KEYS),
         broken=broken_files,
     ),
-    # Nothing that looks like a secret is new, whether a comment allows it or not.
+    # Nothing that looks like a secret is new, whether a comment allows it or not; in tests, nothing
+    # that may be a live one.
     ScannerGate(
         "secrets",
         Scanner("secrets", secrets.parse),
         looks_at=changed_texts,
         otherwise="the change leaves no file to search",
         evidence=_allow_listed,
+        blocks=live_secrets,
     ),
 )
 """In the order of the report."""

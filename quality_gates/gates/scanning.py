@@ -22,15 +22,18 @@ from quality_gates.model import (
     ToolEvidence,
     Verdict,
 )
-from quality_gates.parsers import bandit, ruff
+from quality_gates.parsers import bandit, ruff, secrets
 from quality_gates.parsers.reading import ParseError, read
 from quality_gates.parsers.scans import Hit, Scan
 from quality_gates.paths import of_workspace
 from quality_gates.selection import aliases
 from quality_gates.staticplan import RUFF_HONOURING, output_of, runs_of
 from quality_gates.suppressions import rules_of
+from quality_gates.test_only import only_of_tests
 from quality_gates.testrun import stage_problem
 
+Blocks = Callable[[Case], Callable[[Hit], bool]]
+"""Of a case, which new hits are a refusal. Raises Unusable."""
 _ORDER = list(Severity)
 _LOWEST_BLOCKING = {
     SecurityLevel.LOW: Severity.HIGH,
@@ -68,8 +71,7 @@ class ScannerGate:
     """Why it is left out where it has nothing to look at."""
     evidence: Callable[[Case, "Scanned"], dict[str, object]]
     counts: Callable[[Hit], bool] = lambda _: True
-    blocks: Callable[[Case], Callable[[Hit], bool]] = lambda _: lambda _: True
-    """Which new hits are a refusal. Raises Unusable."""
+    blocks: Blocks = lambda _: lambda _: True
     broken: Callable[[Case], frozenset[str]] = lambda _: frozenset()
     """Files that no parser takes: not to have read them is the change's fault."""
     by_message: bool = False
@@ -116,10 +118,41 @@ class Scanned:
     version: str | None
 
 
-def by_security_level(case: Case) -> Callable[[Hit], bool]:
-    """Which hits block when they are new: from the severity on that the task's level names."""
-    lowest = _ORDER.index(_LOWEST_BLOCKING[case.policy.security_level])
-    return lambda hit: _ORDER.index(hit.severity) >= lowest
+def by_security_level(*, in_tests: Collection[str] = ()) -> Blocks:
+    """Which hits block when they are new: from the severity on that the task's level names.
+
+    In what is of the tests alone, only those of the rules `in_tests`.
+    """
+
+    def of_case(case: Case) -> Callable[[Hit], bool]:
+        lowest = _ORDER.index(_LOWEST_BLOCKING[case.policy.security_level])
+        is_test = only_of_tests(case.change)
+        return lambda hit: (
+            _ORDER.index(hit.severity) >= lowest and (hit.rule in in_tests or not is_test(hit.path))
+        )
+
+    return of_case
+
+
+def live_secrets(case: Case) -> Callable[[Hit], bool]:
+    """Which secrets block: all, but for made-up ones in what is of the tests alone.
+
+    There, those in a provider's own form, and those that are called a secret and look random.
+    """
+    is_test = only_of_tests(case.change)
+    by_kind: dict[str, set[tuple[str, int, str | None]]] = {}
+    for hit in _scanned(case, Scanner("secrets", secrets.parse)).head:
+        by_kind.setdefault(hit.rule, set()).add((hit.path, hit.line, hit.secret))
+    called = by_kind.get(secrets.CALLED, set())
+
+    def blocks(hit: Hit) -> bool:
+        if hit.rule in secrets.RANDOM or hit.rule == secrets.CALLED:
+            place = (hit.path, hit.line, hit.secret)
+            live = place in called and any(place in by_kind.get(one, ()) for one in secrets.RANDOM)
+            return live or not is_test(hit.path)
+        return hit.rule not in secrets.ORDINARY or not is_test(hit.path)
+
+    return blocks
 
 
 def _scanned(case: Case, scanner: Scanner) -> Scanned:

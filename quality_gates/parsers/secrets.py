@@ -13,6 +13,16 @@ from quality_gates.parsers.reading import (
 )
 from quality_gates.parsers.scans import Hit, Scan
 
+CALLED = "Secret Keyword"
+"""What is called a password, a token or a key, whatever it looks like."""
+RANDOM = frozenset({"Base64 High Entropy String", "Hex High Entropy String"})
+"""What looks random, whatever it is called."""
+ORDINARY = frozenset({"Basic Auth Credentials", "JSON Web Token", "Public IP (ipv4)"})
+"""Forms that anybody can make up, and many a test must.
+
+All other kinds of detect-secrets are a provider's own form, or a private key.
+"""
+
 
 @guarded
 def parse(content: bytes) -> Scan:
