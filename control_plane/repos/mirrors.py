@@ -39,7 +39,7 @@ _FETCH = (
 )
 _ALL_REFS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 HEAD_REF = "refs/vsc/head"
-"""Where the source's HEAD stood at the last import.
+"""Where the source's HEAD stood at the last import, or the one commit that was taken.
 
 Ours, so no branch of the source can collide with it.
 """
@@ -109,7 +109,7 @@ class Mirrors:
     async def take_commit(self, repo_id: str, path: Path, commit: str) -> None:
         """Take the files of one commit of the local repository at `path`, and no history.
 
-        A shallow or partial clone is enough, as long as it holds those files.
+        It is HEAD from now on. A shallow or partial clone is enough, if it holds those files.
 
         Raises RepositoryError: there is no such commit, or files of it are not there.
         """
@@ -120,17 +120,9 @@ class Mirrors:
             raise RepositoryError(f"{path} is no git repository, so it has no commit {commit}")
         async with self.lock(repo_id) as git:
             kept = ("rev-parse", "--verify", "--quiet", f"{kept_ref(commit)}^{{tree}}")
-            if (await git.run(*kept, check=False)).exit_code == 0:
-                return
-            url, spec = "file://" + quote(str(path)), f"+{commit}:{kept_ref(commit)}"
-            try:
-                await git.run(*_FETCH, "--depth=1", "--", url, spec)
-            except GitFailed as failed:
-                raise RepositoryError(
-                    f"{commit} cannot be taken from {path}: it is not there, or, in a partial"
-                    f" clone, not all of its files; then `git -C {path} archive {commit} >"
-                    f" /dev/null` fetches them. {failed}"
-                ) from failed
+            if (await git.run(*kept, check=False)).exit_code != 0:
+                await _fetch_one(git, path, commit)
+            await git.run("update-ref", HEAD_REF, kept_ref(commit))
 
     async def import_archive(
         self, repo_id: str, archive: Path, parent: str | None = None, message: str | None = None
@@ -279,6 +271,18 @@ async def file_lock(path: Path) -> AsyncIterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+async def _fetch_one(git: Git, path: Path, commit: str) -> None:
+    url, spec = "file://" + quote(str(path)), f"+{commit}:{kept_ref(commit)}"
+    try:
+        await git.run(*_FETCH, "--depth=1", "--", url, spec)
+    except GitFailed as failed:
+        raise RepositoryError(
+            f"{commit} cannot be taken from {path}: it is not there, or, in a partial clone, not"
+            f" all of its files; then `git -C {path} archive {commit} > /dev/null` fetches them."
+            f" {failed}"
+        ) from failed
 
 
 def _is_repository(path: Path) -> bool:

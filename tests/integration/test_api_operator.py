@@ -426,7 +426,7 @@ async def test_a_task_without_a_packet_gets_the_defaults_and_a_queued_run(client
 
     assert (task["status"], task["run_state"], task["task_type"]) == ("QUEUED", "QUEUED", "FEATURE")
     assert policy["coverage_minimum"] == 0.8
-    assert (policy["security_level"], policy["linting_rules"]) == ("MEDIUM", "ruff-defaults")
+    assert (policy["security_level"], policy["linting_rules"]) == ("MEDIUM", "project")
     assert policy["test_changes_allowed"] is False
     assert task["judgement"]["judgement"]["patch_sha256"] == task["patch_sha256"]
     assert (task["session"], task["driver"]) == (None, None), (

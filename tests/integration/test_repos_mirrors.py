@@ -128,13 +128,15 @@ def branched(source):
 async def test_one_commit_is_taken_without_history(mirrors, source, tmp_path):
     commit = branched(source)
 
+    await mirrors.take_commit("r", source, git(source, "rev-parse", "HEAD"))
     await mirrors.take_commit("r", source, commit)
     await mirrors.take_commit("r", source, commit)
 
+    assert await mirrors.resolve("r", "HEAD") == commit
     assert await contents(mirrors, "r", commit) == {b"a.py": b"a = 2\n", b"b.py": b"b = 1\n"}
     mirror = tmp_path / "repos" / "r.git"
-    assert git(mirror, f"--git-dir={mirror}", "rev-list", "--all", "--count") == "1"
-    assert git(mirror, f"--git-dir={mirror}", "fsck", "--connectivity-only", commit) == ""
+    assert git(mirror, f"--git-dir={mirror}", "rev-list", "--all", "--count") == "2"
+    assert git(mirror, f"--git-dir={mirror}", "fsck", "--connectivity-only") == ""
 
 
 async def test_history_that_was_left_out_comes_with_a_whole_import(mirrors, source):
