@@ -21,6 +21,7 @@ _NOQA = re.compile(
 """As ruff and flake8 read it: `noqa` in any case; rules after a colon, by commas or blanks."""
 _SECURITY = re.compile(r"\bS[0-9]", re.IGNORECASE)
 """flake8-bandit's rules, as ruff has them too."""
+EXCLUSION = "pragma: no cover"
 _IN_COMMENTS: dict[str, re.Pattern[str]] = {
     "nosec": re.compile(r"#.{0,200}\bnosec\b", re.IGNORECASE),
     "nosemgrep": re.compile(r"#.{0,200}\bno-?sem(grep)?\b", re.IGNORECASE),
@@ -28,7 +29,7 @@ _IN_COMMENTS: dict[str, re.Pattern[str]] = {
     "type: ignore": re.compile(
         r"#\s*(type|pyright|mypy|ty|pyre-ignore|pyre-fixme|pylint)\s*[:=\[]\s*(ignore|disable)"
     ),
-    "pragma: no cover": re.compile(r"#.{0,200}pragma\s*:?\s*no\s*(cover|branch)", re.IGNORECASE),
+    EXCLUSION: re.compile(r"#.{0,200}pragma\s*:?\s*no\s*(cover|branch)", re.IGNORECASE),
     "allowlist secret": re.compile(
         r"pragma\s*:\s*(allow|white)list[ -](nextline[ -])?secret", re.IGNORECASE
     ),
@@ -40,7 +41,7 @@ _SKIP = re.compile(
 )
 BLANKET, SECURITY, NAMED, SKIP = "blanket noqa", "noqa of security", "noqa", "skip or xfail"
 KINDS = (*_IN_COMMENTS, BLANKET, SECURITY, NAMED, SKIP)
-SHOWN = frozenset({NAMED, "type: ignore", "pragma: no cover"})
+SHOWN = frozenset({NAMED, "type: ignore", EXCLUSION})
 """Refused by nobody: a rule by its name is a sentence that a reader can check.
 
 No scanner and no coverage of ours honours any of the marks, so a line that is marked and not run is

@@ -1,4 +1,4 @@
-"""`coverage`: the changed lines ran, the total did not sink, no more lines are left out."""
+"""`coverage`: the changed lines ran, and so does what base ran and head still has."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,15 @@ from quality_gates.parsers.coverage import CoverageData, FileCoverage
 from quality_gates.parsers.reading import ParseError, read
 from quality_gates.paths import of_workspace
 from quality_gates.selection import changed_names
-from quality_gates.suppressions import growth
+from quality_gates.suppressions import EXCLUSION, growth
+from quality_gates.surviving_lines import surviving
 from quality_gates.testplan import COVERAGE, COVERAGE_HONOURED
 
 GATE = "coverage"
 TOTAL_TOLERANCE = 0.0005
-"""How far the total may lie below base.
+"""The share of base's lines that may run no more.
 
-What rounding to a tenth of a percent hides, and no more.
+What rounding of a total to a tenth of a percent hides, and no more.
 """
 
 
@@ -51,7 +52,7 @@ class _Unusable(Exception):
 
 
 def judge(case: Case) -> GateReport:
-    """Three questions over two measurements."""
+    """Two questions over two measurements."""
     try:
         base, head = _usable(case)
     except _Unusable as problem:
@@ -59,13 +60,15 @@ def judge(case: Case) -> GateReport:
     reasons: list[str] = []
     notes: list[str] = []
     changed = _changed_lines(case, head, reasons, notes)
-    _total(base, head, reasons)
-    for kind, (before, after) in growth(case.change, tests=False).items():
-        if kind == "pragma: no cover":
-            reasons.append(f"lines excluded from coverage grew from {before} to {after} ({kind})")
+    lost = _lost(case.change, base, head, reasons)
+    for kind, (before, after) in growth(case.change, tests=False, kinds=(EXCLUSION,)).items():
+        notes.append(
+            f"{kind} grew from {before} to {after}: such lines are counted here like all others"
+        )
     evidence = {
         "changed_lines": changed,
         "total": {"base": base.ratio, "head": head.ratio, "tolerance": TOTAL_TOLERANCE},
+        "lost_lines": {path: lines[:1000] for path, lines in lost.items()},
         "total_with_exclusions": _honoured(case),
         "coverage_minimum": case.policy.coverage_minimum,
         "files": len(head.files),
@@ -199,13 +202,28 @@ def _unmeasured(case: Case, path: str, added: set[int]) -> set[int]:
     return {line for line in added if line > len(lines) or lines[line - 1].strip()}
 
 
-def _total(base: Measured, head: Measured, reasons: list[str]) -> None:
-    if base.ratio is None:
-        return
-    if head.ratio is None:
-        reasons.append("nothing of the product is measured on head any more")
-    elif head.ratio < base.ratio - TOTAL_TOLERANCE:
-        reasons.append(f"total coverage sank from {base.ratio:.2%} to {head.ratio:.2%}")
+def _lost(
+    change: Change, base: Measured, head: Measured, reasons: list[str]
+) -> dict[str, list[int]]:
+    """Lines, by their numbers at head, that ran on base, are still there, and run no more.
+
+    A total would blame who takes tested code away.
+    """
+    touched = {file.path: file for file in change.files}
+    lost: dict[str, list[int]] = {}
+    for path, file in sorted(base.files.items()):
+        still = set(surviving(touched.get(path), file.executed).values())
+        # A file that coverage could not read has no line that is known to have run.
+        if gone := still & head.files[path].missing if path in head.files else still:
+            lost[path] = sorted(gone)
+    number = sum(map(len, lost.values()))
+    if number > TOTAL_TOLERANCE * base.executable:
+        where = some([f"{path}:{','.join(map(str, of[:20]))}" for path, of in lost.items()], 5)
+        reasons.append(
+            f"{number} lines that the tests run on base, and that head still has, run no more: "
+            f"{where}"
+        )
+    return lost
 
 
 def _honoured(case: Case) -> float | None:
