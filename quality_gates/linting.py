@@ -1,15 +1,19 @@
 """The names that a packet's `linting_rules` may have for Python, and what each means to ruff."""
 
+import json
 import re
 import tomllib
+from collections.abc import Iterable, Mapping
+
+from quality_gates.project_rules import ALWAYS, project_rules
 
 PROJECT = "project"
-"""What a change is held to where no packet names rules: errors, as far as base keeps to them.
+"""What a change is held to where no packet names rules: the project's own, as base keeps to them.
 
-Style is a project's own affair, so nothing of it is refused here.
+Where it has chosen none, errors. Formatting is never refused.
 """
 RULES: dict[str, tuple[str, ...]] = {
-    PROJECT: ("E9", "F"),
+    PROJECT: ALWAYS,
     "ruff-defaults": (),
     "pyflakes": ("E9", "F"),
     "flake8-defaults": ("E", "F", "W", "C90"),
@@ -53,17 +57,30 @@ def linting_rules(name: str) -> tuple[str, ...]:
     raise ValueError(f"linting_rules {name!r} is not known: use one of {known}")
 
 
-def ruff_configuration(name: str, pyproject: bytes | None) -> str:
+def ruff_configuration(name: str, base: Mapping[str, bytes]) -> str:
     """The whole of ruff's configuration.
 
-    Of the repository only base's `requires-python` is read, as ruff itself does.
+    Of the repository only base is read: its `requires-python`, as ruff itself does, and for
+    `PROJECT` the rules that it has chosen. `base`: its configuration files, name -> contents.
 
-    Without one it is ruff's default: a rule must not ask for syntax that the project's users cannot
-    run.
+    Without a `requires-python` it is ruff's default: a rule must not ask for syntax that the
+    project's users cannot run.
     """
-    selected = ", ".join(f'"{prefix}"' for prefix in linting_rules(name))
-    select = f"select = [{selected}]\n" if selected else ""
-    return f"line-length = 88\n{_target(pyproject)}extend-exclude = []\n[lint]\n{select}"
+    rules, in_files = _lists(linting_rules(name)), ""
+    if name == PROJECT:
+        chosen = project_rules(base)
+        rules = _lists(chosen.codes)
+        rows = "".join(
+            f"{json.dumps(files)} = {_lists(of)}\n" for files, of in chosen.in_files.items()
+        )
+        in_files = f"[lint.per-file-ignores]\n{rows}" if rows else ""
+    select = f"select = {rules}\n" if rules != _lists(()) else ""
+    target = _target(base.get("pyproject.toml"))
+    return f"line-length = 88\n{target}extend-exclude = []\n[lint]\n{select}{in_files}"
+
+
+def _lists(words: Iterable[str]) -> str:
+    return f"[{', '.join(map(json.dumps, words))}]"
 
 
 def _target(pyproject: bytes | None) -> str:

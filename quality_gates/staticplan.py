@@ -15,7 +15,7 @@ from quality_gates.model import Change, GatePolicy, Stage, StagePlan, TreeRecipe
 from quality_gates.paths import JUDGE, in_workspace, is_python, is_regular
 from quality_gates.selection import aliases, changed_python, changed_texts
 from quality_gates.toolrun import ToolRun
-from quality_gates.where import IMAGE, INPUTS, OUT
+from quality_gates.where import IMAGE, INPUTS, OUT, WORKSPACE
 
 STATIC_TIMEOUT_S = 300.0
 RUFF_HONOURING = "ruff_honouring"
@@ -94,9 +94,10 @@ def _stage(
     runs = {tool: runs_of(tool, change, stage) for tool in commands}
     tools = [run for tool in runs for run in _in_turn(commands[tool], runs[tool])]
     turns = max(1, *map(len, runs.values()))
-    pyproject = change.base_contents.get("pyproject.toml")
     inputs = {
-        f"{JUDGE}/ruff.toml": ruff_configuration(policy.linting_rules, pyproject).encode(),
+        f"{JUDGE}/ruff.toml": ruff_configuration(
+            policy.linting_rules, change.base_contents
+        ).encode(),
         f"{JUDGE}/bandit.yaml": trusted.BANDIT.encode(),
         f"{JUDGE}/bandit.ini": trusted.BANDIT_INI.encode(),
         f"{JUDGE}/scan_secrets.py": trusted.plugin_file("scan_secrets.py"),
@@ -153,7 +154,8 @@ def _ruff(name: str, files: Iterable[str], *, honouring: bool = False) -> ToolRu
         "--no-fix", "--exit-zero", "--output-format", "json",
         "--output-file", f"{OUT}/{output_of(name)}", "--", *files,
     )  # fmt: skip
-    return ToolRun(name, argv, STATIC_TIMEOUT_S, _environ())
+    # Globs of files are read from there.
+    return ToolRun(name, argv, STATIC_TIMEOUT_S, _environ(), cwd=WORKSPACE)
 
 
 def _bandit(name: str, files: Iterable[str]) -> ToolRun:

@@ -72,7 +72,7 @@ def configuration_sha256(policy: GatePolicy) -> str:
 
     Of the policy, only the lint rules steer a tool.
     """
-    parts = (_code_sha256(), pack_sha256(), ruff_configuration(policy.linting_rules, None))
+    parts = (_code_sha256(), pack_sha256(), ruff_configuration(policy.linting_rules, {}))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -38,6 +38,7 @@ from control_plane.settings import OrchestratorSettings
 from control_plane.sites import service as sites
 from control_plane.sites.models import Site
 from quality_gates.paths import CONFIGURATION
+from quality_gates.project_rules import SETTINGS
 from runners.pack import runner_pyz
 from runners.tree_rules import PatchLimits
 
@@ -151,7 +152,7 @@ def _run_driver(ground: Ground[OrchestratorSettings], engine: Engine, doors: Doo
     moves, recipes = RunMoves(sessions), Recipes(mirrors)
     gatherer = EvidenceGatherer(stages=stages, mirrors=mirrors, snapshots=snapshots, blobs=blobs)
     environments = EnvironmentCache(sessions=sessions, recipes=recipes, image=image)
-    changes = ChangeReader(mirrors, lambda path: path in CONFIGURATION)
+    changes = ChangeReader(mirrors, lambda path: path in CONFIGURATION or path in SETTINGS)
     bases = BaseCache(sessions=sessions, changes=changes, image=image)
     session_runs = SessionRuns(
         sessions=sessions,

@@ -14,10 +14,11 @@ from quality_gates.gates.scanning import (
     kept_by_base,
     live_secrets,
 )
-from quality_gates.linting import linting_rules
+from quality_gates.linting import PROJECT, linting_rules
 from quality_gates.parsers import bandit, ruff, secrets, semgrep
 from quality_gates.parsers.scans import Hit
 from quality_gates.paths import is_test_path
+from quality_gates.project_rules import ALWAYS, project_rules
 from quality_gates.selection import changed_python, changed_texts
 
 _FETCHED_CODE_AND_LIVE_KEYS = frozenset({"unpickle-network-data", "cloud-key-in-source"})
@@ -33,7 +34,12 @@ def _no_assert_of_a_test(hit: Hit) -> bool:
 
 
 def _rules(case: Case, _: Scanned) -> dict[str, object]:
-    return {"rules": list(linting_rules(case.policy.linting_rules)) or "ruff's own defaults"}
+    if case.policy.linting_rules != PROJECT:
+        return {"rules": list(linting_rules(case.policy.linting_rules)) or "ruff's own defaults"}
+    chosen = project_rules(case.change.base_contents)
+    if not chosen.source:
+        return {"rules": list(ALWAYS)}
+    return {"rules": list(chosen.codes), "settings": f"{chosen.source} at base"}
 
 
 def _read(_: Case, found: Scanned) -> dict[str, object]:

@@ -210,7 +210,7 @@ def test_the_configuration_hash_follows_what_steers_the_tools():
     ],
 )
 def test_ruffs_own_defaults_are_asked_for_the_python_that_the_project_supports(pyproject, target):
-    text = ruff_configuration("ruff-defaults", pyproject)
+    text = ruff_configuration("ruff-defaults", {"pyproject.toml": pyproject or b""})
 
     assert "select" not in text
     assert (target in text) if target else ("target-version" not in text)
