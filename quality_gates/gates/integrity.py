@@ -3,6 +3,7 @@
 import re
 
 from quality_gates.dependencies import differing_files
+from quality_gates.excluded_files import newly_excluded
 from quality_gates.gates.case import some, worst
 from quality_gates.links import LINK, MAX_NAMES
 from quality_gates.model import Change, FileChange, GatePolicy, GateReport, Verdict
@@ -132,6 +133,12 @@ def _suppressions(change: Change, policy: GatePolicy) -> list[tuple[Verdict, str
     return [
         (Verdict.FAILED, f"suppressions grew: {kind}, {before} at base, {after} at head")
         for kind, (before, after) in grown.items()
+    ] + [
+        (
+            Verdict.FAILED,
+            f"suppressions grew: new in the settings, {pattern!r} keeps product from its tools",
+        )
+        for pattern in newly_excluded(change)[:20]
     ]
 
 
