@@ -96,9 +96,10 @@ class Disks:
             base = self._base(place, spec)
             made = self._workspaces.reopen(place.disk, base)
             take_outputs(made.out, spec.outputs, self._depot, remains)
-        except OSError as error:
-            remains.uncollected = f"its disk cannot be read any more: {error}"
-            return remains
+        except OSError as error:  # of the machine: nothing inside can take its own disk away
+            raise ProviderUnavailable(
+                f"the disk of {place.name} cannot be read any more: {error}"
+            ) from error
         if made.tree and base:
             self._collect_tree(place, spec, made.tree, base, remains)
         return remains
