@@ -201,6 +201,8 @@ class Environment:
     installed: Mapping[str, str] = field(default_factory=dict)
     """Distribution -> version."""
     notes: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    """What the build of base wrote into the tree: it lies in each test's workspace too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from quality_gates.model import Change, Environment, Stage, StagePlan, TreeRecip
 from quality_gates.paths import CONFIGURATION, JUDGE
 from quality_gates.pytest_config import PytestConfiguration, read
 from quality_gates.toolrun import ToolRun
-from quality_gates.where import ENV, OUT, WORKSPACE
+from quality_gates.where import ENV, MADE, OUT, WORKSPACE
 
 TESTS_TIMEOUT_S = 1500.0
 REPORT_TIMEOUT_S = 120.0
@@ -28,6 +28,8 @@ OUTPUTS = {
     COVERAGE: 64 * 2**20,
     COVERAGE_HONOURED: 64 * 2**20,
 }
+_LAY_MADE = "made"
+"""The tool that lays what the build made into the workspace."""
 REORDERING_PLUGINS = frozenset(
     {"randomly", "random_order", "xdist", "xdist.looponfail", "pytest_cov", "cov"}
 )
@@ -126,9 +128,13 @@ def _tools(environment: Environment, where: Layout) -> tuple[ToolRun, ...]:
         TESTS_TIMEOUT_S,
         environ,
         cwd=WORKSPACE,
+        after=(_LAY_MADE,) if environment.made else (),
     )
+    # Nothing that the tree has is overwritten.
+    lay = ("/bin/cp", "--recursive", "--no-clobber", "--no-dereference", f"{MADE}/.", WORKSPACE)
     return (
         tests,
+        *((ToolRun(_LAY_MADE, lay, REPORT_TIMEOUT_S, environ),) if environment.made else ()),
         _coverage_json(
             python, environ, "coverage", f"{JUDGE}/coveragerc", COVERAGE, after="pytest"
         ),

@@ -74,5 +74,6 @@ class EnvironmentCache:
 
 
 def _prepared(row: EnvironmentRow) -> Prepared:
-    listed = {name: tuple(row.facts[name]) for name in ("pytest_plugins", "notes")}
+    # An environment of before `made` was known has none.
+    listed = {name: tuple(row.facts.get(name, ())) for name in ("pytest_plugins", "notes", "made")}
     return Prepared(row.id, tuple(row.layers), Environment(**{**row.facts, **listed}))

@@ -34,6 +34,7 @@ def environment(
         pytest_plugins=tuple(plugins),
         installed=installed,
         notes=recipe.notes + notes,
+        made=layers.made,
     )
 
 

@@ -27,6 +27,9 @@ WHEELS = Path("/opt/vsc/wheels")
 WORKSPACE = Path("/workspace")
 INTERPRETER = "/usr/bin/python3"
 BUILDERS = ("setuptools", "wheel")
+MADE = "share/vsc-made"
+"""Below the environment: what the build wrote into the workspace."""
+MADE_FILES, MADE_BYTES = 2000, 64 * 2**20
 
 
 def pip(*arguments: str) -> int:
@@ -119,13 +122,23 @@ def project(recipe: Recipe) -> int:
             "the project could not be built; its modules are found by path, and it has no metadata"
         )
         return by_path(recipe)
-    made = sorted(files() - before)
-    if made:
-        note(
-            f"the build made {len(made)} files that the judge's workspace does not have: "
-            f"{', '.join(made[:20])}"
-        )
+    keep(sorted(files() - before))
     return 0
+
+
+def keep(made: list[str]) -> None:
+    """What the build has written beside the project's own files lies in every test's workspace."""
+    if not made:
+        return
+    listed = ", ".join(made[:20])
+    size = sum((WORKSPACE / path).lstat().st_size for path in made)
+    if len(made) > MADE_FILES or size > MADE_BYTES:
+        note(f"the build made too much for the judge's workspace, {size} bytes: {listed}")
+        return
+    for path in made:
+        (TARGET / MADE / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(WORKSPACE / path, TARGET / MADE / path, follow_symlinks=False)
+    note(f"made by the build, and there in every test's workspace: {listed}")
 
 
 def offline_build(recipe: Recipe) -> bool:

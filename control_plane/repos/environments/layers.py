@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import IO, BinaryIO, cast
 
 from control_plane.repos.names import link_refusal, refusal, shown
+from quality_gates.where import ENV, MADE
 from runners.archive import DIRECTORY, FILE, LINK, Caps, Member, Source, directories_above, members
 from sandboxes.packed import packing
 from sandboxes.ports import Depot
@@ -21,6 +22,7 @@ _METADATA = re.compile(
     rb"lib/python3[^/]*/site-packages/[^/]+\.dist-info/(METADATA|entry_points\.txt)"
 )
 _METADATA_BYTES = 4 * 2**20
+_MADE = MADE.removeprefix(f"{ENV}/").encode() + b"/"
 _FOLLOWED = 40
 """Links that a kernel follows on one way; what needs more leads nowhere."""
 
@@ -51,6 +53,8 @@ class Layers:
     blobs: tuple[str, ...]
     metadata: Mapping[str, bytes]
     """What distributions say of themselves: the path of a METADATA or entry_points.txt -> bytes."""
+    made: tuple[str, ...] = ()
+    """What the build wrote into the workspace, as paths there."""
 
     @property
     def sha256(self) -> str:
@@ -78,7 +82,7 @@ def take_layers(
     except ValueError as error:
         raise EnvironmentRefused(f"the layers cannot be read: {error}") from error
     tree.check()
-    return Layers(tuple(blobs), tree.metadata)
+    return Layers(tuple(blobs), tree.metadata, tree.made())
 
 
 class _Tee:
@@ -135,6 +139,16 @@ class _Tree:
     def _keep(self, entry: Member) -> None:
         if entry.mode not in (LINK, DIRECTORY):
             self.metadata[entry.path.decode(errors="surrogateescape")] = entry.read()
+
+    def made(self) -> tuple[str, ...]:
+        """Paths of the workspace that the environment carries."""
+        return tuple(
+            sorted(
+                path.removeprefix(_MADE).decode(errors="surrogateescape")
+                for path in self._files
+                if path.startswith(_MADE)
+            )
+        )
 
     def check(self) -> None:
         """What is known only when all of it is: that it can be one tree, and nothing leads out."""

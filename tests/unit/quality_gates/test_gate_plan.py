@@ -52,6 +52,25 @@ def test_only_the_stages_that_the_change_calls_for_are_planned():
     assert stages(BASE) == {}
 
 
+def test_what_the_build_made_is_laid_into_the_workspace_before_the_tests():
+    made = replace(ENVIRONMENT, made=("src/pkg/_version.py",))
+    change = change_of(BASE, {**BASE, "src/pkg/__init__.py": "x = 1\n"})
+
+    for stage in (*plan(change, POLICY, made), *base_plan(change, POLICY, made)):
+        tools = {tool.name: tool for tool in stage.tools}
+        if stage.needs_environment:
+            assert tools["made"].argv[-2:] == ("/env/share/vsc-made/.", "/workspace")
+            assert "--no-clobber" in tools["made"].argv
+            assert tools["pytest"].after == ("made",)
+        else:
+            assert "made" not in tools
+    assert all(
+        tool.name != "made"
+        for stage in stages(BASE | {"a.py": ""}).values()
+        for tool in stage.tools
+    )
+
+
 def test_base_evidence_does_not_depend_on_the_patch():
     one = base_plan(
         change_of(

@@ -9,6 +9,7 @@ import pytest
 
 from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.repos.environments import inside
 from control_plane.repos.environments.detect import detect
 from control_plane.repos.environments.facts import environment
 from control_plane.repos.environments.layers import (
@@ -16,6 +17,7 @@ from control_plane.repos.environments.layers import (
     EnvironmentRefused,
     take_layers,
 )
+from quality_gates.where import MADE
 from runners.archive import Entry, write_archive
 from runners.unpack import unpack
 from sandboxes.tree_cache import TreeCache
@@ -62,6 +64,13 @@ def test_layers_are_blobs_of_which_a_provider_makes_one_tree(take, depot, tmp_pa
     assert (tree / "lib64" / "python3.13" / "site-packages" / "a.py").read_bytes() == b"a"
     assert (tree / "bin" / "python").stat().st_mode & 0o777 == 0o755
     assert layers.sha256 == hashlib.sha256(json.dumps(layers.blobs).encode()).hexdigest()
+
+
+def test_what_the_build_made_is_told_by_its_places_in_the_workspace(take):
+    rest = archive(file("share/vsc-made/src/p/_version.py", b"1"), file("share/vsc-madex", b"2"))
+
+    assert take(outer(rest=rest)).made == ("src/p/_version.py",)
+    assert f"/env/{inside.MADE}" == MADE, "the program in the sandbox imports nothing of ours"
 
 
 def test_environments_share_the_layers_that_they_have_in_common(take):
