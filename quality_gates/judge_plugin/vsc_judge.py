@@ -257,6 +257,21 @@ def _foreign(modules, workspace):
             name.partition(".")[0] in wanted
             and isinstance(origin, str)
             and not origin.startswith(workspace + os.sep)
+            and not _is_alias(name, module, wanted)
         ):
             found.append([name, origin])
     return found[:100]
+
+
+def _is_alias(name, module, wanted):
+    """Whether the project gives a name below its own to a module of somebody else.
+
+    So does `requests.packages.chardet`. The other name must be known, too, and nobody's but theirs.
+    """
+    own = getattr(getattr(module, "__spec__", None), "name", None)
+    return (
+        "." in name
+        and isinstance(own, str)
+        and own.partition(".")[0] not in wanted
+        and sys.modules.get(own) is module
+    )
