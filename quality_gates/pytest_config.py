@@ -42,6 +42,8 @@ _VALUED = (
     "-k",
     "-W",
 )
+_OF_PLUGINS = {"--asyncio-mode": "asyncio"}
+"""Options that pytest knows only with a plugin: without that, it would not start."""
 _FLAGS = ("--strict-markers", "--doctest-modules", "--doctest-continue-on-failure", "--pyargs")
 _BUILT_IN_PLUGINS = frozenset({"pytester", "doctest", "no:doctest", "no:warnings", "no:legacypath",
                                "no:unraisableexception",
@@ -184,12 +186,14 @@ def _options(words: list[str], plugins: tuple[str, ...]) -> tuple[list[str], lis
             _plugin(rest.pop(0), plugins, kept, dropped)
         elif word.startswith("-p") and not word.startswith("--"):
             _plugin(word[2:], plugins, kept, dropped)
-        elif name in _VALUED and equals:
-            kept.append(_valued(name, value))
-        elif word in _VALUED and rest:
-            kept += (
-                [word, rest.pop(0)] if not word.startswith("--") else [_valued(word, rest.pop(0))]
-            )
+        elif name in _VALUED and (equals or rest):
+            value = value if equals else rest.pop(0)
+            if _OF_PLUGINS.get(name, "") not in {"", *plugins}:
+                dropped.append(f"{name}={value}")
+            elif word.startswith("--") or equals:
+                kept.append(_valued(name, value))
+            else:
+                kept += [name, value]
         else:
             dropped.append(word)
     return kept, dropped

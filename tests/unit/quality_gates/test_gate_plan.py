@@ -12,6 +12,7 @@ from quality_gates import trusted
 from quality_gates.linting import linting_rules, ruff_configuration
 from quality_gates.model import GatePolicy, Stage
 from quality_gates.plan import base_plan, plan
+from quality_gates.pytest_config import read
 
 BASE = {
     "pyproject.toml": "[tool.pytest.ini_options]\n"
@@ -69,6 +70,16 @@ def test_what_the_build_made_is_laid_into_the_workspace_before_the_tests():
         for stage in stages(BASE | {"a.py": ""}).values()
         for tool in stage.tools
     )
+
+
+@pytest.mark.parametrize("plugins", [(), ("asyncio",)])
+@pytest.mark.parametrize("written", ["--asyncio-mode=strict", "--asyncio-mode strict"])
+def test_an_option_of_a_plugin_that_is_not_installed_is_left_out(plugins, written):
+    """tqdm: pytest does not start with an option that it does not know."""
+    found = read({"pytest.ini": f"[pytest]\naddopts = {written} -k x\n".encode()}, plugins)
+
+    assert found.options == ((("--asyncio-mode=strict",) if plugins else ()) + ("-k", "x"))
+    assert found.dropped == (() if plugins else ("--asyncio-mode=strict",))
 
 
 def test_base_evidence_does_not_depend_on_the_patch():
