@@ -222,6 +222,7 @@ class Worker:
                 try:
                     await self._looked_after(lease, cancelled, renew=due)
                 except LeaseLost:
+                    log.warning("run.lease_lost", run=str(lease.run_id), epoch=lease.epoch)
                     return
                 except SQLAlchemyError as error:
                     log.warning("worker.database_away", run=str(lease.run_id), error=str(error))
