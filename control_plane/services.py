@@ -30,7 +30,7 @@ class Services:
     mirrors: Mirrors
     snapshots: Snapshots
     blobs: Blobs
-    markdown: Callable[[TaskReport], str]
+    pages: Mapping[str, Callable[[TaskReport], str]]
     """A report for people to read."""
     probes: Mapping[str, Probe] = field(default_factory=dict)
     """Name (`database`, `docker`, `images`) -> how to find out."""

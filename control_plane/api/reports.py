@@ -1,4 +1,4 @@
-"""Routes of reports: JSON, or Markdown for people."""
+"""Routes of reports: JSON, Markdown for people, and what CI systems show."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -14,8 +14,17 @@ from control_plane.services import Services
 from quality_gates.report import to_json
 
 router = APIRouter(route_class=StrictRoute, tags=["reports"])
-_MEDIA = media("application/json", "text/markdown")
-Format = Annotated[Literal["json", "md"], Query(alias="format")]
+_PAGES = {
+    "md": "text/markdown",
+    "github": "text/plain",
+    "gitlab": "application/json",
+    "sarif": "application/sarif+json",
+    "junit": "application/xml",
+}
+_MEDIA = media("application/json", *_PAGES.values())
+Format = Annotated[
+    Literal["json", "md", "github", "gitlab", "sarif", "junit"], Query(alias="format")
+]
 # What a report quotes is hostile text: it is never to be taken for a page.
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -44,10 +53,10 @@ async def _answer(services: Services, found: service.Found, form: str) -> Respon
         report = to_json(found.page)
     else:
         report = await service.read_report(services.blobs, found.sha256 or "")
-    if form == "md":
+    if form in _PAGES:
         return PlainTextResponse(
-            services.markdown(found.page or service.report_of(report)),
-            media_type="text/markdown",
+            services.pages[form](found.page or service.report_of(report)),
+            media_type=_PAGES[form],
             headers=_HEADERS,
         )
     return JSONResponse(report, headers=_HEADERS)

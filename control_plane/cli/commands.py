@@ -171,6 +171,9 @@ async def _judge(where: Where, options: JudgeOptions, order: Order, output: Outp
         _tell_where(connection, output)
         async with output.progress(timeline):
             judged = await judge(connection.client, order, timeline, output.tell)
+        if output.form is not None and judged.report is not None:
+            path = f"/v1/runs/{judged.run}/report"
+            sys.stdout.write(await connection.client.text(path, format=output.form))
     kept = await asyncio.to_thread(papers.keep, own.home, judged)
     papers.show(judged, kept, output)
     return _INTERRUPTED if judged.interrupted else exit_code(judged.verdict)

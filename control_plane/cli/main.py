@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from control_plane.cli.formats import ReportFormat
 from control_plane.cli.output import Output
 from control_plane.processes.names import Part
 from quality_gates.model import TaskType
@@ -107,6 +108,10 @@ def check(
     task_type: Type = None,
     allow_test_changes: TestChanges = False,
     allow_dependency_changes: DependencyChanges = False,
+    form: Annotated[
+        ReportFormat | None,
+        typer.Option("--format", help="The report on stdout in this form; the rest on stderr."),
+    ] = None,
     server: Server = None,
     token_file: TokenFile = None,
     as_json: Json = False,
@@ -118,7 +123,9 @@ def check(
     """
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
-    output = Output(as_json=as_json)
+    if as_json and form is not None:
+        raise typer.BadParameter("--json and --format are two things to have on stdout; give one")
+    output = Output(as_json=as_json, form=form)
     options = commands.JudgeOptions(
         repo, base, packet, task_type, allow_test_changes, allow_dependency_changes, DEADLINE_S
     )
@@ -304,7 +311,9 @@ def report(
         str,
         typer.Argument(metavar="TASK|RUN", help="A key, an id, or the beginning of a run's id."),
     ],
-    form: Annotated[str | None, typer.Option("--format", help="md or json.")] = None,
+    form: Annotated[
+        ReportFormat | None, typer.Option("--format", help="Default: md.", show_default=False)
+    ] = None,
     into: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.")] = None,
     server: Server = None,
     token_file: TokenFile = None,
@@ -314,8 +323,6 @@ def report(
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     chosen = form or ("json" if as_json else "md")
-    if chosen not in ("md", "json"):
-        raise typer.BadParameter("--format is md or json")
     output = Output(as_json=as_json)
     where = commands.Where(server, token_file)
     raise typer.Exit(commands.run(commands.report(where, output, which, chosen, into), output))

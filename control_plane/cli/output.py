@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from control_plane.cli.formats import ReportFormat
 from control_plane.cli.show import Progress, plain
 from control_plane.cli.timeline import Timeline
 
@@ -23,11 +24,11 @@ _LOOK_S = 0.3
 class Output:
     """How one command speaks."""
 
-    def __init__(self, *, as_json: bool) -> None:
-        self.as_json = as_json
+    def __init__(self, *, as_json: bool, form: ReportFormat | None = None) -> None:
+        self.as_json, self.form = as_json, form
         self.people = Console(stderr=True, highlight=False)
         """For progress and remarks, whatever stdout is used for."""
-        self.result = Console(highlight=False, stderr=as_json)
+        self.result = Console(highlight=False, stderr=as_json or form is not None)
         """For what was asked for, when people read it."""
 
     def document(self, document: object) -> None:

@@ -11,7 +11,7 @@ from control_plane.processes.ground import Ground, open_ground
 from control_plane.services import Probe, Services, nobody_waits
 from control_plane.settings import ApiSettings, GroundSettings
 from control_plane.sites import service as sites
-from quality_gates.render import markdown
+from quality_gates.render import github, gitlab, junit, markdown, sarif
 from sandboxes.errors import BlobMissing, DepotUnavailable
 
 _NO_BLOB = "0" * 64
@@ -64,7 +64,13 @@ def services_of(
         mirrors=ground.mirrors,
         snapshots=ground.snapshots,
         blobs=ground.blobs,
-        markdown=markdown.render,
+        pages={
+            "md": markdown.render,
+            "github": github.render,
+            "gitlab": gitlab.render,
+            "sarif": sarif.render,
+            "junit": junit.render,
+        },
         probes={"database": database, "blobs": blobs, **(probes or {})},
         wake=ground.wake,
         poke=poke,
