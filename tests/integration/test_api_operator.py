@@ -79,7 +79,7 @@ async def services(sessions, tmp_path):
         mirrors=mirrors,
         snapshots=Snapshots(sessions, mirrors, LocalDepot(store), tmp_path / "snapshots"),
         blobs=ThreadedBlobs(store),
-        markdown=render,
+        pages={"md": render},
         probes={"database": fit},
         upload_bytes=100_000,
     )

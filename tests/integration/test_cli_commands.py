@@ -59,7 +59,7 @@ class Installation:
             mirrors=mirrors,
             snapshots=Snapshots(sessions, mirrors, LocalDepot(store), home / "snapshots"),
             blobs=self.blobs,
-            markdown=render,
+            pages={"md": render},
         )
 
     async def work(self):

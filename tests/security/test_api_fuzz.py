@@ -56,7 +56,7 @@ async def app(sessions, tmp_path):
             mirrors=mirrors,
             snapshots=Snapshots(sessions, mirrors, LocalDepot(store), tmp_path / "snapshots"),
             blobs=ThreadedBlobs(store),
-            markdown=render,
+            pages={"md": render},
             probes={"database": fit},
             local_paths=False,
         )
