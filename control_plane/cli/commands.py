@@ -23,10 +23,10 @@ from rich.text import Text
 
 from control_plane.auth.service import ensure_local_token
 from control_plane.cli import doctor, papers, worktree
+from control_plane.cli.address import announced
 from control_plane.cli.client import Client
 from control_plane.cli.connect import (
     Connection,
-    address_file,
     connected,
     make_home,
     platform_errors,
@@ -206,13 +206,10 @@ async def _serve_api(
 ) -> None:
     async with serving.services.sessions.begin() as session:
         token = await ensure_local_token(session, own.home)
-    await asyncio.to_thread(address_file(own.home).write_text, address + "\n")
-    try:
-        told = f"the control plane answers at {address}; its token is in {token}"
+    told = f"the control plane answers at {address}; its token is in {token}"
+    with announced(own.home, address):
         _tell_up(output, told, address, token_file=str(token))
         await _serve(serving, listener)
-    finally:
-        await asyncio.to_thread(address_file(own.home).unlink, missing_ok=True)
 
 
 def _tell_up(output: Output, told: str, address: str, **more: str) -> None:

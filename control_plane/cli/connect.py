@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from control_plane.api.app import create_app
 from control_plane.auth.service import ensure_local_token, token_file
+from control_plane.cli.address import announced_address
 from control_plane.cli.client import Client
 from control_plane.cli.errors import CliError, ServerError, UsageError
 from control_plane.errors import ANSWERS
@@ -33,11 +34,6 @@ class Connection:
 
     client: Client
     address: str | None
-
-
-def address_file(home: Path) -> Path:
-    """Where a running `vsc up` says at which address it answers."""
-    return home / "server-address"
 
 
 def make_home(home: Path) -> None:
@@ -141,8 +137,10 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def running(home: Path) -> str | None:
     """The address of a `vsc up` over this home that answers and takes its token."""
-    with contextlib.suppress(OSError, httpx.HTTPError):
-        address = (await asyncio.to_thread(address_file(home).read_text)).strip()
+    address = await asyncio.to_thread(announced_address, home)
+    if address is None:
+        return None
+    with contextlib.suppress(OSError, httpx.HTTPError, httpx.InvalidURL):
         token = (await asyncio.to_thread(token_file(home).read_text)).strip()
         async with _http(address, token) as http:
             answer = await http.get("/v1/runs", params={"limit": 1}, timeout=_PROBE_S)

@@ -21,7 +21,7 @@ from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.cli import commands
-from control_plane.cli.connect import address_file
+from control_plane.cli.address import address_file, announced
 from control_plane.cli.errors import ServerError, UsageError
 from control_plane.cli.output import Output
 from control_plane.db.base import new_id
@@ -169,7 +169,9 @@ async def installation(sessions, tmp_path, monkeypatch):
     async with sessions.begin() as session:
         await auth.ensure_local_token(session, home)
     listener = commands._listener(0)
-    address_file(home).write_text(f"http://127.0.0.1:{listener.getsockname()[1]}\n")
+    serves = announced(home, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    serves.__enter__()  # until a test ends it
+    installation.stop_announcing = lambda: serves.__exit__(None, None, None)
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(installation.services), log_config=None, lifespan="off", ws="none"
@@ -179,6 +181,8 @@ async def installation(sessions, tmp_path, monkeypatch):
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     working = asyncio.create_task(installation.work())
     yield installation
+    if address_file(home).exists():
+        installation.stop_announcing()
     working.cancel()
     server.should_exit = True
     await asyncio.gather(serving, working, return_exceptions=True)
@@ -472,7 +476,7 @@ async def test_logs_and_reports_are_read_without_a_server_and_without_an_engine(
     where, output = commands.Where(), Output(as_json=True)
     await commands.check(where, options(repository), output, patch=None, head=None)
     checked = json.loads(capsys.readouterr().out)
-    address_file(installation.home).unlink()
+    installation.stop_announcing()
     url = installation.sessions.kw["bind"].url.render_as_string(hide_password=False)
     monkeypatch.setenv("VSC_DATABASE_URL", url)
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
@@ -529,7 +533,7 @@ async def test_a_server_that_is_not_there_and_a_token_that_is_wrong_are_told(
         await commands.list_tasks(
             commands.Where(address, tmp_path / "token"), Output(as_json=True), None, 5
         )
-    address_file(installation.home).unlink()
+    installation.stop_announcing()
     with pytest.raises(ServerError, match="vsc up"):
         await commands.list_tasks(commands.Where(), Output(as_json=True), None, 5)
 

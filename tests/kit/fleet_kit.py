@@ -21,8 +21,9 @@ from sqlalchemy import select, text
 
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
+from control_plane.cli.address import address_file
 from control_plane.cli.client import Client
-from control_plane.cli.connect import address_file, connected
+from control_plane.cli.connect import connected
 from control_plane.db.engine import Sessions, new_engine, session_factory
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.service import import_repository

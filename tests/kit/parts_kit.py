@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from control_plane.auth.service import token_file
-from control_plane.cli.connect import address_file
+from control_plane.cli.address import address_file
 from control_plane.processes.names import Part
 
 VSC = (sys.executable, "-c", "from control_plane.cli.main import main; main()")
