@@ -173,7 +173,7 @@ async def _judge(where: Where, options: JudgeOptions, order: Order, output: Outp
             judged = await judge(connection.client, order, timeline, output.tell)
         if output.form is not None and judged.report is not None:
             path = f"/v1/runs/{judged.run}/report"
-            sys.stdout.write(await connection.client.text(path, format=output.form))
+            output.text(await connection.client.text(path, format=output.form))
     kept = await asyncio.to_thread(papers.keep, own.home, judged)
     papers.show(judged, kept, output)
     return _INTERRUPTED if judged.interrupted else exit_code(judged.verdict)
@@ -383,7 +383,7 @@ async def report(where: Where, output: Output, which: str, form: str, into: Path
     if form == "json":
         text = json.dumps(json.loads(text), indent=2) + "\n"
     if into is None:
-        sys.stdout.write(text)
+        output.text(text)
     else:
         await asyncio.to_thread(into.write_text, text, "utf-8")
         output.tell(f"written to {into}")

@@ -6,6 +6,7 @@ Everything for people on stderr otherwise.
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,8 +34,16 @@ class Output:
 
     def document(self, document: object) -> None:
         """The one document of `--json`."""
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-        sys.stdout.flush()
+        self.text(json.dumps(document, indent=2) + "\n")
+
+    def text(self, text: str) -> None:
+        """What stdout is for. That nobody reads it to its end changes nothing of what was done."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python flushes once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def tell(self, text: str) -> None:
         """A remark on the way."""
