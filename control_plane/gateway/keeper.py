@@ -69,6 +69,8 @@ class DoorKeeper:
         self._marks, self._poll_s = marks, poll_s
         self._poked = asyncio.Event()
         self._trouble: Exception | None = None
+        self._broken: set[UUID] = set()
+        """Rows that make no sense and were said. Who waits for their door: see `answered`."""
 
     def poke(self) -> None:
         """Rows may have changed."""
@@ -112,12 +114,17 @@ class DoorKeeper:
         async with self._sessions() as session:
             wanted = await _wanted(session, await self._marks(session))
             missing = [wanted[name] for name in wanted.keys() - self._doors.names()]
+            self._broken &= set(missing)
+            missing = [one for one in missing if one not in self._broken]
             rows = await session.scalars(select(Sandbox).where(Sandbox.id.in_(missing)))
             new = list(rows) if missing else []
         for row in new:
             try:
                 await self._open(row)
-            except Exception:  # one row that makes no sense must not keep the others closed
+            except (Malformed, ValueError, TypeError, KeyError):  # it must not keep others closed
+                self._broken.add(row.id)
+                log.exception("doors.not_opened", sandbox=row.name)
+            except Exception:  # nor must one that this machine fails at; it is tried again
                 log.exception("doors.not_opened", sandbox=row.name)
         await asyncio.gather(*(self._doors.close(name) for name in known - wanted.keys()))
 

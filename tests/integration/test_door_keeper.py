@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.blobs.threads import ThreadedBlobs
@@ -166,6 +167,18 @@ async def test_a_row_that_makes_no_sense_keeps_no_other_closed(site):
 
         assert await site.ask(row) == CAPSULE
         assert not site.where(greedy.name).http.exists()
+
+
+async def test_a_row_that_makes_no_sense_is_said_once(site):
+    with capture_logs() as said:
+        async with serving(site.gateway(poll_s=0.05)) as keeper:
+            broken = await site.sandbox(spec={})
+            for _ in range(3):
+                await keeper.look()
+
+    assert [line["sandbox"] for line in said if line["event"] == "doors.not_opened"] == [
+        broken.name
+    ]
 
 
 async def test_another_installations_doors_are_not_ours(site):
