@@ -16,7 +16,7 @@ from quality_gates.testplan import COVERAGE, COVERAGE_HONOURED
 
 GATE = "coverage"
 TOTAL_TOLERANCE = 0.0005
-"""The share of base's lines that may run no more.
+"""The share of base's lines that may run no more, and how far the total may sink with them.
 
 What rounding of a total to a tenth of a percent hides, and no more.
 """
@@ -60,7 +60,7 @@ def judge(case: Case) -> GateReport:
     reasons: list[str] = []
     notes: list[str] = []
     changed = _changed_lines(case, head, reasons, notes)
-    lost = _lost(case.change, base, head, reasons)
+    lost = _lost(case.change, base, head, reasons, notes)
     for kind, (before, after) in growth(case.change, tests=False, kinds=(EXCLUSION,)).items():
         notes.append(
             f"{kind} grew from {before} to {after}: such lines are counted here like all others"
@@ -203,11 +203,12 @@ def _unmeasured(case: Case, path: str, added: set[int]) -> set[int]:
 
 
 def _lost(
-    change: Change, base: Measured, head: Measured, reasons: list[str]
+    change: Change, base: Measured, head: Measured, reasons: list[str], notes: list[str]
 ) -> dict[str, list[int]]:
     """Lines, by their numbers at head, that ran on base, are still there, and run no more.
 
-    A total would blame who takes tested code away.
+    They are refused where the total sinks with them: a total alone would blame who takes tested
+    code away, and a line alone who makes another way the usual one.
     """
     touched = {file.path: file for file in change.files}
     lost: dict[str, list[int]] = {}
@@ -216,13 +217,19 @@ def _lost(
         # A file that coverage could not read has no line that is known to have run.
         if gone := still & head.files[path].missing if path in head.files else still:
             lost[path] = sorted(gone)
+    if not lost:
+        return lost
     number = sum(map(len, lost.values()))
-    if number > TOTAL_TOLERANCE * base.executable:
-        where = some([f"{path}:{','.join(map(str, of[:20]))}" for path, of in lost.items()], 5)
-        reasons.append(
-            f"{number} lines that the tests run on base, and that head still has, run no more: "
-            f"{where}"
-        )
+    unseen = sum(len(lines) for path, lines in lost.items() if path not in head.files)
+    before, after = base.ratio or 0.0, head.executed / max(1, head.executable + unseen)
+    where = some([f"{path}:{','.join(map(str, of[:20]))}" for path, of in lost.items()], 5)
+    told = (
+        f"{number} lines that the tests run on base, and that head still has, run no more: {where}"
+    )
+    if number > TOTAL_TOLERANCE * base.executable and after < before - TOTAL_TOLERANCE:
+        reasons.append(f"{told}; the total sinks from {before:.2%} to {after:.2%}")
+    else:
+        notes.append(told)
     return lost
 
 

@@ -33,7 +33,8 @@ def outcome_of(
     An engine without live restore ends its containers when it goes, or when it is back.
     """
     ended, detail = _ended(found, ending)
-    if ended is Ended.COMPLETED and unasked(found, ending) and _began(found, engine_away_at):
+    cut_off = unasked(found, ending) or _never_ran(found, ending, remains)
+    if ended is Ended.COMPLETED and cut_off and _began(found, engine_away_at):
         ended, detail = Ended.LOST, "the engine was away meanwhile, and ended its containers"
     return SandboxOutcome(
         ended=ended,
@@ -47,6 +48,14 @@ def outcome_of(
         uncollected=remains.uncollected,
         collected=remains.collected,
     )
+
+
+def _never_ran(found: Container | None, ending: Ending | None, remains: Remains) -> bool:
+    """Whether nothing is there of what every command leaves, and its code is none of ours.
+
+    An engine that goes while it starts a container may leave it without what it starts from.
+    """
+    return found is not None and ending is None and found.exit_code != 0 and not remains.outputs
 
 
 def _ended(found: Container | None, ending: Ending | None) -> tuple[Ended, str]:

@@ -58,9 +58,11 @@ async def test_an_honest_change_of_a_project_whose_build_writes_a_file_passes(co
 
 async def test_what_the_patch_brings_under_that_name_is_not_overwritten(company, repository):
     """It is the author's then, and judged as such."""
-    folder, base = repository
+    folder, _ = repository
+    write(folder, ".gitignore", "*.egg-info\n")
+    base = commit_all(folder, "what the build makes may be committed")
     write(folder, "src/tiny/_made.py", "version = '43'\n")
-    git(folder, "add", "--force", "src/tiny/_made.py")
+    git(folder, "add", "src/tiny/_made.py")
     patch = git(folder, "diff", "--cached", "--binary", base)
 
     judged = await company.judge(folder, base, {"kind": "patch", "patch": patch}, REFACTOR)

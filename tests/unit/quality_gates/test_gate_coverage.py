@@ -31,6 +31,20 @@ def test_a_line_that_ran_on_base_and_runs_no_more_is_refused(tmp_path):
     assert f"{CORE}:2" in gate.reasons[0]
 
 
+def test_a_line_that_runs_no_more_is_shown_where_the_total_does_not_sink(tmp_path):
+    """In iniconfig 2.3.0, what was the usual way is the exception now, and all else is tested."""
+    base = {CORE: "a = 1\nif a:\n    b = 2\nif not a:\n    c = 3\n"}
+    head = {CORE: "a = 1\nif a:\n    b = 2\nif not a:\n    c = 3\nd = 4\ne = 5\nf = 6\n"}
+    gate = judged(
+        tmp_path, base, head,
+        {CORE: ([1, 2, 3, 4], [5])}, {CORE: ([1, 2, 4, 5, 6, 7, 8], [3])},
+    )  # fmt: skip
+
+    assert gate.verdict is Verdict.PASSED, gate.reasons
+    assert f"{CORE}:3" in gate.notes[0]
+    assert gate.evidence["lost_lines"] == {CORE: [3]}
+
+
 def test_it_is_found_where_it_has_moved_to(tmp_path):
     gate = judged(
         tmp_path, {CORE: "a = 1\nif a:\n    b = 2\n"}, {CORE: "z = 0\na = 1\nif a:\n    b = 2\n"},

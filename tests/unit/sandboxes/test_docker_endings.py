@@ -9,7 +9,7 @@ from sandboxes.docker.endings import outcome_of
 from sandboxes.docker.engine import Container
 from sandboxes.docker.records import Ending
 from sandboxes.remains import Remains
-from sandboxes.spec import Ended, Usage
+from sandboxes.spec import Artifact, Ended, Usage
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(seconds=5)
@@ -71,6 +71,18 @@ def test_a_forgotten_container_is_lost_without_an_exit_code():
 def test_an_engine_that_was_away_has_ended_what_nobody_else_did(code, ending, away, expected):
     dead = dataclasses.replace(DEAD, exit_code=code)
 
-    outcome = outcome_of(dead, ending, Usage(), Remains(), away)
+    left = Remains(outputs={"result.json": Artifact("0" * 64, 1)})
+    outcome = outcome_of(dead, ending, Usage(), left, away)
+
+    assert outcome.ended is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "away", "expected"),
+    [(2, BEFORE, Ended.LOST), (2, None, Ended.COMPLETED), (0, BEFORE, Ended.COMPLETED)],
+)
+def test_what_left_nothing_while_the_engine_was_away_has_never_run(code, away, expected):
+    """The engine went while it started the container: there was no program to start."""
+    outcome = outcome_of(dataclasses.replace(DEAD, exit_code=code), None, Usage(), Remains(), away)
 
     assert outcome.ended is expected
