@@ -135,11 +135,9 @@ def _ended_early(
             Verdict.INCONCLUSIVE,
             f"{stage}: the test process was killed ({tool.detail or 'no detail'}){last}",
         )
-    if session_code is None and not (code in _CANNOT_START and not stream.outcomes):
-        return (
-            Verdict.INCONCLUSIVE,
-            f"{stage}: the process exited with {code} and the session never ended{last}",
-        )
+    never_began = code in _CANNOT_START and not stream.outcomes and not stream.dropped_bytes
+    if session_code is None and not never_began:
+        return Verdict.INCONCLUSIVE, f"{stage}: {_unended(code, stream)}{last}"
     if session_code not in (None, code):
         verdict = Verdict.TAMPERED if code == 0 else Verdict.INCONCLUSIVE
         return verdict, f"{stage}: the session ended with {session_code}, the process with {code}"
@@ -149,6 +147,15 @@ def _ended_early(
             f"{stage}: pytest was stopped (exit code {code}){_first(stream.errors)}",
         )
     return None
+
+
+def _unended(code: int, stream: events.Stream) -> str:
+    if stream.dropped_bytes:
+        return (
+            f"{stream.dropped_bytes} bytes of its test events did not fit its record:"
+            " too many tests at once, or too long names"
+        )
+    return f"the process exited with {code} and the session never ended"
 
 
 def _first(errors: tuple[tuple[str, str], ...]) -> str:

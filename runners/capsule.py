@@ -37,10 +37,9 @@ def _check(capsule: Capsule) -> None:
     for name in ("deadline_s", "grace_s", "upload_s"):
         seconds = getattr(capsule, name)
         _require(_positive(seconds), f"{name} is {seconds!r}, not a positive number")
-    _require(
-        type(capsule.log_bytes) is int and capsule.log_bytes >= 0,
-        f"log_bytes is {capsule.log_bytes!r}",
-    )
+    for name in ("log_bytes", "tests_bytes"):
+        size = getattr(capsule, name)
+        _require(type(size) is int and size >= 0, f"{name} is {size!r}")
     if isinstance(capsule.driver, CommandDriver):
         _check_command(capsule.driver)
     else:

@@ -77,6 +77,10 @@ def kind_of(driver: Driver) -> str:
     return next(tag for tag, kind in DRIVERS.items() if isinstance(driver, kind))
 
 
+TESTS_BYTES = 64 * 2**20
+"""The record of 100,000 tests whose ids have 150 characters takes 55 MiB of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capsule:
     """The part of a capsule manifest that the runner acts on (`/vsc/capsule.json`)."""
@@ -90,7 +94,9 @@ class Capsule:
     upload_s: float = 15.0
     """Seconds after that in which a door that is slow, or starts again, still gets the log."""
     log_bytes: int = 8 * 2**20
-    """Bytes of one stream that are kept; what follows is counted and named in the result."""
+    """Bytes of one log that are kept; what follows is counted and named in the result."""
+    tests_bytes: int = TESTS_BYTES
+    """The same of the test events: evidence, which is whole or worth nothing."""
     door: bool = False
     """Whether a door is served, which may be away for a while, also at the start.
 
@@ -183,12 +189,13 @@ class TestEvent:
     """One line of the `tests` stream, written by our pytest plugin the moment it happens.
 
     `collected`: the ids, in batches of at most 200. `started`, `finished`: one test. `session`:
-    pytest's end, with its exit code.
+    pytest's end, with its exit code. `dropped`: the runner's own last line where more came than is
+    kept, with the number of bytes that are missing.
     """
 
     __test__ = False  # pytest: this is not a test class
 
-    kind: Literal["collected", "started", "finished", "error", "session"]
+    kind: Literal["collected", "started", "finished", "error", "session", "dropped"]
     ids: tuple[str, ...] = ()
     id: str = ""
     outcome: Literal["", "passed", "failed", "skipped", "xfailed", "xpassed", "error"] = ""
@@ -196,3 +203,4 @@ class TestEvent:
     detail: str = ""
     """At most 4,000 characters of the failure's text."""
     exit_code: int | None = None
+    bytes: int = 0

@@ -117,7 +117,7 @@ class _Supervision:
             ),
         }
         self._tests = CappedLines(
-            capsule.log_bytes, lambda data: self._carrier.offer("tests", data), _missing_events
+            capsule.tests_bytes, lambda data: self._carrier.offer("tests", data), _missing_events
         )
         self._logs["tests"] = self._tests
         self._report = Capture(_REPORT_BYTES)
@@ -251,8 +251,7 @@ def _from_outside(caught: Any) -> bool:  # noqa: ANN401 -- signal.struct_siginfo
 
 
 def _missing_events(dropped: int) -> bytes:
-    detail = f"test events are missing: {dropped} bytes past the cap were dropped"
-    return json.dumps({"kind": "error", "detail": detail}).encode()
+    return json.dumps({"kind": "dropped", "bytes": dropped}).encode()
 
 
 def _read_report(lines: Sequence[bytes]) -> tuple[tuple[ToolResult, ...], dict[str, str]]:

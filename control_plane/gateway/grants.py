@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from quality_gates.model import Stage
-from runners.protocol import Stream
+from runners.protocol import TESTS_BYTES, Stream
 
 
 class Verb(StrEnum):
@@ -33,7 +33,7 @@ GRANTS: Mapping[str, frozenset[Verb]] = {
 STREAM_BYTES: Mapping[Stream, int] = {
     "stdout": 16 * 2**20,
     "stderr": 16 * 2**20,
-    "tests": 64 * 2**20,
+    "tests": TESTS_BYTES,
 }
 """Bytes of each stream that are kept; a stream that is not named is refused."""
 

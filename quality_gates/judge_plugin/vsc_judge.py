@@ -25,6 +25,8 @@ from _pytest.unittest import TestCaseFunction
 
 BATCH = 200
 DETAIL_CHARACTERS = 4000
+DETAILS_CHARACTERS = 4 * 2**20
+# Of all tests together, so that a large suite of which everything fails fits into the record too.
 ID_CHARACTERS = 4096
 CANARY = ("test_vsc_canary_first", "test_vsc_canary_last")
 _WORST = ("passed", "xpassed", "xfailed", "skipped", "failed", "error")
@@ -43,6 +45,7 @@ class Judge:
         self._calls = {}
         self._overruled = []
         self._errors = []
+        self._details_left = DETAILS_CHARACTERS
         self._pid = os.getpid()
         # Bound now: what the judged code does to these modules later does not reach us.
         self._write, self._dumps, self._getpid = os.write, json.dumps, os.getpid
@@ -112,13 +115,15 @@ class Judge:
         phases = self._phases.pop(nodeid, [])
         outcome = max((phase[0] for phase in phases), key=_WORST.index, default="error")
         detail = next((phase[2] for phase in phases if phase[0] == outcome and phase[2]), "")
+        detail = detail[: min(DETAIL_CHARACTERS, self._details_left)]
+        self._details_left -= len(detail)
         self._outcomes[nodeid] = outcome
         self.emit(
             "finished",
             id=nodeid[:ID_CHARACTERS],
             outcome=outcome,
             duration_s=round(sum(phase[1] for phase in phases), 6),
-            detail=detail[:DETAIL_CHARACTERS],
+            detail=detail,
         )
 
     @pytest.hookimpl

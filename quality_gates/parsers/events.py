@@ -40,6 +40,8 @@ class Stream:
     session_exit_code: int | None
     equals: frozenset[tuple[str, str]] = frozenset()
     """Classes whose objects say that they equal everything: path of the code, name."""
+    dropped_bytes: int = 0
+    """What did not fit into the record, and followed what is here."""
 
 
 def stable(nodeid: str) -> str:
@@ -89,6 +91,7 @@ class _Reader:
         self.errors: list[tuple[str, str]] = []
         self.exit_code: int | None = None
         self.equals: set[tuple[str, str]] = set()
+        self.dropped_bytes = 0
 
     def take(self, event: Mapping[str, Any]) -> None:
         if self.exit_code is not None:
@@ -108,6 +111,8 @@ class _Reader:
             self.equals.add((text(event["path"], 4096), text(event["name"], 4096)))
         elif kind == "session":
             self.exit_code = integer(event["exit_code"])
+        elif kind == "dropped":
+            self.dropped_bytes = integer(event["bytes"], 1)
         else:
             raise ParseError(f"an event of kind {kind!r}")
 
@@ -131,4 +136,5 @@ class _Reader:
             errors=tuple(self.errors),
             session_exit_code=self.exit_code,
             equals=frozenset(self.equals),
+            dropped_bytes=self.dropped_bytes,
         )

@@ -2,9 +2,11 @@
 
 import pytest
 
+from control_plane.gateway.grants import STREAM_BYTES
 from control_plane.orchestrator.specs import judge_draft, session_draft
 from control_plane.sessions.drivers import CommandDriver, Product
 from quality_gates.model import Stage, StagePlan, TreeRecipe
+from quality_gates.parsers.reading import MAX_BYTES
 from sandboxes.spec import Workspace
 
 AT = Workspace("0" * 64)
@@ -35,3 +37,9 @@ def test_the_backstop_cuts_nobody_off_who_keeps_to_his_time(draft):
 
     assert limits.hydrate_s > 0
     assert limits.hydrate_s + after_its_start < limits.backstop_s
+
+
+@pytest.mark.parametrize("draft", DRAFTS.values(), ids=DRAFTS)
+def test_what_a_runner_sends_its_door_keeps(draft):
+    assert draft.capsule.log_bytes <= min(STREAM_BYTES["stdout"], STREAM_BYTES["stderr"])
+    assert draft.capsule.tests_bytes == STREAM_BYTES["tests"] <= MAX_BYTES

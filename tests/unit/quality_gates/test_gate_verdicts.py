@@ -399,6 +399,19 @@ def test_garbage_in_any_output_is_never_a_pass(tmp_path, stage, output, garbage)
     )
 
 
+@pytest.mark.parametrize("stage", [Stage.BASE, Stage.HEAD])
+def test_a_record_that_does_not_fit_is_said_so_and_blames_nobody(trial, stage):
+    outcomes = {ADD: "passed", MUL: "passed"}
+    cut = (*events({**outcomes, **CANARY}, exit_code=None), {"kind": "dropped", "bytes": 12_345})
+    trial.set(stage, trial.make.tests(stage, outcomes, covered=COVERED, events=cut))
+
+    gate = trial.gate("tests")
+
+    assert gate.verdict is Verdict.INCONCLUSIVE
+    assert "12345 bytes of its test events did not fit its record" in gate.reasons[0]
+    assert "never ended" not in gate.reasons[0]
+
+
 def test_a_broken_base_is_never_called_tampering(trial):
     trial.set(Stage.BASE, trial.make.tests(Stage.BASE, ALL, covered=COVERED, tool=ran(0)))
 

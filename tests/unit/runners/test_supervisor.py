@@ -280,6 +280,7 @@ TOOL = {"name": "t", "argv": ["/bin/true"], "timeout_s": 1.0}
                 {"upload_s": -1},
                 {"upload_s": float("inf")},
                 {"log_bytes": 1.5},
+                {"tests_bytes": -1},
                 {"surprise": 1},
                 {"driver": {"kind": "llm"}},
                 {"driver": {}},
