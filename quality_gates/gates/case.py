@@ -64,6 +64,12 @@ def worst(*verdicts: Verdict) -> Verdict:
     return max(verdicts, key=list(Verdict).index, default=Verdict.PASSED)
 
 
+def verdict_of_head(runs: Runs) -> Verdict:
+    """That of head's tests; a head that cannot be tested where base cannot either blames nobody."""
+    failed, untested = runs.head.verdict is Verdict.FAILED, runs.base.verdict is not Verdict.PASSED
+    return Verdict.INCONCLUSIVE if failed and untested else runs.head.verdict
+
+
 def some(names: list[str], limit: int = 10) -> str:
     """A list for a sentence, cut with the count of the rest."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

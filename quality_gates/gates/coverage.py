@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from quality_gates import trusted
-from quality_gates.gates.case import Case, some
+from quality_gates.gates.case import Case, some, verdict_of_head
 from quality_gates.model import Change, GateReport, Stage, StageEvidence, Verdict
 from quality_gates.parsers import coverage
 from quality_gates.parsers.coverage import CoverageData, FileCoverage
@@ -82,7 +82,8 @@ def _usable(case: Case) -> tuple[Measured, Measured]:
     head = case.runs.head
     if head.verdict is not Verdict.PASSED:
         raise _Unusable(
-            head.verdict, "head's test run measures nothing: " + "; ".join(head.reasons)
+            verdict_of_head(case.runs),
+            "head's test run measures nothing: " + "; ".join(head.reasons),
         )
     base = case.runs.base
     if base.verdict is not Verdict.PASSED:

@@ -1,6 +1,6 @@
 """`new_tests`: a feature or a fix brings a test that fails without it and passes with it."""
 
-from quality_gates.gates.case import Case, some
+from quality_gates.gates.case import Case, some, verdict_of_head
 from quality_gates.model import GateReport, TaskType, Verdict
 from quality_gates.selection import new_or_edited_test_modules
 from quality_gates.testrun import TestRun
@@ -22,7 +22,10 @@ def judge(case: Case) -> GateReport:
     head = case.runs.head
     if head.verdict is not Verdict.PASSED:
         return _report(
-            case, head.verdict, "head's test run proves nothing: " + "; ".join(head.reasons), []
+            case,
+            verdict_of_head(case.runs),
+            "head's test run proves nothing: " + "; ".join(head.reasons),
+            [],
         )
     if without.verdict not in (Verdict.PASSED, Verdict.FAILED):
         return _report(

@@ -412,6 +412,23 @@ def test_a_record_that_does_not_fit_is_said_so_and_blames_nobody(trial, stage):
     assert "never ended" not in gate.reasons[0]
 
 
+def test_no_gate_blames_an_author_for_a_pytest_that_does_not_start_on_base_either(trial):
+    """A warning filter that names a module which is not installed."""
+    why = ({"kind": "error", "id": "", "detail": "ModuleNotFoundError: No module named 'trio'"},)
+    nothing = dict.fromkeys(("junit.xml", "session.json", "coverage.json", "coverage-pragmas.json"))
+    for stage in (Stage.BASE, Stage.HEAD, Stage.NEW_ON_BASE):
+        stopped = trial.make.tests(stage, {}, exit_code=4, events=why, outputs=nothing)
+        trial.set(stage, stopped)
+
+    report = trial.report()
+
+    verdicts = {gate.gate: gate.verdict for gate in report.gates}
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "No module named 'trio'" in report.base_trouble
+    assert not [name for name, verdict in verdicts.items() if verdict is Verdict.FAILED]
+    assert verdicts["new_tests"] is verdicts["coverage"] is Verdict.INCONCLUSIVE
+
+
 def test_a_broken_base_is_never_called_tampering(trial):
     trial.set(Stage.BASE, trial.make.tests(Stage.BASE, ALL, covered=COVERED, tool=ran(0)))
 
