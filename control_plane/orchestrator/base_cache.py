@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from control_plane.judgements.policies import policy_from_json
-from control_plane.orchestrator.children import Wanted
+from control_plane.orchestrator.children import Wanted, last_ended
 from control_plane.orchestrator.environment_cache import Prepared
 from control_plane.orchestrator.gathering import StageRan
 from control_plane.orchestrator.stages import RELAUNCHED, stage_end
@@ -58,9 +58,11 @@ class BaseCache:
         is not made again for the same asker.
         """
         wanted = self._wanted(run, policy, prepared)
+        async with self._sessions() as session:
+            before = await last_ended(session, wanted.kind, wanted.cache_key)
         found = await self._kept(wanted.cache_key) or await self._asked_for(run, wanted.cache_key)
         if found is None:
-            return wanted
+            return replace(wanted, last_ended=before)
         if found.state is not RunState.FINISHED:
             return BaseResults({}, trouble=found.cause or found.state.value)
         plans = await self.plans(found, policy_from_json(policy), prepared)

@@ -29,18 +29,41 @@ class Wanted:
     """`prepare`: the tree whose dependency list is installed."""
     environment_id: UUID | None = None
     policy: dict[str, Any] | None = None
+    last_ended: UUID | None = None
+    """Of this key, before the cache was looked at (`last_ended`)."""
+
+
+async def last_ended(session: AsyncSession, kind: RunKind, cache_key: str) -> UUID | None:
+    """The run of this key that ended last. Who asks a cache asks this first."""
+    ended = select(Run.id).where(
+        Run.kind == kind, Run.cache_key == cache_key, Run.state.in_(TERMINAL)
+    )
+    found: UUID | None = await session.scalar(
+        ended.order_by(Run.finished_at.desc(), Run.id.desc()).limit(1)
+    )
+    return found
 
 
 async def ensure_child(session: AsyncSession, wanted: Wanted) -> UUID:
-    """The live run for this key, made if there is none. Two callers at once get the same one."""
+    """The run for this key: the live one, one that has ended since the cache was looked at, or new.
+
+    Two callers at once get the same one. Who gets one that has ended looks again, and finds it.
+    """
     live = select(Run.id).where(
         Run.kind == wanted.kind, Run.cache_key == wanted.cache_key, Run.state.not_in(TERMINAL)
     )
-    return (
-        await session.scalar(live)
-        or await _made(session, wanted)
-        or (await session.scalars(live)).one()
-    )
+    while True:
+        if (found := await session.scalar(live)) is not None:
+            return found
+        async with session.begin_nested() as attempt:
+            made = await _made(session, wanted)
+            # Now that ours lives no other can: what has ended by now is all that there was.
+            ended = await last_ended(session, wanted.kind, wanted.cache_key)
+            if ended == wanted.last_ended and made is not None:
+                return made
+            await attempt.rollback()
+        if ended is not None and ended != wanted.last_ended:
+            return ended
 
 
 async def _made(session: AsyncSession, wanted: Wanted) -> UUID | None:

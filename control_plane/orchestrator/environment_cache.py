@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from control_plane.orchestrator.children import Wanted
+from control_plane.orchestrator.children import Wanted, last_ended
 from control_plane.orchestrator.recipes import Recipes
 from control_plane.repos.environments.prepare import PROGRAM
 from control_plane.repos.models import EnvironmentRow
@@ -48,6 +48,7 @@ class EnvironmentCache:
         key = recipe.key(self._image, PROGRAM.read_bytes(), run.repo_id.hex, run.base_commit)
         used = update(EnvironmentRow).where(EnvironmentRow.cache_key == key)
         async with self._sessions.begin() as session:
+            before = await last_ended(session, RunKind.PREPARE, key)
             # The child first: one that ends after this look has its environment in the next one.
             child = await session.get(Run, run.waiting_for) if run.waiting_for else None
             # Found and used at once: see `retention`.
@@ -65,6 +66,7 @@ class EnvironmentCache:
             base_commit=run.base_commit,
             deadline_s=run.deadline_s,
             judged=judged,
+            last_ended=before,
         )
 
     async def by_id(self, environment_id: UUID) -> Prepared:
