@@ -7,8 +7,9 @@ that only another process needs.
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _CONNECTIONS = 10
@@ -21,12 +22,27 @@ def default_home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "vsc"
 
 
+def _one_name(path: Path) -> Path:
+    """Rows and records name a home: by one name, whichever symlink leads there."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # the latter before Python 3.13
+        raise ValueError(f"{path} cannot be followed: {error}; name another directory") from error
+
+
+def _one_engine(engine: str) -> str:
+    kind, colon, home = engine.partition(":")
+    return f"{kind}{colon}{_one_name(Path(home))}" if home else engine
+
+
 class GroundSettings(BaseSettings):
     """Where rows and bytes lie. Every process of an installation has the same."""
 
     model_config = SettingsConfigDict(env_prefix="VSC_", frozen=True, extra="ignore")
 
-    home: Path = Field(default_factory=default_home)
+    home: Annotated[Path, AfterValidator(_one_name)] = Field(
+        default_factory=default_home, validate_default=True
+    )
     """Where everything lies that has no address: database, blobs, mirrors, doors, slots.
 
     Processes of one site share it, on one machine and under one user.
@@ -80,7 +96,9 @@ class RetentionSettings(GroundSettings):
 class BesideEngine(GroundSettings):
     """Which engine's site this is. Only the orchestrator asks the engine itself."""
 
-    engine: str = Field(default="docker", pattern=r"^(docker|memory:/.+)$")
+    engine: Annotated[str, AfterValidator(_one_engine)] = Field(
+        default="docker", pattern=r"^(docker|memory:/.+)$"
+    )
     """Where sandboxes run: `docker`, the engine of this machine.
 
     For tests and demos, `memory:HOME`: the in-memory engine of that home, without isolation.

@@ -57,8 +57,14 @@ _ACCEPTED = {
 What another home has taken must not be refused here.
 """
 _TREES_KEPT = 4096
+_LAST_MADE = Path("info/attributes")
+"""The last thing that `Git.create` writes."""
 _MANY_LOOSE, _MANY_PACKS = 2000, 20
 _UNREACHABLE_KEPT = "2.weeks.ago"
+
+
+Incarnation = tuple[int, int]
+"""Of one mirror, from its making to its removal."""
 
 
 class RevisionUnknown(RepositoryError):
@@ -83,7 +89,7 @@ class Mirrors:
         self._root, self._limits, self._max_refs = root, limits, max_refs
         self._archive_limits = archive_limits or ArchiveLimits()
         self._allow_private = allow_private_addresses
-        self._trees: dict[tuple[str, str], str] = {}
+        self._trees: dict[tuple[str, str, Incarnation], str] = {}
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def git(self, repo_id: str) -> Git:
@@ -175,15 +181,25 @@ class Mirrors:
 
         Raises CommitMissing.
         """
-        known = self._trees.get((repo_id, commit))
-        if known is not None:
+        now = self.incarnation(repo_id)
+        if now is not None and (known := self._trees.get((repo_id, commit, now))) is not None:
             return known
         tree = await tree_of(self.git(repo_id), commit)
-        if OBJECT_ID.fullmatch(commit):
+        if now is not None and OBJECT_ID.fullmatch(commit):
             if len(self._trees) >= _TREES_KEPT:
                 self._trees.clear()
-            self._trees[repo_id, commit] = tree
+            self._trees[repo_id, commit, now] = tree
         return tree
+
+    def incarnation(self, repo_id: str) -> Incarnation | None:
+        """Which mirror this is; None: there is none.
+
+        What is remembered of one that somebody has removed is not true of the one made after it.
+        """
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            made = (self.git(repo_id).git_dir / _LAST_MADE).stat()
+            return made.st_ino, made.st_mtime_ns
+        return None
 
     async def _fetch(
         self, repo_id: str, url: str, ref: str | None, *, network: bool, config: dict[str, str]
@@ -251,9 +267,7 @@ class Mirrors:
         """The mirror, made if need be, while nobody else imports into it."""
         git = self.git(repo_id)
         async with file_lock(self._root / f"{repo_id}.lock"):
-            if not (
-                git.git_dir / "info" / "attributes"
-            ).is_file():  # the last thing that create writes
+            if not (git.git_dir / _LAST_MADE).is_file():
                 await git.create()
             yield git
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.repos.git import GitFailed, GitLimit, GitLimits, RepositoryError
-from control_plane.repos.mirrors import Mirrors
+from control_plane.repos.mirrors import Incarnation, Mirrors
 from runners.archive import Entry
 from runners.hydrate import write_delta
 from sandboxes.packed import packed
@@ -108,6 +108,10 @@ class Trees:
                     f"on {base_commit}: {shifted[0]}; only an exact patch is taken"
                 )
             return await git.line("write-tree", index=index)
+
+    def incarnation(self, repo_id: str) -> Incarnation | None:
+        """Which mirror the trees are in (`Mirrors.incarnation`)."""
+        return self._mirrors.incarnation(repo_id)
 
     async def has(self, repo_id: str, tree: str) -> bool:
         """Whether the tree is in this home's mirror."""

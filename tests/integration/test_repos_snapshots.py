@@ -15,8 +15,10 @@ from sqlalchemy import select, update
 
 from control_plane.blobs.depot import LocalDepot
 from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.blobs.threads import ThreadedBlobs
 from control_plane.repos.change_reader import ChangeReader
 from control_plane.repos.git import RepositoryError
+from control_plane.repos.heads import Heads
 from control_plane.repos.kept import CommitMissing
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.models import Repo, Snapshot
@@ -234,6 +236,24 @@ async def test_the_patch_needs_nothing_but_the_unpacked_snapshot(
     collect(base, None, tmp_path / "tree", None, tmp_path / "into", PatchLimits())
 
     assert changes_from_json((tmp_path / "into" / "changes.json").read_bytes()).tree == wanted
+
+
+async def test_a_mirror_that_was_removed_is_taken_again_also_by_who_knew_it(
+    mirrors, repo, commits, snapshots, tmp_path
+):
+    trees = Trees(mirrors)
+    store = DirectoryBlobs(tmp_path / "blobs")
+    heads = Heads(trees, ThreadedBlobs(store))
+    patch = store.put(io.BytesIO(PATCH), 1000).sha256
+    await snapshots.ensure(repo, commits[0])
+    head = await heads.made(repo.hex, commits[0], patch)
+    await heads.here(repo.hex, commits[0], head, patch)
+    shutil.rmtree(tmp_path / "repos" / f"{repo.hex}.git")
+
+    await snapshots.here(repo, commits[0])
+    await heads.here(repo.hex, commits[0], head, patch)
+
+    assert await trees.has(repo.hex, head)
 
 
 async def test_it_is_made_once_for_all_who_ask(

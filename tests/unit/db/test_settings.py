@@ -26,6 +26,38 @@ def test_a_setting_is_an_environment_variable(monkeypatch):
     assert settings.database_url.get_secret_value().endswith("@h/d")
 
 
+def test_a_home_and_an_engine_have_one_name_whichever_way_leads_there(monkeypatch, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    named = set()
+    for way in (str(tmp_path / "real"), str(tmp_path / "link"), "link", "link/../real"):
+        monkeypatch.setenv("VSC_HOME", way)
+        monkeypatch.setenv("VSC_ENGINE", f"memory:{tmp_path / way}")
+        settings = Settings()
+        named.add((settings.home, settings.engine))
+
+    assert named == {(tmp_path / "real", f"memory:{tmp_path / 'real'}")}
+
+
+def test_the_default_home_is_followed_too(monkeypatch, tmp_path):
+    (tmp_path / "real" / "vsc").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setattr(module.os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "link"))
+
+    assert Settings().home == tmp_path / "real" / "vsc"
+
+
+def test_a_home_that_leads_in_a_circle_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    monkeypatch.setenv("VSC_HOME", str(tmp_path / "a"))
+
+    with pytest.raises(ValidationError, match=r"home\n.*name another directory"):
+        Settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("LEASE_S", "0"), ("SANDBOX_UID", "0"), ("WORKERS", "many"), ("POLL_S", "-1")],
