@@ -178,7 +178,7 @@ class Slots:
                 self._discard(slot)
 
     def _ready(self, size: Size) -> Iterator[Path]:
-        return (slot for slot in sorted(self._root.glob(f"{size}.*")) if (slot / "fs").is_mount())
+        return (slot for slot in sorted(self._root.glob(f"{size}.*")) if _is_mounted(slot))
 
     def _all(self) -> list[Path]:
         return list(self._root.glob("[0-9]*.*"))
@@ -208,6 +208,13 @@ class Slots:
                 held.enter_context(_held(slot))
                 if slot.exists():
                     return slot
+
+
+def _is_mounted(slot: Path) -> bool:
+    """False also for one that is taken away while it is looked at."""
+    with suppress(FileNotFoundError):
+        return (slot / "fs").is_mount()
+    return False
 
 
 def reopen(slot: Path) -> None:

@@ -72,6 +72,25 @@ def test_every_taker_gets_a_slot_of_its_own(pool, tmp_path):
     assert marks == [str(number) for number in range(6)]
 
 
+def test_a_slot_that_another_takes_during_the_look_is_passed_over(pool, tmp_path, monkeypatch):
+    pool.want(SIZE)
+    assert pool.settle()
+    is_mount, taken = Path.is_mount, []
+
+    def between(path):
+        if path.name == "fs" and not taken:  # after it was listed, before it is looked at
+            taken.append(path.parent.rename(tmp_path / "taken-by-another"))
+            path.stat()
+        return is_mount(path)
+
+    monkeypatch.setattr(Path, "is_mount", between)
+    pool.take(SIZE, tmp_path / "taken-by-us")
+    monkeypatch.undo()
+
+    assert (tmp_path / "taken-by-us" / "fs").is_mount()
+    assert (tmp_path / "taken-by-another" / "fs").is_mount()
+
+
 def test_what_a_killed_maker_left_is_swept_and_what_it_finished_is_used(pool, tmp_path):
     code = (
         "import os, signal, sys\nfrom pathlib import Path\n"
