@@ -28,7 +28,7 @@ class Lease:
         run = await session.scalar(
             select(Run)
             .where(Run.id == self.run_id, Run.lease_epoch == self.epoch)
-            .with_for_update()
+            .with_for_update(key_share=True)
         )
         if run is None:
             raise LeaseLost(self.run_id)

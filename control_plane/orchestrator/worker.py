@@ -38,10 +38,12 @@ RETRY_S = 5.0
 After the first one; then twice as long each time.
 """
 MAX_FAILURES = 5
-"""Claims of one run in one state that came to nothing, before it is given up as LOST.
+"""Claims of one run in one state whose holder said that they failed, before it is given up."""
+MAX_DEATHS = 8
+"""Claims of one run in one state that came to nothing, in whatever way, before it is given up.
 
-A poison run must not spin, nor kill one process after the other: a claim whose holder was killed
-counts like one whose holder says that it failed.
+A poison run must not kill one process after the other. But a holder that was killed says nothing
+of its cause: a process that somebody kills again and again must not cost the runs that it held.
 """
 MAX_HOLDERS = 25
 """The same of holders that kept a living sandbox company: many restarts, not any number.
@@ -154,7 +156,7 @@ class Worker:
 
     async def _driven(self, run: Run, lease: Lease, cancelled: asyncio.Event) -> None:
         try:
-            if run.claims > MAX_FAILURES or run.holders > MAX_HOLDERS:
+            if run.claims > MAX_DEATHS or run.holders > MAX_HOLDERS:
                 await self._given_up(lease)
                 return
             again = await self._drive(run, lease, cancelled)
@@ -179,7 +181,7 @@ class Worker:
             run = await lease.check(session)
             many = (
                 f"the platform failed {run.claims - 1} times"
-                if run.claims > MAX_FAILURES
+                if run.claims > MAX_DEATHS
                 else f"{run.holders - 1} processes that drove the run have ended"
             )
             cause = (
@@ -247,7 +249,9 @@ async def give_back(session: AsyncSession, lease: Lease, again: Again) -> None:
     """
     after_s = again.after_s
     if again.waiting_for is not None:
-        child = await session.get_one(Run, again.waiting_for, with_for_update=True)
+        # Not the whole row's lock: a foreign key that leads here may be looked at meanwhile.
+        shared = {"key_share": True}
+        child = await session.get_one(Run, again.waiting_for, with_for_update=shared)
         after_s = 0.0 if child.state in TERMINAL else after_s
     run = await lease.check(session)
     if again.waiting_for is not None:

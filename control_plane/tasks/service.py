@@ -198,7 +198,9 @@ async def judge_again(session: AsyncSession, which: str, by: str) -> Task:
         IllegalMove: a run of it is under way, or nothing more can come of it.
     """
     task_id = (await find_task(session, which)).id
-    task = await session.get_one(Task, task_id, with_for_update=True, populate_existing=True)
+    task = await session.get_one(
+        Task, task_id, with_for_update={"key_share": True}, populate_existing=True
+    )
     if task.status not in JUDGED_AGAIN or await _live_run(session, task.id) is not None:
         raise NotJudgedAgain(task.key, task.status)
     newest = await newest_judgement(session, task.id)

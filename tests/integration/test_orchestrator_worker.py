@@ -14,7 +14,7 @@ from control_plane.db.base import new_id
 from control_plane.orchestrator.children import Wanted, ensure_child, wake_parents
 from control_plane.orchestrator.driving import RunDriver
 from control_plane.orchestrator.lease import Again
-from control_plane.orchestrator.worker import MAX_FAILURES, MAX_HOLDERS, Worker
+from control_plane.orchestrator.worker import MAX_DEATHS, MAX_FAILURES, MAX_HOLDERS, Worker
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.models import Repo
 from control_plane.repos.snapshots import Snapshots
@@ -147,7 +147,7 @@ async def claimed_by_a_process_that_is_killed(sessions):
 
 async def test_a_run_whose_every_holder_is_killed_is_given_up_without_killing_the_next(sessions):
     run, driven = await a_run_under_way(sessions), []
-    for _ in range(MAX_FAILURES):
+    for _ in range(MAX_DEATHS):
         await claimed_by_a_process_that_is_killed(sessions)
 
     async def drive(claimed, lease, cancelled):
@@ -157,7 +157,7 @@ async def test_a_run_whose_every_holder_is_killed_is_given_up_without_killing_th
         ended = await until(sessions, run, lambda now: now.state in TERMINAL)
 
     assert (ended.state, driven) == (RunState.LOST, [])
-    assert f"the platform failed {MAX_FAILURES} times in VERIFYING" in ended.cause
+    assert f"the platform failed {MAX_DEATHS} times in VERIFYING" in ended.cause
     async with sessions() as session:
         task = await session.get_one(Task, run.task_id)
         assert (task.status, task.retry_count) == (TaskStatus.QUEUED, 0)

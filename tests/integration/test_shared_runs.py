@@ -1,9 +1,10 @@
 """Shared runs that end between a look at their cache and the wish for one."""
 
+import asyncio
 from dataclasses import asdict, replace
 
 import pytest
-from sqlalchemy import create_engine, event, func, select
+from sqlalchemy import create_engine, event, func, select, text
 from sqlalchemy.orm import Session
 
 from control_plane.db.base import new_id
@@ -11,9 +12,13 @@ from control_plane.judgements.policies import policy_to_json
 from control_plane.orchestrator.base_cache import BaseCache
 from control_plane.orchestrator.children import Wanted, ensure_child
 from control_plane.orchestrator.environment_cache import EnvironmentCache, Prepared
+from control_plane.orchestrator.lease import Again, Lease
+from control_plane.orchestrator.worker import give_back
 from control_plane.repos.environments.detect import detect
 from control_plane.repos.models import EnvironmentRow, Repo
+from control_plane.runs.leases import claim_next
 from control_plane.runs.models import Run, SharedRun
+from control_plane.runs.moves import ask_to_stop
 from control_plane.runs.rules import RunKind, RunState
 from control_plane.tasks.models import Task
 from quality_gates.model import Environment, GatePolicy, TaskType
@@ -130,3 +135,47 @@ async def test_a_key_is_told_from_others(database, sessions, look):
     other = another(database, replace(wanted, cache_key="another"))
 
     assert await asked(sessions, wanted) != other
+
+
+async def test_a_run_is_cancelled_while_it_is_given_back_to_wait_for_another(sessions, look, run):
+    """The row of the shared run is held then; what cancels writes the waiting run's row twice.
+
+    PostgreSQL looks at the foreign keys of a row that a transaction writes for the second time,
+    whether they changed or not: `waiting_for` leads to the row that is held.
+    """
+    wanted = await look()
+    async with sessions.begin() as session:
+        child = await ensure_child(session, wanted)
+        held = await claim_next(session, "holder", 60.0)
+        assert held.id == run.id
+        held.waiting_for = child
+        lease = Lease(held.id, held.lease_epoch)
+
+    async def holder():
+        async with sessions.begin() as session:
+            await give_back(session, lease, Again(60.0, waiting_for=child))
+
+    async with sessions.begin() as session:
+        await session.get_one(Run, run.id, with_for_update={"key_share": True})
+        giving_back = asyncio.create_task(holder())
+        await until_one_waits_for_a_lock(sessions)
+        assert await ask_to_stop(session, run.id, "operator")
+    await giving_back
+
+    async with sessions() as session:
+        now = await session.get_one(Run, run.id)
+    assert now.cancel_requested_at is not None
+    assert now.lease_owner is None
+
+
+async def until_one_waits_for_a_lock(sessions):
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with asyncio.timeout(30):
+        while True:
+            async with sessions() as session:
+                if (await session.execute(query)).scalar_one():
+                    return
+            await asyncio.sleep(0.02)
