@@ -1,7 +1,7 @@
 # The verbs. Each does its own set-up first and is one line; what it does is in scripts/.
 # Arguments go through ARGS: make test ARGS="tests/unit -k packet"
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench images lock clean
+.PHONY: help demo test lint bench field images lock clean
 
 help:  ## print these verbs
 	@scripts/help
@@ -17,6 +17,9 @@ lint:  ## ruff, mypy strict, and the import contracts
 
 bench:  ## measure what the platform costs, as ratios; writes build/bench.json
 	@scripts/bench $(ARGS)
+
+field:  ## judge changes of well-known projects (docs/field.md); writes build/field.json
+	@scripts/field $(ARGS)
 
 images:  ## build the runner images that are missing
 	@scripts/images $(ARGS)

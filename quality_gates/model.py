@@ -174,6 +174,8 @@ class StageEvidence:
 
     None: it is broken (a gap, past its cap).
     """
+    said: str = ""
+    """The end of its standard error, for people (hostile)."""
     altered: tuple[str, ...] = ()
     """Tracked files of the judged tree whose bytes differ after the run.
 
@@ -197,10 +199,12 @@ class Environment:
     """Absolute path of the project's interpreter inside the sandbox."""
     own_pytest: bool
     pytest_plugins: tuple[str, ...]
-    """`pytest11` entry points, listed at prepare, given by `-p`."""
+    """`pytest11` entry points, listed at prepare: the judge loads these, and no other."""
     installed: Mapping[str, str] = field(default_factory=dict)
     """Distribution -> version."""
     notes: tuple[str, ...] = ()
+    python_version: tuple[int, int] | None = None
+    """Of the interpreter, as its folder of packages says; None: nothing is installed."""
     made: tuple[str, ...] = ()
     """What the build of base wrote into the tree: it lies in each test's workspace too."""
 

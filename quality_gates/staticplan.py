@@ -46,10 +46,13 @@ def runs_of(tool: str, change: Change, stage: Stage) -> dict[str, tuple[str, ...
         paths = _texts_of_base(change) if of_base else changed_texts(change)
     else:
         paths = sorted(change.base_python.modules) if of_base else changed_python(change)
-    if tool == "semgrep" and not of_base:
-        named = [in_workspace(path) for path in paths if is_python(path)]
-        return batches(tool, [*named, *(alias.location for alias in aliases(change))])
-    return batches(tool, map(in_workspace, paths))
+    # Base's scripts are known where the patch is: its own stage reads what tools know by suffix.
+    shown = [] if of_base or tool == "secrets" else aliases(change)
+    if tool == "semgrep":
+        paths = [path for path in paths if is_python(path)]
+    else:
+        shown = [alias for alias in shown if alias.side == "base"]
+    return batches(tool, [*map(in_workspace, paths), *(alias.location for alias in shown)])
 
 
 def _texts_of_base(change: Change) -> list[str]:

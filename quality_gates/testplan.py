@@ -3,7 +3,7 @@
 import fnmatch
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from quality_gates import trusted
 from quality_gates.layout import Layout, layout
@@ -193,19 +193,17 @@ def _run(
         "pythonpath": [*(_absolute(configuration.pythonpath)), *where.roots],
         "coveragerc": f"{JUDGE}/coveragerc",
         "coverage_data": f"{OUT}/{DATA}",
+        "pytest_plugins": [
+            name for name in environment.pytest_plugins if name not in REORDERING_PLUGINS
+        ],
         "pytest_args": [
             "-c", f"{JUDGE}/pytest.ini", f"--rootdir={WORKSPACE}", f"--confcutdir={WORKSPACE}",
-            "-p", "no:cacheprovider",
-            *_plugins(environment.pytest_plugins), "--color=no", "-q",
+            "-p", "no:cacheprovider", "--color=no", "-q",
             "--continue-on-collection-errors", "--tb=short",
             f"--junitxml={OUT}/{JUNIT}", *configuration.options, *paths,
             f"{JUDGE}/canary/vsc_canary.py",
         ],
     }  # fmt: skip
-
-
-def _plugins(names: Iterable[str]) -> list[str]:
-    return [word for name in names if name not in REORDERING_PLUGINS for word in ("-p", name)]
 
 
 def _absolute(paths: tuple[str, ...]) -> list[str]:

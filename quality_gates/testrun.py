@@ -6,6 +6,7 @@ Exit code, event stream, session report, JUnit file and canary must tell one sto
 not that they are good.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -26,6 +27,10 @@ _JUNIT_WORD = {
     "failed": "failed",
     "error": "failed",
 }
+_ERROR = re.compile(
+    r"(E\s+|ERROR: )?[\w.]{0,200}(Error|Exception|Warning|Exit|Interrupt)\b|ERROR: "
+)
+"""As Python and pytest end a traceback."""
 _CANNOT_START = frozenset({2, 3, 4})
 """pytest's codes for: interrupted, stopped by an internal error, could not be used."""
 
@@ -116,14 +121,14 @@ def read_test_run(
             (f"{stage}: the stream of test events makes no sense: {error}",),
             tool=tool,
         )
-    early = _ended_early(stage, tool, stream)
+    early = _ended_early(stage, tool, stream, evidence.said)
     if early is not None:
         return TestRun(stage, early[0], (early[1],), errors=stream.errors, tool=tool)
     return _cross_checked(stage, evidence, tool, stream, base, product)
 
 
 def _ended_early(
-    stage: Stage, tool: ToolEvidence, stream: events.Stream
+    stage: Stage, tool: ToolEvidence, stream: events.Stream, said: str
 ) -> tuple[Verdict, str] | None:
     """The run has no proper end: which verdict, and why."""
     last = f"; running: {', '.join(stream.unfinished[-3:])}" if stream.unfinished else ""
@@ -137,25 +142,30 @@ def _ended_early(
         )
     never_began = code in _CANNOT_START and not stream.outcomes and not stream.dropped_bytes
     if session_code is None and not never_began:
-        return Verdict.INCONCLUSIVE, f"{stage}: {_unended(code, stream)}{last}"
+        return Verdict.INCONCLUSIVE, f"{stage}: {_unended(code, stream, said)}{last}"
     if session_code not in (None, code):
         verdict = Verdict.TAMPERED if code == 0 else Verdict.INCONCLUSIVE
         return verdict, f"{stage}: the session ended with {session_code}, the process with {code}"
     if code in _CANNOT_START:
-        return (
-            Verdict.FAILED,
-            f"{stage}: pytest was stopped (exit code {code}){_first(stream.errors)}",
-        )
+        why = _first(stream.errors) or _error_in(said)
+        return Verdict.FAILED, f"{stage}: pytest was stopped (exit code {code}){why}"
     return None
 
 
-def _unended(code: int, stream: events.Stream) -> str:
+def _unended(code: int, stream: events.Stream, said: str) -> str:
     if stream.dropped_bytes:
         return (
             f"{stream.dropped_bytes} bytes of its test events did not fit its record:"
             " too many tests at once, or too long names"
         )
-    return f"the process exited with {code} and the session never ended"
+    return f"the process exited with {code} and the session never ended{_error_in(said)}"
+
+
+def _error_in(said: str) -> str:
+    """The last error that a process wrote; where none looks like one, its last line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    told = [line for line in lines if _ERROR.match(line)] or lines
+    return f": {told[-1][:300]}" if told else ""
 
 
 def _first(errors: tuple[tuple[str, str], ...]) -> str:

@@ -27,7 +27,14 @@ hypothesis.settings.load_profile("untimed")
 
 @pytest.fixture(autouse=True)
 def _logging_as_at_the_start():
-    """A command line run in this process leaves logging on a stream that its test then closes."""
+    """A command line run in this process leaves logging on a stream that its test then closes.
+
+    Tracebacks are plain, as in every process of ours (`control_plane.logs`).
+    """
+    structlog.reset_defaults()
+    *before, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*before, plain])
     yield
     structlog.reset_defaults()
 

@@ -6,7 +6,6 @@
 import asyncio
 import contextlib
 import json
-import logging
 import re
 import signal
 import socket
@@ -16,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import structlog
 import uvicorn
 from pydantic import ValidationError
 from rich.text import Text
@@ -45,6 +43,7 @@ from control_plane.cli.keeping import size, survey_document, survey_rows
 from control_plane.cli.output import Output, records
 from control_plane.cli.show import moment, plain, rows_table, task_tables
 from control_plane.cli.timeline import Timeline
+from control_plane.logs import configure_logs
 from control_plane.packets.errors import PacketInvalid
 from control_plane.packets.parse import MAX_BYTES, parse_packet
 from control_plane.processes.ground import open_ground
@@ -91,7 +90,7 @@ def run(command: Coroutine[Any, Any, int], output: Output, *, verbose: bool = Fa
 
     An error of ours becomes one sentence on stderr (and a document with `--json`).
     """
-    _configure_logs(verbose)
+    configure_logs(sys.stderr, verbose=verbose)
     try:
         return asyncio.run(_terminable(command))
     except CliError as error:
@@ -527,25 +526,3 @@ async def _meant(client: Client, which: str) -> tuple[Literal["runs", "tasks"], 
             "give more of it, or the key of the task"
         )
     return ("runs", found[0]) if found else ("tasks", which)
-
-
-def _configure_logs(verbose: bool) -> None:
-    """Logs go to stderr: stdout is the command's answer.
-
-    Tracebacks are plain: structlog's own show every local variable (a database's address with its
-    password), and take half a second each.
-    """
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.StackInfoRenderer(),
-            structlog.dev.set_exc_info,
-            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -76,6 +76,8 @@ class EnvironmentCache:
 
 
 def _prepared(row: EnvironmentRow) -> Prepared:
-    # An environment of before `made` was known has none.
+    # An environment of before `made` and the version were known has none.
     listed = {name: tuple(row.facts.get(name, ())) for name in ("pytest_plugins", "notes", "made")}
-    return Prepared(row.id, tuple(row.layers), Environment(**{**row.facts, **listed}))
+    version = row.facts.get("python_version")
+    known = {**listed, "python_version": None if version is None else tuple(version)}
+    return Prepared(row.id, tuple(row.layers), Environment(**{**row.facts, **known}))

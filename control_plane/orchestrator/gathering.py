@@ -17,6 +17,7 @@ from control_plane.blobs.ports import Blobs
 from control_plane.orchestrator.lease import Lease
 from control_plane.orchestrator.specs import RESULT_BYTES, judge_draft
 from control_plane.orchestrator.stages import StageEnd, Stages
+from control_plane.orchestrator.streams import last_words
 from control_plane.repos.mirrors import Mirrors
 from control_plane.repos.snapshots import Snapshots
 from control_plane.repos.trees import Trees
@@ -128,6 +129,7 @@ class EvidenceGatherer:
                 if name != protocol.RESULT
             },
             events=await self._events(end, into),
+            said=await last_words(self._blobs, end.streams.get("stderr")),
             altered=altered,
             altered_unknown=unknown,
             limits_hit=tuple(

@@ -17,6 +17,7 @@ from control_plane.orchestrator.recipes import Recipes
 from control_plane.orchestrator.run_moves import RunMoves
 from control_plane.orchestrator.specs import prepare_draft
 from control_plane.orchestrator.stages import StageEnd, Stages
+from control_plane.orchestrator.streams import last_words
 from control_plane.repos.environments import facts, index
 from control_plane.repos.environments.detect import EnvironmentRecipe
 from control_plane.repos.environments.layers import EnvironmentRefused, Layers, take_layers
@@ -30,8 +31,6 @@ from control_plane.runs.rules import RunState
 from sandboxes.errors import BlobMissing, SandboxStartFailed, TooLarge
 from sandboxes.ports import Depot
 from sandboxes.spec import Ended, Workspace
-
-TAIL_BYTES = 1500
 
 
 class PrepareRuns:
@@ -110,11 +109,8 @@ class PrepareRuns:
         said = [f"prepare ended as {end.outcome.ended.value}, exit code {end.outcome.exit_code}"]
         said += [f"{name}: {why}" for name, why in end.outcome.refused.items()]
         for stream in ("stdout", "stderr"):
-            sealed = end.streams.get(stream)
-            if sealed is not None and sealed.size_bytes:
-                start = max(0, sealed.size_bytes - TAIL_BYTES)
-                tail = b"".join([one async for one in self._blobs.stream(sealed.sha256, start)])
-                said.append(tail.decode(errors="replace").strip())
+            if words := await last_words(self._blobs, end.streams.get(stream)):
+                said.append(words)
         return "; ".join(said).replace("\0", "\\0")
 
     async def _notes(self, end: StageEnd) -> tuple[str, ...]:

@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from control_plane.blobs.ports import Blobs
 from control_plane.runs.models import LogChunk, LogStream
 from runners import protocol
+from sandboxes.errors import BlobMissing
 
 STREAM_BYTES = 256 * 2**20
+TAIL_BYTES = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,18 @@ async def _seal(
         artifact = await blobs.put(cast("BinaryIO", whole), STREAM_BYTES)
     complete = artifact.size_bytes == size_bytes
     return SealedStream(artifact.sha256, artifact.size_bytes, complete)
+
+
+async def last_words(blobs: Blobs, stream: SealedStream | None) -> str:
+    """The end of a stream, for people; empty where nothing was said, or nobody has it."""
+    if stream is None or not stream.size_bytes:
+        return ""
+    start = max(0, stream.size_bytes - TAIL_BYTES)
+    try:
+        tail = b"".join([one async for one in blobs.stream(stream.sha256, start)])
+    except BlobMissing:
+        return ""
+    return tail.decode(errors="replace").strip()
 
 
 async def forget_chunks(session: AsyncSession, sandbox_id: UUID) -> None:

@@ -1,5 +1,6 @@
 """`coverage`: the changed lines ran, and so does what base ran and head still has."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quality_gates import trusted
@@ -13,6 +14,7 @@ from quality_gates.selection import changed_names
 from quality_gates.suppressions import EXCLUSION, growth
 from quality_gates.surviving_lines import surviving
 from quality_gates.testplan import COVERAGE, COVERAGE_HONOURED
+from quality_gates.unrunnable_lines import unrunnable
 
 GATE = "coverage"
 TOTAL_TOLERANCE = 0.0005
@@ -148,35 +150,41 @@ def _changed_lines(
 ) -> dict[str, object]:
     executed = executable = 0
     missed: dict[str, list[int]] = {}
+    excused: dict[str, list[int]] = {}
+    python = case.environment.python_version
     for path, added in _brought(case.change).items():
         measured = head.files.get(path)
         # A file that coverage could not read has no line that is known to have run.
         can = added & measured.executable if measured else _unmeasured(case, path, added)
         ran = added & measured.executed if measured else set()
+        if cannot := (can - ran) & unrunnable(case.change.head_contents.get(path, b""), python):
+            can, excused[path] = can - cannot, sorted(cannot)
         executable, executed = executable + len(can), executed + len(ran)
         if can - ran:
             missed[path] = sorted(can - ran)
+    if excused:
+        notes.append(
+            "changed lines that nothing can run here (another version or system, types alone)"
+            f" are not asked for: {_listed(excused)}"
+        )
     if not executable:
         notes.append(
             "the change has no executable line in the product: "
             "the share of changed lines does not apply"
         )
-        return {"executable": 0, "executed": 0, "ratio": None, "missed": {}}
+        return {"executable": 0, "executed": 0, "ratio": None, "missed": {}, "unrunnable": excused}
     ratio = executed / executable
     if ratio < case.policy.coverage_minimum:
-        where = some(
-            [f"{path}:{','.join(map(str, lines[:20]))}" for path, lines in sorted(missed.items())],
-            5,
-        )
         reasons.append(
             f"{executed} of {executable} changed lines ran ({ratio:.1%}), "
-            f"{case.policy.coverage_minimum:.1%} asked for: {where}"
+            f"{case.policy.coverage_minimum:.1%} asked for: {_listed(missed)}"
         )
     return {
         "executable": executable,
         "executed": executed,
         "ratio": ratio,
         "missed": {p: ls[:1000] for p, ls in missed.items()},
+        "unrunnable": {p: ls[:1000] for p, ls in excused.items()},
     }
 
 
@@ -223,15 +231,19 @@ def _lost(
     number = sum(map(len, lost.values()))
     unseen = sum(len(lines) for path, lines in lost.items() if path not in head.files)
     before, after = base.ratio or 0.0, head.executed / max(1, head.executable + unseen)
-    where = some([f"{path}:{','.join(map(str, of[:20]))}" for path, of in lost.items()], 5)
     told = (
-        f"{number} lines that the tests run on base, and that head still has, run no more: {where}"
+        f"{number} lines that the tests run on base, and that head still has, run no more: "
+        + _listed(lost)
     )
     if number > TOTAL_TOLERANCE * base.executable and after < before - TOTAL_TOLERANCE:
         reasons.append(f"{told}; the total sinks from {before:.2%} to {after:.2%}")
     else:
         notes.append(told)
     return lost
+
+
+def _listed(lines: Mapping[str, list[int]]) -> str:
+    return some([f"{path}:{','.join(map(str, of[:20]))}" for path, of in sorted(lines.items())], 5)
 
 
 def _honoured(case: Case) -> float | None:

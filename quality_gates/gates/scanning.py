@@ -180,7 +180,11 @@ def _scanned(case: Case, scanner: Scanner) -> Scanned:
         head=located(head.hits, "head"),
         base=(*located(head.hits, "base"), *located(base.hits, "head")),
         covered=None if head.scanned is None else frozenset(map(path_of, head.scanned)),
-        errors=tuple((path_of(path), message) for path, message in head.errors),
+        errors=tuple(
+            (path_of(path), message)
+            for path, message in head.errors
+            if names.get(path, ("", "head"))[1] == "head"
+        ),
         version=head.version,
     )
 

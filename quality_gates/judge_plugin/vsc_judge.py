@@ -66,6 +66,17 @@ class Judge:
         while line:
             line = line[self._write(self._fd, line) :]
 
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_cmdline_parse(self, pluginmanager, args):
+        """Load the installed plugins that were named to us, as pytest loads all that it finds.
+
+        Not by `-p`: that takes the name for a module's, and warns where one is loaded already
+        (pytest-socket calls itself `socket`).
+        """
+        for name in self._config["pytest_plugins"]:
+            pluginmanager.load_setuptools_entrypoints("pytest11", name=name)
+        yield
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_itemcollected(self, item):
         """Remember everything that was found, before anybody filters it."""

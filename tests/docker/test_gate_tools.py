@@ -179,6 +179,18 @@ def test_an_honest_change_passes_every_gate(lab):
     )
 
 
+def test_what_a_script_without_a_suffix_has_always_done_is_not_new(lab):
+    script = (
+        "#!/usr/bin/env python3\nimport os, sys\nimport urllib.request\n\n"
+        "print(os.sep, urllib.request.urlopen(sys.argv[1]).read())\n"
+    )
+    base = {**BASE, "tools/fetch": script, "pyproject.toml": '[tool.ruff.lint]\nselect = ["E4"]\n'}
+
+    report = lab.judge(base, {**base, **HONEST, "tools/fetch": script + "print(sys.path)\n"})
+
+    assert report.verdict is Verdict.PASSED, [(gate.gate, gate.reasons) for gate in report.gates]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_trick_has_the_verdict_that_it_must_have(lab, case):
     head, verdict, gate = CASES[case]

@@ -178,7 +178,7 @@ class Index:
     def archive(self, files: Mapping[str, str], name: str) -> bytes:
         kept = KEPT / name
         if not kept.is_file():
-            with self._ask._opened(files[name].partition("#")[0], {}) as answer:
+            with self._ask.opened(files[name].partition("#")[0], {}) as answer:
                 body = answer.read(self._ask.MAX_BYTES + 1)
             if len(body) > self._ask.MAX_BYTES:
                 raise PassedOver("larger than the rule allows")

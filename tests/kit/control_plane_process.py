@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+from control_plane.logs import configure_logs
 from control_plane.processes.local import open_company
 from control_plane.settings import Settings
 
@@ -18,6 +19,7 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     loop.add_signal_handler(signal.SIGUSR2, tell_where_everybody_is)
+    faulthandler.register(signal.SIGUSR1)  # also of a loop that does not come to a handler
     async with open_company(Settings()):
         print("at work", flush=True)
         await ended.wait()
@@ -43,4 +45,5 @@ def sleep(seconds: float) -> None:
 if __name__ == "__main__":
     if "FAKETIME_TIMESTAMP_FILE" in os.environ:
         time.sleep = sleep
+    configure_logs(sys.stderr)
     asyncio.run(serve())

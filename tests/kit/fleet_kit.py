@@ -178,6 +178,8 @@ class Fleet:
         """
         for process in self.processes:
             if process.poll() is None and str(_PROCESS) in process.args:
+                process.send_signal(signal.SIGUSR1)
+                await asyncio.sleep(0.5)
                 process.send_signal(signal.SIGUSR2)
         await asyncio.sleep(1)
         async with self.sessions() as session:

@@ -17,7 +17,8 @@ MANIFEST = ROOT / "tests" / "fixtures" / "releases.json"
 ARCHIVES = ROOT / "build" / "archives"
 
 Files = dict[str, bytes]
-_ENVIRON = {
+# Of git, so that nothing of whoever runs it is read.
+ENVIRON = {
     "PATH": os.environ["PATH"],
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -105,7 +106,7 @@ def _commit(folder: Path, before: Mapping[str, bytes], after: Mapping[str, bytes
 
 def _git(folder: Path, *arguments: str) -> bytes:
     return subprocess.run(
-        ["git", "-C", folder, *arguments], env=_ENVIRON, check=True, capture_output=True
+        ["git", "-C", folder, *arguments], env=ENVIRON, check=True, capture_output=True
     ).stdout
 
 

@@ -4,6 +4,7 @@ Nothing in it is executed, nothing claimed is believed.
 """
 
 import configparser
+import re
 from email.parser import BytesParser
 from posixpath import dirname
 
@@ -34,8 +35,14 @@ def environment(
         pytest_plugins=tuple(plugins),
         installed=installed,
         notes=recipe.notes + notes,
+        python_version=next(filter(None, map(_version, folders)), None),
         made=layers.made,
     )
+
+
+def _version(folder: str) -> tuple[int, int] | None:
+    found = re.search(r"(?:^|/)python([0-9]+)\.([0-9]+)/", folder)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _distribution(content: bytes) -> tuple[str, str] | None:

@@ -1,14 +1,16 @@
 """What the program says in its log when something breaks."""
 
+import sys
+
 import structlog
 
-from control_plane.cli.commands import _configure_logs
+from control_plane.logs import configure_logs
 
 PARTS = ("not-for-", "a-log-")
 
 
 def test_a_traceback_names_the_place_and_shows_no_variable(capsys):
-    _configure_logs(verbose=False)
+    configure_logs(sys.stderr)
 
     try:
         _breaks("".join(PARTS))  # not as it stands in the source, which is shown

@@ -95,6 +95,19 @@ def test_a_pragma_is_listed_and_its_lines_are_counted_like_all_others(tmp_path, 
     assert any("pragma: no cover grew from 0 to 1" in note for note in gate.notes)
 
 
+def test_lines_that_nothing_can_run_here_are_not_asked_for(tmp_path):
+    """Requests 2.34.1: half of its new lines are for type checkers."""
+    types = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import abc\n    X = abc.ABC\n"
+    gate = judged(
+        tmp_path, {CORE: BASE[CORE]}, {CORE: BASE[CORE] + types},
+        {CORE: ([1, 2], [])}, {CORE: ([1, 2, 3, 4], [5, 6])}, coverage_minimum=1.0,
+    )  # fmt: skip
+
+    assert gate.verdict is Verdict.PASSED, gate.reasons
+    assert f"{CORE}:5,6" in gate.notes[0]
+    assert gate.evidence["changed_lines"]["unrunnable"] == {CORE: [5, 6]}
+
+
 def test_lines_that_a_patch_does_not_touch_keep_their_order():
     change = change_of(
         {"m.py": "a\nb\nc\nd\ne\n", "gone.py": "x\n"},

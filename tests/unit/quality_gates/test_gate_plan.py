@@ -206,6 +206,20 @@ def test_scripts_without_a_suffix_are_shown_to_tools_that_go_by_it():
     assert "/workspace/src/pkg/tool" in by_name["bandit"]
 
 
+def test_a_script_of_base_is_read_beside_heads_by_every_tool_that_compares():
+    """Base's own stage reads what is Python by its suffix."""
+    script = "#!/usr/bin/env python3\neval('1')\n"
+    base = {**BASE, "tools/gen": script}
+    change = change_of(base, {**base, "tools/gen": script + "x = 1\n"})
+    static = next(s for s in plan(change, POLICY, ENVIRONMENT) if s.stage is Stage.STATIC)
+
+    assert static.inputs["/vsc/judge/alias/base/0.py"] == script.encode()
+    by_name = {tool.name: tool.argv for tool in static.tools}
+    for tool in ("ruff", "bandit", "semgrep"):
+        assert "/vsc/judge/alias/base/0.py" in by_name[tool]
+    assert "/vsc/judge/alias/head/0.py" not in by_name["ruff"] + by_name["bandit"]
+
+
 def test_every_command_is_absolute_and_ours_run_isolated():
     change = change_of(BASE, {**BASE, "tests/test_a.py": "x"})
     for stage in (*plan(change, POLICY, ENVIRONMENT), *base_plan(change, POLICY, ENVIRONMENT)):

@@ -14,6 +14,7 @@ from gate_evidence import (
     secrets,
     semgrep,
     session,
+    stage_evidence,
 )
 from gate_trial import ADD, BASE, CORE, COVERED, COVERED_HEAD, HEAD, MUL, NEW, TEST, Trial
 
@@ -257,6 +258,31 @@ def test_a_base_that_no_test_can_be_collected_of_is_told_first_and_blames_nobody
     assert "test requirements" in report.base_trouble, "what to do"
     text = render(report)
     assert text.index("Base could not be tested") < text.index("| gate |")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "  File x\npytest.PytestAssertRewriteWarning: Module already imported; socket\n",
+            "; socket",
+        ),
+        (
+            "ImportError while loading conftest 'c'.\nc:1: in <module>\nE   ImportError: trio\nx",
+            "trio",
+        ),
+        ("ERROR: usage: run_tests.py\n", "usage"),
+        ("Killed\n", "Killed"),
+        ("", "never ended"),
+    ],
+)
+def test_a_base_that_does_not_come_to_its_tests_says_what_its_last_error_was(trial, said, told):
+    trial.set(Stage.BASE, stage_evidence(Stage.BASE, {"pytest": ran(1)}, {}, said=said))
+
+    report = trial.report()
+
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert told in report.base_trouble.partition(". What was")[0]
 
 
 def test_a_base_that_can_be_tested_has_no_trouble(trial):

@@ -178,5 +178,5 @@ def test_facts_come_from_metadata_and_nothing_hostile_stops_them(take):
     assert facts.sha256 == layers.sha256
     assert facts.pytest_plugins == ("Pytest_Cov",)
     assert facts.own_pytest
-    assert facts.python == "/env/bin/python"
+    assert (facts.python, facts.python_version) == ("/env/bin/python", (3, 13))
     assert facts.notes[-1] == "said"

@@ -1,0 +1,261 @@
+"""Which lines of a module no test can run here, whatever it does: read from its text alone.
+
+Branches for another version of Python, another system or a type checker (`sys.version_info`,
+`sys.platform`, `os.name`, `sys.implementation.name`, `TYPE_CHECKING`), and bodies that are nothing
+but `...`. The judge's sandboxes run CPython on Linux.
+"""
+
+import ast
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+Version = tuple[int, int]
+_PLATFORM = "linux"
+_MODULES: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "typing": {"TYPE_CHECKING": False},
+        "typing_extensions": {"TYPE_CHECKING": False},
+        "sys": {"platform": _PLATFORM},
+        "os": {"name": "posix"},
+    }
+)
+"""What is known of a module's names, beside `sys.version_info` and `sys.implementation.name`."""
+_Compare = Callable[[Any, Any], object]
+_COMPARISONS: Mapping[type[ast.cmpop], _Compare] = MappingProxyType(
+    {
+        ast.Eq: operator.eq,
+        ast.NotEq: operator.ne,
+        ast.Lt: operator.lt,
+        ast.LtE: operator.le,
+        ast.Gt: operator.gt,
+        ast.GtE: operator.ge,
+    }
+)
+
+
+def unrunnable(source: bytes, python: Version | None) -> frozenset[int]:
+    """Numbers of such lines. `python`: the interpreter's version; None: it is not known.
+
+    Empty where the module cannot be parsed.
+    """
+    try:
+        tree = ast.parse(source)
+        return frozenset(_Reader(_bindings(tree), python).of_block(tree.body))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+
+
+class _Unknown(Exception):
+    """The value depends on what runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """`sys.version_info`: more is behind the two numbers that are known."""
+
+    version: Version
+
+    def against(self, compare: _Compare, other: object) -> object:
+        """As a tuple with an unknown end compares. Raises _Unknown."""
+        if not isinstance(other, tuple):
+            raise _Unknown
+        mine, theirs = self.version, other[:2]
+        if mine[: len(theirs)] != theirs:
+            return compare(mine, theirs)
+        if len(other) > len(mine):
+            raise _Unknown
+        return compare((*theirs, 0), theirs)  # the longer of two that begin alike is the greater
+
+
+class _Reader:
+    """Walks statements and leaves out branches that are not taken."""
+
+    def __init__(self, names: Mapping[str, str], python: Version | None) -> None:
+        self._names, self._python = names, python
+
+    def of_block(self, body: Sequence[ast.stmt]) -> Iterator[int]:
+        for statement in body:
+            yield from self._of(statement)
+
+    def _of(self, statement: ast.stmt) -> Iterator[int]:
+        if isinstance(statement, ast.If):
+            taken = self._decided(statement.test)
+            for block, runs in ((statement.body, taken), (statement.orelse, _negated(taken))):
+                yield from self.of_block(block) if runs is not False else _lines(block)
+            return
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and _is_stub(statement):
+            yield from _lines(statement.body[-1:])
+            return
+        for child in ast.iter_child_nodes(statement):
+            if isinstance(child, ast.stmt):
+                yield from self._of(child)
+            elif isinstance(child, ast.ExceptHandler | ast.match_case):
+                yield from self.of_block(child.body)
+
+    def _decided(self, test: ast.expr) -> bool | None:
+        try:
+            return bool(self._value(test))
+        except _Unknown:
+            return None
+
+    def _value(self, node: ast.expr) -> object:
+        match node:
+            case ast.Constant():
+                found: object = node.value
+            case ast.Tuple():
+                found = tuple(map(self._value, node.elts))
+            case ast.UnaryOp(op=ast.Not()):
+                found = not self._value(node.operand)
+            case ast.BoolOp():
+                found = self._joined(node)
+            case ast.Compare(ops=[one], comparators=[right]):
+                found = self._compared(type(one), self._value(node.left), self._value(right))
+            case ast.Subscript():
+                found = self._part(self._value(node.value), node.slice)
+            case ast.Call(func=ast.Attribute(value=text, attr="startswith"), args=[start]):
+                found = self._starts(self._value(text), self._value(start))
+            case _:
+                found = self._known(self._dotted(node))
+        return found
+
+    def _joined(self, node: ast.BoolOp) -> bool:
+        decides = isinstance(node.op, ast.Or)
+        values = [self._decided(value) for value in node.values]
+        if decides in values:
+            return decides
+        if None in values:
+            raise _Unknown
+        return not decides
+
+    @staticmethod
+    def _compared(kind: type[ast.cmpop], left: object, right: object) -> object:
+        if kind not in _COMPARISONS:
+            raise _Unknown
+        compare = _COMPARISONS[kind]
+        try:
+            if isinstance(left, _Running):
+                return left.against(compare, right)
+            if isinstance(right, _Running):
+                return right.against(lambda mine, theirs: compare(theirs, mine), left)
+            return compare(left, right)
+        except TypeError as error:
+            raise _Unknown from error
+
+    def _part(self, whole: object, part: ast.expr) -> object:
+        if not isinstance(whole, _Running):
+            raise _Unknown
+        match part:
+            case ast.Constant(value=int(at)) if at in {0, 1}:
+                return whole.version[at]
+            case ast.Slice(lower=None, step=None, upper=ast.Constant(value=int(end))) if end in {
+                1,
+                2,
+            }:
+                return whole.version[:end]
+        raise _Unknown
+
+    @staticmethod
+    def _starts(text: object, start: object) -> bool:
+        if isinstance(text, str) and isinstance(start, str):
+            return text.startswith(start)
+        raise _Unknown
+
+    def _dotted(self, node: ast.expr) -> str:
+        """The full name of what an expression names: `s.platform` after `import sys as s`."""
+        match node:
+            case ast.Name():
+                return self._names.get(node.id, "")
+            case ast.Attribute():
+                return f"{self._dotted(node.value)}.{node.attr}"
+        raise _Unknown
+
+    def _known(self, name: str) -> object:
+        if name == "False":
+            return False
+        module, _, rest = name.partition(".")
+        if module == "sys" and rest == "implementation.name":
+            return "cpython"
+        if module == "sys" and rest.startswith("version_info") and self._python is not None:
+            parts = {"": _Running(self._python), ".major": self._python[0]}
+            parts[".minor"] = self._python[1]
+            if (part := rest.removeprefix("version_info")) in parts:
+                return parts[part]
+        if rest in _MODULES.get(module, {}):
+            return _MODULES[module][rest]
+        raise _Unknown
+
+
+def _bindings(tree: ast.Module) -> dict[str, str]:
+    """Names that are bound once, to what is known: name -> full name.
+
+    A name that anything else binds anywhere in the module means whatever it likes.
+    """
+    found: dict[str, str] = {}
+    times: Counter[str] = Counter()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                for alias in node.names:
+                    name = alias.asname or alias.name.partition(".")[0]
+                    _bound(found, times, name, alias.name if alias.asname else name)
+            case ast.ImportFrom(level=0):
+                for alias in node.names:
+                    _bound(found, times, alias.asname or alias.name, f"{node.module}.{alias.name}")
+            case ast.Assign(
+                targets=[ast.Name(id="TYPE_CHECKING")], value=ast.Constant(value=False)
+            ):
+                found["TYPE_CHECKING"] = "False"
+            case _:
+                pass
+        times.update(_others(node))
+    return {name: full for name, full in found.items() if times[name] <= 1}
+
+
+def _bound(found: dict[str, str], times: Counter[str], name: str, full: str) -> None:
+    if found.get(name) != full:  # the same import twice says nothing new
+        times[name] += 1
+    found[name] = full
+
+
+def _others(node: ast.AST) -> Iterator[str]:
+    """Names that a node binds in another way than by an import."""
+    match node:
+        case ast.Name(ctx=ast.Store() | ast.Del()):
+            yield node.id
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            yield node.name
+        case ast.arg():
+            yield node.arg
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+            yield name
+
+
+def _is_stub(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Its body is `...`, after a docstring at most."""
+    *before, last = function.body
+    return (
+        isinstance(last, ast.Expr)
+        and isinstance(last.value, ast.Constant)
+        and last.value.value is Ellipsis
+        and last.lineno > function.lineno
+        and len(before) <= 1
+        and all(isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) for one in before)
+    )
+
+
+def _negated(value: bool | None) -> bool | None:
+    return None if value is None else not value
+
+
+def _lines(block: Sequence[ast.stmt]) -> Iterator[int]:
+    for statement in block:
+        first = min((statement.lineno, *(d.lineno for d in _decorators(statement))))
+        yield from range(first, (statement.end_lineno or statement.lineno) + 1)
+
+
+def _decorators(statement: ast.stmt) -> Sequence[ast.expr]:
+    return getattr(statement, "decorator_list", [])
