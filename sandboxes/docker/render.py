@@ -24,6 +24,7 @@ _FIXED_ENVIRON = {
     "HOME": "/tmp",  # noqa: S108 - the sandbox's own tmpfs
     "LANG": "C.UTF-8",
 }
+_HOSTNAME = "sandbox"
 _OPEN_FILES = 4096
 _SHARED_MEMORY_BYTES = 64 * 2**20
 _LOCKED_MEMORY_BYTES = 64 * 2**10
@@ -60,11 +61,10 @@ def container_config(
         "User": f"{owner}:{owner}",
         # Always given: an image's own could lead through /proc/self/fd (CVE-2024-21626).
         "WorkingDir": spec.workspace.path if spec.workspace else "/",
-        "Hostname": "sandbox",
+        "Hostname": _HOSTNAME,
         "Labels": labels(spec, install),
         "StopSignal": "SIGTERM",
         "Healthcheck": {"Test": ["NONE"]},
-        "NetworkDisabled": True,
         "AttachStdin": False,
         "OpenStdin": False,
         "Tty": False,
@@ -117,7 +117,10 @@ def _host_config(
     limits = spec.limits
     tmpfs = f"rw,nosuid,nodev,exec,mode=1777,size={limits.tmp_bytes},nr_inodes={limits.disk_files}"
     config: dict[str, Any] = {
+        # Not `NetworkDisabled`: with that, /etc/hosts is empty, and nobody knows localhost.
         "NetworkMode": "none",
+        "ExtraHosts": [f"{_HOSTNAME}:127.0.0.1"],
+        "Dns": ["127.0.0.1"],  # nobody answers, at once; the host's own servers are not told
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges:true", f"seccomp={seccomp_profile()}"],

@@ -129,6 +129,10 @@ for name, family, address, kind in (
     probe(f"net:{name}", lambda f=family, a=address, k=kind: connect(f, a, k))
 probe("net:dns", lambda: socket.getaddrinfo("example.invalid", 80) and "resolved")
 probe("net:own_loopback", own_loopback)
+for name in ("localhost", socket.gethostname()):
+    probe(f"name:{name}", lambda n=name: socket.gethostbyname(n))
+with open("/etc/resolv.conf") as file:
+    found["nameservers"] = [line.split()[1] for line in file if line.startswith("nameserver")]
 found["interfaces"] = sorted(os.listdir("/sys/class/net"))
 
 

@@ -81,6 +81,12 @@ async def test_there_is_no_network_but_ones_own_loopback(posture):
     assert posture["interfaces"] == ["lo"]
 
 
+async def test_its_own_names_are_known_and_no_server_of_the_host(posture):
+    """Half of the world's tests open a server on `localhost`."""
+    assert some(posture, "name:") == {"localhost": "127.0.0.1", "sandbox": "127.0.0.1"}
+    assert posture["nameservers"] == ["127.0.0.1"]
+
+
 async def test_only_workspace_out_and_tmp_can_be_written(posture):
     writes = some(posture, "write:")
 
