@@ -28,6 +28,8 @@ OUTPUTS = {
     COVERAGE: 64 * 2**20,
     COVERAGE_HONOURED: 64 * 2**20,
 }
+CACHE = "/tmp/vsc-pytest-cache"  # noqa: S108 -- the sandbox's private tmpfs
+"""Of pytest, which some plugins want (pytest-memray): nothing of it lies in the tree."""
 _LAY_MADE = "made"
 """The tool that lays what the build made into the workspace."""
 REORDERING_PLUGINS = frozenset(
@@ -198,7 +200,7 @@ def _run(
         ],
         "pytest_args": [
             "-c", f"{JUDGE}/pytest.ini", f"--rootdir={WORKSPACE}", f"--confcutdir={WORKSPACE}",
-            "-p", "no:cacheprovider", "--color=no", "-q",
+            "-o", f"cache_dir={CACHE}", "--color=no", "-q",
             "--continue-on-collection-errors", "--tb=short",
             f"--junitxml={OUT}/{JUNIT}", *configuration.options, *paths,
             f"{JUDGE}/canary/vsc_canary.py",

@@ -145,7 +145,9 @@ def _ended_early(
         return Verdict.INCONCLUSIVE, f"{stage}: {_unended(code, stream, said)}{last}"
     if session_code not in (None, code):
         verdict = Verdict.TAMPERED if code == 0 else Verdict.INCONCLUSIVE
-        return verdict, f"{stage}: the session ended with {session_code}, the process with {code}"
+        why = _first(stream.errors) or _error_in(said)
+        told = f"{stage}: the session ended with {session_code}, the process with {code}{why}"
+        return verdict, told
     if code in _CANNOT_START:
         why = _first(stream.errors) or _error_in(said)
         return Verdict.FAILED, f"{stage}: pytest was stopped (exit code {code}){why}"
@@ -161,9 +163,9 @@ def _unended(code: int, stream: events.Stream, said: str) -> str:
     return f"the process exited with {code} and the session never ended{_error_in(said)}"
 
 
-def _error_in(said: str) -> str:
-    """The last error that a process wrote; where none looks like one, its last line."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _error_in(text: str) -> str:
+    """The last error that a text tells of; where nothing looks like one, its last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = [line for line in lines if _ERROR.match(line)] or lines
     return f": {told[-1][:300]}" if told else ""
 
@@ -172,8 +174,7 @@ def _first(errors: tuple[tuple[str, str], ...]) -> str:
     if not errors:
         return ""
     where, what = errors[0]
-    lines = [line for line in what.strip().splitlines() if line.strip()]
-    return f": {where} {lines[-1][:300] if lines else ''}".rstrip()
+    return f": {where}{_error_in(what).removeprefix(':')}" if where else _error_in(what)
 
 
 def _cross_checked(
