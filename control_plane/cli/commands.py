@@ -83,6 +83,7 @@ class JudgeOptions:
     test_changes_allowed: bool
     dependency_changes_allowed: bool
     deadline_s: float
+    explain: bool
 
 
 def run(command: Coroutine[Any, Any, int], output: Output, *, verbose: bool = False) -> int:
@@ -174,7 +175,7 @@ async def _judge(where: Where, options: JudgeOptions, order: Order, output: Outp
             path = f"/v1/runs/{judged.run}/report"
             output.text(await connection.client.text(path, format=output.form))
     kept = await asyncio.to_thread(papers.keep, own.home, judged)
-    papers.show(judged, kept, output)
+    papers.show(judged, kept, output, explain=options.explain)
     return _INTERRUPTED if judged.interrupted else exit_code(judged.verdict)
 
 

@@ -62,6 +62,9 @@ Type = Annotated[
         help="What the change is, without a packet. Default: FEATURE.",
     ),
 ]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Say what each gate asks, what it saw, what to do next.")
+]
 DEADLINE_S = 900.0
 Deadline = Annotated[
     float, typer.Option("--deadline", min=1, max=86_400, help="Seconds that the command may run.")
@@ -108,6 +111,7 @@ def check(
     task_type: Type = None,
     allow_test_changes: TestChanges = False,
     allow_dependency_changes: DependencyChanges = False,
+    explain: Explain = False,
     form: Annotated[
         ReportFormat | None,
         typer.Option("--format", help="The report on stdout in this form; the rest on stderr."),
@@ -127,7 +131,14 @@ def check(
         raise typer.BadParameter("--json and --format are two things to have on stdout; give one")
     output = Output(as_json=as_json, form=form)
     options = commands.JudgeOptions(
-        repo, base, packet, task_type, allow_test_changes, allow_dependency_changes, DEADLINE_S
+        repo,
+        base,
+        packet,
+        task_type,
+        allow_test_changes,
+        allow_dependency_changes,
+        DEADLINE_S,
+        explain,
     )
     where = commands.Where(server, token_file)
     raise typer.Exit(
@@ -149,6 +160,7 @@ def run(
     allow_test_changes: TestChanges = False,
     allow_dependency_changes: DependencyChanges = False,
     deadline: Deadline = DEADLINE_S,
+    explain: Explain = False,
     server: Server = None,
     token_file: TokenFile = None,
     as_json: Json = False,
@@ -162,7 +174,14 @@ def run(
 
     output = Output(as_json=as_json)
     options = commands.JudgeOptions(
-        repo, base, packet, task_type, allow_test_changes, allow_dependency_changes, deadline
+        repo,
+        base,
+        packet,
+        task_type,
+        allow_test_changes,
+        allow_dependency_changes,
+        deadline,
+        explain,
     )
     where = commands.Where(server, token_file)
     raise typer.Exit(

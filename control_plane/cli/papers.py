@@ -1,14 +1,18 @@
 """What `vsc check` and `vsc run` leave for people: report and patch as files, and what is shown."""
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.text import Text
 
+from control_plane.cli.client import Document
 from control_plane.cli.judging import Judged
 from control_plane.cli.output import Output
 from control_plane.cli.show import gates_table, plain, verdict_text
+from quality_gates.advice import ADVICE, next_step
+from quality_gates.model import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,11 @@ def keep(home: Path, judged: Judged) -> Kept:
     return Kept(report, markdown, patch)
 
 
-def show(judged: Judged, kept: Kept, output: Output) -> None:
-    """How it ended, for people or as the one document."""
+def show(judged: Judged, kept: Kept, output: Output, *, explain: bool = False) -> None:
+    """How it ended, for people or as the one document.
+
+    `explain`: also what each gate that did not pass asks, all that it saw, and what can be done.
+    """
     paths = {
         name: str(path) if path else None
         for name, path in (("report", kept.report), ("patch", kept.patch))
@@ -45,35 +52,56 @@ def show(judged: Judged, kept: Kept, output: Output) -> None:
     if output.as_json:
         output.document(judged.to_json() | paths)
     else:
-        _show_people(judged, kept, output)
+        _show_people(judged, kept, output, explain=explain)
     if judged.interrupted:
         ended = "was cancelled" if judged.state == "CANCELLED" else f"is {judged.state}"
         output.tell(f"interrupted: task {judged.task} {ended}")
 
 
-def _show_people(judged: Judged, kept: Kept, output: Output) -> None:
-    def line(text: str) -> None:
-        output.result.print(Text(plain(text)), soft_wrap=True)
-
+def _show_people(judged: Judged, kept: Kept, output: Output, *, explain: bool) -> None:
     report = judged.report or {"gates": []}
-    for stream, text in judged.output.items():
-        line(f"the end of the command's {stream}:")
-        for said in text.split("\n"):
-            line(f"    {said}")
-    if trouble := report.get("base_trouble"):
-        line(f"base could not be tested: {trouble}")
+    _show_lines(_before(judged, report), output)
     if report["gates"]:
         output.result.print(gates_table(report["gates"]))
-    for note in report.get("notes", []):
-        line(f"note: {note}")
+    if explain:
+        _show_lines(_explained(report["gates"]), output)
+    _show_lines((f"note: {note}" for note in report.get("notes", [])), output)
     output.result.print(Text("verdict: ").append(verdict_text(judged.verdict)))
+    _show_lines(_after(judged, kept), output)
+
+
+def _show_lines(lines: Iterable[str], output: Output) -> None:
+    for line in lines:
+        output.result.print(Text(plain(line)), soft_wrap=True)
+
+
+def _before(judged: Judged, report: Document) -> Iterator[str]:
+    for stream, text in judged.output.items():
+        yield f"the end of the command's {stream}:"
+        yield from (f"    {said}" for said in text.split("\n"))
+    if trouble := report.get("base_trouble"):
+        yield f"base could not be tested: {trouble}"
+
+
+def _after(judged: Judged, kept: Kept) -> Iterator[str]:
     if judged.verdict is None:
-        line(
-            f"the run ended as {judged.state}: {judged.cause}"
-            if judged.cause
-            else f"the run is {judged.state}"
-        )
+        ended = f"ended as {judged.state}: {judged.cause}"
+        yield f"the run {ended if judged.cause else f'is {judged.state}'}"
     if kept.patch:
-        line(f"patch: {kept.patch}")
+        yield f"patch: {kept.patch}"
     if kept.report and kept.markdown:
-        line(f"report: {kept.markdown} ({kept.report.name} beside it)")
+        yield f"report: {kept.markdown} ({kept.report.name} beside it)"
+
+
+def _explained(gates: Sequence[Document]) -> Iterator[str]:
+    """What each gate that did not pass asks, has seen and wants next."""
+    for gate in gates:
+        name, verdict = str(gate["gate"]), Verdict(gate["verdict"])
+        if verdict is Verdict.PASSED:
+            continue
+        yield f"{name}: {verdict}"
+        if name in ADVICE:
+            yield f"    asks: {ADVICE[name].asks}"
+        yield from (f"    saw: {reason}" for reason in gate["reasons"])
+        if step := next_step(name, verdict):
+            yield f"    next: {step}"

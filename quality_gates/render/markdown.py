@@ -6,6 +6,7 @@ Text that comes from the judged tree cannot become markup.
 import re
 from collections.abc import Mapping, Sequence
 
+from quality_gates.advice import next_step
 from quality_gates.model import Finding, GateReport, TaskReport, Verdict
 
 MAX_ROWS = 50
@@ -102,6 +103,8 @@ def _section(gate: GateReport) -> list[str]:
         return []
     rows = ["", f"## {_safe(gate.gate)}: {_word(gate)}", ""]
     rows += _listed([_safe(reason) for reason in gate.reasons])
+    if gate.applicable and (step := next_step(gate.gate, gate.verdict)):
+        rows.append(f"- **next:** {step}")
     rows += _listed([f"note: {_safe(note)}" for note in gate.notes])
     rows += _listed([_finding(finding) for finding in findings])
     return rows
