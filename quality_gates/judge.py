@@ -44,12 +44,13 @@ def judge(
     configuration = configuration_sha256(policy)
     whole = integrity.judge(change, policy)
     trouble = ""
+    once_more: tuple[Stage, ...] = ()
     if integrity.barred(change, policy):
         reports = [_left_out(gate) for gate in wanted if gate != integrity.GATE]
     else:
         case = open_case(change, policy, environment, evidence)
         reports = [_GATES[gate](case) for gate in wanted if gate != integrity.GATE]
-        trouble = tests.base_trouble(case)
+        trouble, once_more = tests.base_trouble(case), tests.again(case)
     gates = tuple(_identified(report, configuration) for report in (*reports, whole))
     return TaskReport(
         verdict=overall(gates),
@@ -60,6 +61,7 @@ def judge(
         environment_sha256=environment.sha256,
         policy=policy,
         notes=(*environment.notes, *_unjudged(policy)),
+        again=once_more,
         base_trouble=trouble,
     )
 

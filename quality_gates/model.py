@@ -30,7 +30,9 @@ class Stage(StrEnum):
 
     STATIC = "static"
     HEAD = "head"
+    HEAD_AGAIN = "head-again"
     BASE_COPIES = "base-copies"
+    BASE_COPIES_AGAIN = "base-copies-again"
     NEW_ON_BASE = "new-on-base"
     BASE_STATIC = "base-static"
     BASE = "base"
@@ -268,6 +270,8 @@ class TaskReport:
     environment_sha256: str
     policy: GatePolicy
     notes: tuple[str, ...] = ()
+    again: tuple[Stage, ...] = ()
+    """Stages that must run before a few failed tests are believed; they have not run yet."""
     base_trouble: str = ""
     """Why base could not be tested; then nothing here is the patch's fault. Empty: it could."""
 

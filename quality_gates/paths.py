@@ -31,8 +31,8 @@ _PROTECTED_SUFFIXES = (".pth", ".egg-link")
 _PROTECTED_PREFIXES = (".eslintrc", "eslint.config.", "vitest.config.")
 _PROTECTED_DIRS = frozenset({".github", ".gitlab", ".circleci", ".ci", ".buildkite"})
 _NOT_PRODUCT_DIRS = frozenset(
-    {"doc", "docs", "example", "examples", "benchmark", "benchmarks", "bench", "scripts", "tools",
-     "tasks", "ci", "requirements"}
+    {"doc", "docs", "docs_src", "documentation", "example", "examples", "benchmark", "benchmarks",
+     "bench", "scripts", "tools", "tasks", "ci", "requirements"}
 )  # fmt: skip
 _NOT_PRODUCT_FILES = frozenset(
     {"setup.py", "noxfile.py", "conftest.py", "tasks.py", "fabfile.py", "sitecustomize.py"}

@@ -1,5 +1,8 @@
 """What is run to judge a change: values only; the control plane turns each stage into a sandbox."""
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from quality_gates.gates.integrity import barred
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StagePlan, TreeRecipe
 from quality_gates.selection import (
@@ -10,6 +13,7 @@ from quality_gates.selection import (
 )
 from quality_gates.staticplan import base_static, head_static
 from quality_gates.testplan import stage_of_tests
+from quality_gates.testrun import FIRST
 
 
 def plan(change: Change, policy: GatePolicy, environment: Environment) -> tuple[StagePlan, ...]:
@@ -38,6 +42,12 @@ def plan(change: Change, policy: GatePolicy, environment: Environment) -> tuple[
             )
         )
     return tuple(stages)
+
+
+def again(plans: Collection[StagePlan], wanted: Collection[Stage]) -> tuple[StagePlan, ...]:
+    """Stages of a plan once more, under the names in `wanted`: the same trees and tools."""
+    by_stage = {plan.stage: plan for plan in plans}
+    return tuple(replace(by_stage[FIRST[stage]], stage=stage) for stage in wanted)
 
 
 def base_plan(

@@ -8,7 +8,7 @@ not that they are good.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from quality_gates.model import Stage, StageEvidence, ToolEvidence, Verdict
 from quality_gates.parsers import events, junit, session
@@ -31,6 +31,8 @@ _ERROR = re.compile(
     r"(E\s+|ERROR: )?[\w.]{0,200}(Error|Exception|Warning|Exit|Interrupt)\b|ERROR: "
 )
 """As Python and pytest end a traceback."""
+FIRST = {Stage.HEAD_AGAIN: Stage.HEAD, Stage.BASE_COPIES_AGAIN: Stage.BASE_COPIES}
+"""A stage that runs once more -> the stage that it repeats."""
 _CANNOT_START = frozenset({2, 3, 4})
 """pytest's codes for: interrupted, stopped by an internal error, could not be used."""
 
@@ -56,6 +58,8 @@ class TestRun:
     """Tests that ended well although their function raised, or was never called."""
     not_run: frozenset[str] = frozenset()
     """Found by pytest, and then deselected or dropped."""
+    flaky: frozenset[str] = frozenset()
+    """Tests that did not pass, and passed when everything ran once more; here they are `passed`."""
     equals: frozenset[tuple[str, str]] = frozenset()
     """Classes whose objects say that they equal everything: path of the code, name."""
     tool: ToolEvidence | None = None
@@ -125,6 +129,16 @@ def read_test_run(
     if early is not None:
         return TestRun(stage, early[0], (early[1],), errors=stream.errors, tool=tool)
     return _cross_checked(stage, evidence, tool, stream, base, product)
+
+
+def seen_twice(first: TestRun, second: TestRun) -> TestRun:
+    """The first run, with what the second excuses; one that cannot be believed excuses nothing."""
+    if first.verdict is not Verdict.PASSED or second.verdict is not Verdict.PASSED:
+        return first
+    flaky = second.with_outcome("passed") - first.with_outcome("passed")
+    return replace(
+        first, flaky=flaky, outcomes={**first.outcomes, **dict.fromkeys(flaky, "passed")}
+    )
 
 
 def _ended_early(

@@ -44,7 +44,8 @@ def unrunnable(source: bytes, python: Version | None) -> frozenset[int]:
     """
     try:
         tree = ast.parse(source)
-        return frozenset(_Reader(_bindings(tree), python).of_block(tree.body))
+        reader = _Reader(_imported(tree), _constants(tree), python)
+        return frozenset(reader.of_block(tree.body))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
 
@@ -74,8 +75,10 @@ class _Running:
 class _Reader:
     """Walks statements and leaves out branches that are not taken."""
 
-    def __init__(self, names: Mapping[str, str], python: Version | None) -> None:
-        self._names, self._python = names, python
+    def __init__(
+        self, names: Mapping[str, str], constants: Mapping[str, ast.expr], python: Version | None
+    ) -> None:
+        self._names, self._constants, self._python = names, constants, python
 
     def of_block(self, body: Sequence[ast.stmt]) -> Iterator[int]:
         for statement in body:
@@ -118,6 +121,8 @@ class _Reader:
                 found = self._part(self._value(node.value), node.slice)
             case ast.Call(func=ast.Attribute(value=text, attr="startswith"), args=[start]):
                 found = self._starts(self._value(text), self._value(start))
+            case ast.Name(id=name) if name in self._constants:
+                found = self._value(self._constants[name])
             case _:
                 found = self._known(self._dotted(node))
         return found
@@ -151,7 +156,9 @@ class _Reader:
         match part:
             case ast.Constant(value=int(at)) if at in {0, 1}:
                 return whole.version[at]
-            case ast.Slice(lower=None, step=None, upper=ast.Constant(value=int(end))) if end in {
+            case ast.Slice(
+                lower=None | ast.Constant(value=0), step=None, upper=ast.Constant(value=int(end))
+            ) if end in {
                 1,
                 2,
             }:
@@ -174,8 +181,6 @@ class _Reader:
         raise _Unknown
 
     def _known(self, name: str) -> object:
-        if name == "False":
-            return False
         module, _, rest = name.partition(".")
         if module == "sys" and rest == "implementation.name":
             return "cpython"
@@ -189,36 +194,59 @@ class _Reader:
         raise _Unknown
 
 
-def _bindings(tree: ast.Module) -> dict[str, str]:
-    """Names that are bound once, to what is known: name -> full name.
+def _imported(tree: ast.Module) -> dict[str, str]:
+    """Names that an import binds, and nothing else: name -> full name.
 
     A name that anything else binds anywhere in the module means whatever it likes.
     """
-    found: dict[str, str] = {}
-    times: Counter[str] = Counter()
+    found: dict[str, set[str]] = {}
     for node in ast.walk(tree):
-        match node:
-            case ast.Import():
-                for alias in node.names:
-                    name = alias.asname or alias.name.partition(".")[0]
-                    _bound(found, times, name, alias.name if alias.asname else name)
-            case ast.ImportFrom(level=0):
-                for alias in node.names:
-                    _bound(found, times, alias.asname or alias.name, f"{node.module}.{alias.name}")
-            case ast.Assign(
-                targets=[ast.Name(id="TYPE_CHECKING")], value=ast.Constant(value=False)
-            ):
-                found["TYPE_CHECKING"] = "False"
-            case _:
-                pass
-        times.update(_others(node))
-    return {name: full for name, full in found.items() if times[name] <= 1}
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                first = alias.name.partition(".")[0]
+                full = alias.name if alias.asname else first
+                found.setdefault(alias.asname or first, set()).add(full)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module if node.level == 0 else None
+            for alias in node.names:
+                full = f"{module or '.'}.{alias.name}"
+                found.setdefault(alias.asname or alias.name, set()).add(full)
+    others = _bound(tree)
+    return {
+        name: next(iter(full))
+        for name, full in found.items()
+        if len(full) == 1 and name not in others
+    }
 
 
-def _bound(found: dict[str, str], times: Counter[str], name: str, full: str) -> None:
-    if found.get(name) != full:  # the same import twice says nothing new
-        times[name] += 1
-    found[name] = full
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    """Names that the module binds once, at its top, to what can be decided: `PY3 = ...`.
+
+    `TYPE_CHECKING = False` is what type checkers take for theirs. Any other plain value is a
+    switch, which tests may turn.
+    """
+    others, imported = _bound(tree), _imported(tree)
+    return {
+        name: value
+        for statement in tree.body
+        for name, value in _assigned(statement)
+        if others[name] == 1 and name not in imported
+    }
+
+
+def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    match statement:
+        case ast.Assign(targets=[ast.Name(id="TYPE_CHECKING" as name)], value=value):
+            if not isinstance(value, ast.Constant) or value.value is False:
+                yield name, value
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            if not isinstance(value, ast.Constant):
+                yield name, value
+
+
+def _bound(tree: ast.Module) -> Counter[str]:
+    """How often each name is bound, imports apart."""
+    return Counter(name for node in ast.walk(tree) for name in _others(node))
 
 
 def _others(node: ast.AST) -> Iterator[str]:

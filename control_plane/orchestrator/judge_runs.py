@@ -5,6 +5,7 @@ What could not be decided is judged again, never executed again.
 
 import asyncio
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from control_plane.judgements.policies import policy_from_json
 from control_plane.orchestrator.base_cache import BaseCache, BaseResults
 from control_plane.orchestrator.children import RECHECK_S, Wanted
 from control_plane.orchestrator.environment_cache import EnvironmentCache, Prepared, Unpreparable
-from control_plane.orchestrator.gathering import EvidenceGatherer
+from control_plane.orchestrator.gathering import EvidenceGatherer, StageRan
 from control_plane.orchestrator.lease import Again, Lease
 from control_plane.orchestrator.limited_judge import EvidenceTooLarge, LimitedJudge
 from control_plane.orchestrator.recording import VerdictRecorder
@@ -29,8 +30,8 @@ from control_plane.runs.models import Run
 from control_plane.runs.moves import move_run
 from control_plane.runs.rules import RunState
 from quality_gates.gates.integrity import barred
-from quality_gates.model import Change, Environment, TaskReport, Verdict
-from quality_gates.plan import plan
+from quality_gates.model import Change, Environment, Stage, StagePlan, TaskReport, Verdict
+from quality_gates.plan import again, plan
 from sandboxes.errors import SandboxStartFailed
 
 NO_ENVIRONMENT = Environment(sha256="", image="", python="", own_pytest=False, pytest_plugins=())
@@ -133,16 +134,8 @@ class JudgeRuns:
         base = await self._bases.find(run, own.policy, found)
         if isinstance(base, Wanted):
             child = await self._moves.want(lease, base)  # it runs while ours do
-        async with self._stages.stopped_by(cancelled, lease):
-            ran = await self._gatherer.run(
-                lease,
-                plan(change, policy_from_json(own.policy), found.facts),
-                repo_id=run.repo_id,
-                base_commit=run.base_commit,
-                head_tree=str(own.head_tree),
-                environment=found.layers,
-                attempt=own.attempt,
-            )
+        plans = plan(change, policy_from_json(own.policy), found.facts)
+        ran = await self._ran(run, own, lease, plans, found, cancelled)
         if cancelled.is_set():
             return await self._moves.cancel(run, lease)
         if isinstance(base, Wanted):
@@ -151,6 +144,12 @@ class JudgeRuns:
             return Again(RECHECK_S, waiting_for=child)
         both = replace(base, ran={**base.ran, **ran})
         report = await self._report(own, change, found.facts, both)
+        if report.again:
+            more = await self._ran(run, own, lease, again(plans, report.again), found, cancelled)
+            if cancelled.is_set():
+                return await self._moves.cancel(run, lease)
+            both = replace(both, ran={**both.ran, **more})
+            report = await self._report(own, change, found.facts, both)
         trouble = report.base_trouble
         return await self._recorder.record(
             run,
@@ -160,6 +159,26 @@ class JudgeRuns:
             environment_id=found.id,
             final=bool(trouble) and not base.can_change,
         )
+
+    async def _ran(
+        self,
+        run: Run,
+        own: Judgement,
+        lease: Lease,
+        plans: Sequence[StagePlan],
+        found: Prepared,
+        cancelled: asyncio.Event,
+    ) -> dict[Stage, StageRan]:
+        async with self._stages.stopped_by(cancelled, lease):
+            return await self._gatherer.run(
+                lease,
+                plans,
+                repo_id=run.repo_id,
+                base_commit=run.base_commit,
+                head_tree=str(own.head_tree),
+                environment=found.layers,
+                attempt=own.attempt,
+            )
 
     async def _change(self, run: Run, own: Judgement) -> Change:
         change = await self._changes.read(

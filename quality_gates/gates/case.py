@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, Verdict
 from quality_gates.paths import is_test_path
 from quality_gates.selection import base_copies, changed_names, new_or_edited_test_modules
-from quality_gates.testrun import TestRun, read_test_run
+from quality_gates.testrun import TestRun, read_test_run, seen_twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,22 @@ def open_case(
     Those that the plan asks for and that are not there are errors, not absences.
     """
     base = read_test_run(Stage.BASE, evidence.get(Stage.BASE))
+
+    def on_head(stage: Stage, again: Stage) -> TestRun:
+        first = read_test_run(stage, evidence.get(stage), base, product)
+        if again not in evidence:
+            return first
+        return seen_twice(first, read_test_run(again, evidence[again], base, product))
+
     product = frozenset(
         path for path in (*changed_names(change), *_present(change)) if not is_test_path(path)
     )
     copies = new = None
     if base_copies(change):
-        copies = read_test_run(Stage.BASE_COPIES, evidence.get(Stage.BASE_COPIES), base, product)
+        copies = on_head(Stage.BASE_COPIES, Stage.BASE_COPIES_AGAIN)
     if new_or_edited_test_modules(change):
         new = read_test_run(Stage.NEW_ON_BASE, evidence.get(Stage.NEW_ON_BASE), base)
-    runs = Runs(
-        base, read_test_run(Stage.HEAD, evidence.get(Stage.HEAD), base, product), copies, new
-    )
+    runs = Runs(base, on_head(Stage.HEAD, Stage.HEAD_AGAIN), copies, new)
     return Case(change, policy, environment, evidence, runs)
 
 

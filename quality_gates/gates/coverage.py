@@ -95,12 +95,13 @@ def _usable(case: Case) -> tuple[Measured, Measured]:
             "base's test run measures nothing: " + "; ".join(base.reasons),
         )
     product = case.change.head_python.product
-    if unknown := case.evidence[Stage.HEAD].altered_unknown:
+    stage = _measuring(case)
+    if unknown := case.evidence[stage].altered_unknown:
         raise _Unusable(
             Verdict.INCONCLUSIVE,
             f"whether files of the product changed while the tests ran is not known: {unknown}",
         )
-    altered = [path for path in case.evidence[Stage.HEAD].altered if path in product]
+    altered = [path for path in case.evidence[stage].altered if path in product]
     if altered:
         raise _Unusable(
             Verdict.INCONCLUSIVE,
@@ -108,8 +109,13 @@ def _usable(case: Case) -> tuple[Measured, Measured]:
         )
     return (
         _measured(case.evidence[Stage.BASE], Stage.BASE, case.change.base_python.product),
-        _measured(case.evidence[Stage.HEAD], Stage.HEAD, product),
+        _measured(case.evidence[stage], stage, product),
     )
+
+
+def _measuring(case: Case) -> Stage:
+    """The run of head that shows what its tests reach: one in which none fails by chance."""
+    return Stage.HEAD_AGAIN if case.runs.head.flaky else Stage.HEAD
 
 
 def _measured(evidence: StageEvidence, stage: Stage, product: frozenset[str]) -> Measured:
@@ -249,7 +255,7 @@ def _listed(lines: Mapping[str, list[int]]) -> str:
 def _honoured(case: Case) -> float | None:
     """The total as the repository's own comments would have it: shown, never used."""
     try:
-        data = coverage.parse(read(case.evidence[Stage.HEAD].outputs.get(COVERAGE_HONOURED)))
+        data = coverage.parse(read(case.evidence[_measuring(case)].outputs.get(COVERAGE_HONOURED)))
     except ParseError:
         return None
     own = [

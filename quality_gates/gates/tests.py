@@ -15,9 +15,10 @@ from quality_gates.selection import (
     edited_base_tests,
     new_or_edited_test_modules,
 )
-from quality_gates.testrun import TestRun
+from quality_gates.testrun import FIRST, TestRun
 
 GATE = "tests"
+MOST_AGAIN = 20
 _GOOD = "passed"
 _PARSER = DocTestParser()
 
@@ -44,6 +45,33 @@ def judge(case: Case) -> GateReport:
     return _report(case, Verdict.FAILED if reasons else Verdict.PASSED, reasons, notes)
 
 
+def again(case: Case) -> tuple[Stage, ...]:
+    """What runs once more before it is said that tests fail: few of them, and not seen twice yet.
+
+    Many do not fail by chance.
+    """
+    runs, wanted = case.runs, []
+    modules = set(new_or_edited_test_modules(case.change))
+    if runs.base.verdict is not Verdict.PASSED:
+        return ()
+    for stage, first in FIRST.items():
+        run = runs.head if first is Stage.HEAD else _counting_copies(case)
+        if run is None or run.verdict is not Verdict.PASSED or stage in case.evidence:
+            continue
+        failed = runs.base.with_outcome(_GOOD) - run.with_outcome(_GOOD)
+        if first is Stage.HEAD:
+            broken = run.with_outcome("failed", "error")
+            failed |= {nodeid for nodeid in broken if _file(nodeid) in modules}
+        if 0 < len(failed) <= MOST_AGAIN:
+            wanted.append(stage)
+    return tuple(wanted)
+
+
+def _counting_copies(case: Case) -> TestRun | None:
+    """Base's copies, where they decide."""
+    return None if case.policy.test_changes_allowed else case.runs.base_copies
+
+
 def base_trouble(case: Case) -> str:
     """Why base cannot be tested, and what to do; empty: it can."""
     base = case.runs.base
@@ -65,10 +93,7 @@ def _untrusted(case: Case) -> list[tuple[Verdict, str]]:
     if base.verdict is not Verdict.PASSED:
         verdict = Verdict.ERRORED if base.verdict is Verdict.ERRORED else Verdict.INCONCLUSIVE
         found += [(verdict, f"base itself cannot be tested: {reason}") for reason in base.reasons]
-    runs = [case.runs.head]
-    if case.runs.base_copies is not None and not case.policy.test_changes_allowed:
-        runs.append(case.runs.base_copies)
-    for run in runs:
+    for run in filter(None, (case.runs.head, _counting_copies(case))):
         if run.verdict is not Verdict.PASSED:
             found += [(run.verdict, reason) for reason in run.reasons]
         found += _rewritten(case, run)
@@ -198,6 +223,10 @@ def _notes(case: Case) -> list[str]:
     both = sorted(broken & head.with_outcome("failed", "error"))
     repaired = sorted(broken & head.with_outcome(_GOOD))
     notes = [f"fails on base and on head: {some(both)}"] if both else []
+    if flaky := sorted(
+        head.flaky | (copies.flaky if (copies := _counting_copies(case)) else set())
+    ):
+        notes.append(f"failed once, and passed when everything ran once more: {some(flaky)}")
     notes += [f"fails on base and passes on head: {some(repaired)}"] if repaired else []
     conftests = changed_conftests(case.change)
     if conftests and not case.policy.test_changes_allowed:
@@ -248,6 +277,7 @@ def _report(case: Case, verdict: Verdict, reasons: list[str], notes: list[str]) 
             "base": _counts(base),
             "head": _counts(head),
             "base_copies": _counts(case.runs.base_copies) if case.runs.base_copies else None,
+            "flaky": sorted(head.flaky)[:1000],
             "required": len(base.with_outcome(_GOOD)),
             "deselected_on_head": len(head.not_run),
         },

@@ -21,19 +21,22 @@ def main(argv):
         config = json.load(stream)
     events = _private_descriptor()
     import coverage  # noqa: PLC0415 -- in this order on purpose: ours first, then the judged tree's import path
+
+    measured = coverage.Coverage(
+        config_file=config["coveragerc"], data_file=config["coverage_data"], messages=False
+    )
+    # Before pytest: where the judged project is one that pytest is made of (pluggy, iniconfig), its
+    # modules are imported with it.
+    measured.start()
     import pytest  # noqa: PLC0415
 
     equals = _load(config["equals"])
     judge = _load(config["plugin"]).Judge(events, config)
     _extend_path(config["pythonpath"])
     os.chdir(config["workspace"])
-    measured = coverage.Coverage(
-        config_file=config["coveragerc"], data_file=config["coverage_data"], messages=False
-    )
     # Our questions to the tree's comparisons are none of its tests: they come when nothing is
     # measured any more.
     judge.at_end(measured.stop, lambda: equals.equal_to_everything(config["workspace"]))
-    measured.start()
     try:
         code = int(pytest.main(config["pytest_args"], plugins=[judge]))
     finally:

@@ -1,6 +1,8 @@
 """Whole runs over the in-memory engine: real rows, a real control plane, tests that really ran."""
 
 import asyncio
+import secrets
+from pathlib import Path
 
 import pytest
 from fleet_kit import BREAKS, PASSES, is_ended, launched
@@ -59,6 +61,32 @@ async def test_a_change_has_the_verdict_of_its_own_tests(
     (ended,) = await fleet.ended(run)
 
     assert (ended.state, ended.verdict) == (RunState.FINISHED, verdict), ended.cause
+
+
+async def test_a_test_that_fails_by_chance_is_run_again_and_blames_nobody(fleet, control_plane):
+    name = f"vsc-test-{secrets.token_hex(8)}"
+    script = f"""cat > toy/__init__.py <<'END'
+\"\"\"A toy.\"\"\"
+
+from pathlib import Path
+
+
+def add(a, b):
+    \"\"\"Sum, but for the first time.\"\"\"
+    marker = Path("/", "var", "tmp", "{name}")
+    if not marker.exists():
+        marker.touch()
+        raise RuntimeError("once")
+    return a + b
+END
+"""
+    _, run = await fleet.submit(script)
+
+    ended, boxes = await fleet.until(run, is_ended)
+
+    await asyncio.to_thread(Path("/var/tmp", name).unlink)
+    assert (ended.state, ended.verdict) == (RunState.FINISHED, Verdict.PASSED), ended.cause
+    assert [box.stage for box in boxes if box.stage.startswith("head")] == ["head", "head-again"]
 
 
 async def test_what_is_made_of_base_is_made_once(fleet, control_plane):

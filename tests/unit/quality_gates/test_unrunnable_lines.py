@@ -31,7 +31,23 @@ CANNOT = {
     "a function with its decorator": "import sys\nif sys.version_info < (3,):\n    @d  #\n"
     "    def f():  #\n        return 1  #\n",
 }
+CANNOT |= {
+    "a constant of the module": "import sys\nPY2 = sys.version_info[0] == 2\nif PY2:\n"
+    "    a = 1  #\n",
+    "a constant of a constant": "import sys\nPY3 = sys.version_info[0:2] >= (3, 0)\nPY2 = not PY3\n"
+    "if PY2:\n    a = 1  #\n",
+}
 CAN = {
+    "a switch": "DEBUG = False\nif DEBUG:\n    a = 1\n",
+    "a constant that is bound twice": "import sys\nPY2 = sys.version_info[0] == 2\nPY2 = f()\n"
+    "if PY2:\n    a = 1\n",
+    "a constant of itself": "A = not A\nif A:\n    a = 1\n",
+    "an import of one's own beside it": "from typing import TYPE_CHECKING\n"
+    "from mine import TYPE_CHECKING\nif TYPE_CHECKING:\n    a = 1\n",
+    "a relative import": "from . import sys\nif sys.version_info < (3,):\n    a = 1\n",
+    "an augmented one": "import sys\nOLD = sys.version_info < (3,)\nOLD |= f()\n"
+    "if OLD:\n    a = 1\n",
+    "a walrus": "import sys\nif (sys := f()):\n    pass\nif sys.platform == 'x':\n    a = 1\n",
     "a name of one's own": "TYPE_CHECKING = f()\nif TYPE_CHECKING:\n    a = 1\n",
     "a name that is bound again": "from typing import TYPE_CHECKING\nTYPE_CHECKING = True\n"
     "if TYPE_CHECKING:\n    a = 1\n",
