@@ -111,6 +111,14 @@ def check(spec: SandboxSpec) -> None:
             raise SandboxStartFailed(spec.image, reason)
 
 
+@cache
+def _loopback_in_ipv6() -> dict[str, str]:
+    """Docker takes `::1` from a sandbox without network. Tests look for it, and some for ever."""
+    if not Path("/proc/sys/net/ipv6").exists():  # a kernel without it: no sandbox would start
+        return {}
+    return {f"net.ipv6.conf.{one}.disable_ipv6": "0" for one in ("all", "lo")}
+
+
 def _host_config(
     spec: SandboxSpec, owner: int, binds: Mapping[str, Path], writable: frozenset[str]
 ) -> dict[str, Any]:
@@ -120,6 +128,7 @@ def _host_config(
         # Not `NetworkDisabled`: with that, /etc/hosts is empty, and nobody knows localhost.
         "NetworkMode": "none",
         "ExtraHosts": [f"{_HOSTNAME}:127.0.0.1"],
+        "Sysctls": _loopback_in_ipv6(),
         "Dns": ["127.0.0.1"],  # nobody answers, at once; the host's own servers are not told
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],

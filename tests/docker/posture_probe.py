@@ -110,10 +110,10 @@ def connect(family, address, kind=socket.SOCK_STREAM):
     return "reached"
 
 
-def own_loopback():
+def own_loopback(host, family):
     with (
-        socket.create_server(("127.0.0.1", 0)) as server,
-        socket.create_connection(server.getsockname()),
+        socket.create_server((host, 0), family=family) as server,
+        socket.create_connection(server.getsockname()[:2]),
     ):
         return "works"
 
@@ -128,7 +128,9 @@ for name, family, address, kind in (
 ):
     probe(f"net:{name}", lambda f=family, a=address, k=kind: connect(f, a, k))
 probe("net:dns", lambda: socket.getaddrinfo("example.invalid", 80) and "resolved")
-probe("net:own_loopback", own_loopback)
+probe("net:own_loopback", lambda: own_loopback("127.0.0.1", socket.AF_INET))
+probe("net:own_loopback6", lambda: own_loopback("localhost", socket.AF_INET6))
+found["has_ipv6"] = "ipv6" in os.listdir("/proc/sys/net")
 for name in ("localhost", socket.gethostname()):
     probe(f"name:{name}", lambda n=name: socket.gethostbyname(n))
 with open("/etc/resolv.conf") as file:
