@@ -1,17 +1,21 @@
 """What the interpreter would take and no gate can read: it is refused by name."""
 
+import re
 import tokenize
 from io import BytesIO
 from pathlib import PurePosixPath
 
 from quality_gates.links import Lead, Links
 from quality_gates.model import Change
-from quality_gates.paths import is_python
+from quality_gates.paths import is_python, is_test_path
 
 COMPILED_SUFFIXES = (".so", ".pyd", ".pyc", ".pyo")
 _ARCHIVE_END = b"PK\x05\x06"
 _ARCHIVE_TAIL_BYTES = 65_557
 _READ_ALIKE = frozenset({"utf-8", "utf-8-sig", "ascii", "iso-8859-1", "iso-8859-15", "cp1252"})
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
+_ENTRY_POINTS = re.compile(r"\.(?:dist-info|egg-info)/entry_points\.txt$")
+_STARTS = frozenset({"sitecustomize.py", "usercustomize.py"})
 _COMPILED = (
     "compiled code, which the interpreter takes and no gate can read; take it out, and commit its "
     "source or depend on the package that has it"
@@ -20,8 +24,8 @@ _COMPILED = (
 
 def refusal(name: str, content: bytes | None) -> str | None:
     """Why what lies under `name` cannot be judged; None: it can, or it is nothing of Python's."""
-    if name.lower().endswith(COMPILED_SUFFIXES):
-        return _COMPILED
+    if (told := _by_name(name)) is not None:
+        return told
     if content is None:
         return "a Python file that is too large to be read; split it" if is_python(name) else None
     if _is_compiled(content):
@@ -34,6 +38,23 @@ def refusal(name: str, content: bytes | None) -> str | None:
     if name.endswith((".pth", ".egg-link")):
         return _led_astray(name, content)
     return _unreadable(content) if is_python(name) else None
+
+
+def _by_name(name: str) -> str | None:
+    """What nothing inside of it could make good."""
+    if name.lower().endswith(COMPILED_SUFFIXES):
+        return _COMPILED
+    if PurePosixPath(name).name in _STARTS:
+        return (
+            "a module that every interpreter runs at its start, those of the tests' own children"
+            " too; let a module of the product do it"
+        )
+    if _ENTRY_POINTS.search(name) and not is_test_path(name):
+        return (
+            "entry points of an installed distribution, which the interpreter finds and no build"
+            " made; take them out: a build writes them"
+        )
+    return None
 
 
 def blind_link(name: str, lead: Lead) -> str | None:
@@ -96,6 +117,11 @@ def _unreadable(content: bytes) -> str | None:
     """Tools read UTF-8, the interpreter what the file declares."""
     if b"\0" in content:
         return "a Python file with NUL bytes, which tools read otherwise than the interpreter"
+    if _LONE_RETURN.search(content):
+        return (
+            "a Python file with a carriage return inside of a line: the interpreter begins a line"
+            " there, and git and the tools do not; write line ends as others do"
+        )
     try:
         encoding = tokenize.detect_encoding(BytesIO(content).readline)[0]
     except SyntaxError:

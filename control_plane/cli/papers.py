@@ -96,12 +96,12 @@ def _after(judged: Judged, kept: Kept) -> Iterator[str]:
 def _explained(gates: Sequence[Document]) -> Iterator[str]:
     """What each gate that did not pass asks, has seen and wants next."""
     for gate in gates:
-        name, verdict = str(gate["gate"]), Verdict(gate["verdict"])
-        if verdict is Verdict.PASSED:
+        name, verdict = str(gate["gate"]), str(gate["verdict"])
+        if verdict in {Verdict.PASSED, "not_applicable"}:
             continue
         yield f"{name}: {verdict}"
         if name in ADVICE:
             yield f"    asks: {ADVICE[name].asks}"
         yield from (f"    saw: {reason}" for reason in gate["reasons"])
-        if step := next_step(name, verdict):
+        if step := next_step(name, Verdict(verdict)):
             yield f"    next: {step}"

@@ -8,7 +8,7 @@ from quality_gates.gates.case import some, worst
 from quality_gates.links import LINK, MAX_NAMES
 from quality_gates.model import Change, FileChange, GatePolicy, GateReport, Verdict
 from quality_gates.opaque import blind_links, refusal
-from quality_gates.paths import is_protected, is_regular, is_test_path
+from quality_gates.paths import is_protected, is_python, is_regular, is_test_path
 from quality_gates.selection import changed_names, changed_python, edited_base_tests
 from quality_gates.suppressions import KINDS, SHOWN, growth
 
@@ -91,9 +91,20 @@ def _problem(file: FileChange) -> str | None:
         ord(c) < 32 or ord(c) == 127 for c in file.path
     ):
         return "a path with control characters, or too long"
+    if is_python(file.path) and not _is_text(file.path):
+        return "Python under a name that is not UTF-8, which tools cannot report; rename it"
     if file.head_mode != LINK and not is_regular(file.head_mode):
         return f"an entry of mode {file.head_mode}: neither a file nor a link"
     return None
+
+
+def _is_text(path: str) -> bool:
+    """False where bytes of the name are no UTF-8 (surrogates stand for them)."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unjudgeable(change: Change) -> list[tuple[Verdict, str]]:

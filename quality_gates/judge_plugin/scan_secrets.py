@@ -11,6 +11,7 @@ far as it goes.
 Usage: python -I scan_secrets.py OUTPUT FILE...
 """
 
+import codecs
 import json
 import os
 import re
@@ -28,6 +29,7 @@ NOT_HONOURED = (
     "detect_secrets.filters.heuristic.is_non_text_file",
     "detect_secrets.filters.allowlist.is_line_allowlisted",
 )
+WORDS = re.compile(rb"[\t\x20-\x7e]{6,}")
 WORKSPACE = "/workspace/"
 
 
@@ -49,11 +51,24 @@ def main(argv):
 def scan(path):
     """(path, hits, what went wrong)."""
     try:
-        content = Path(path).read_bytes()
-        hits = [] if b"\0" in content[:8192] else _hits(path, content.decode("utf-8", "replace"))
+        hits = _hits(path, _text(Path(path).read_bytes()))
     except Exception as error:  # noqa: BLE001 -- whatever a hostile file brings about is an error of this file alone
         return path, [], f"{type(error).__name__}: {error}"[:500]
     return path, hits, None
+
+
+def _text(content):
+    """What the bytes say to people. A NUL ends a word: it must not hide what stands beside it."""
+    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if content.startswith(mark):
+            return content.decode(encoding, "replace")
+    pairs = content[: 2 * (len(content[:8192]) // 2)]
+    for parity, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if pairs and pairs[parity::2].count(0) > 0.9 * len(pairs) / 2:
+            return content.decode(encoding, "replace")
+    if b"\0" in content:  # of what is no text, the words in it
+        content = b"\n".join(b" ".join(WORDS.findall(line)) for line in content.split(b"\n"))
+    return content.decode("utf-8", "replace")
 
 
 def _hits(path, text):

@@ -124,6 +124,16 @@ CASES = {
         "failed",
         "secrets",
     ),
+    "a secret behind a NUL": (
+        {**HONEST, "keys.cfg": b"# \0\npassword = 'hunter2hunter2'\n"},
+        "failed",
+        "secrets",
+    ),
+    "a secret in UTF-16": (
+        {**HONEST, "keys.cfg": "password = 'hunter2hunter2'\n".encode("utf-16-le")},
+        "failed",
+        "secrets",
+    ),
     "a secret beside a byte that is no text": (
         {**HONEST, "notes.png": b"\xff\npassword = 'hunter2hunter2'\n"},
         "failed",

@@ -12,6 +12,7 @@ from quality_gates.judge import GATES
 GATES_TOLD = [
     {"gate": "tests", "verdict": "passed", "reasons": []},
     {"gate": "coverage", "verdict": "failed", "reasons": ["1 of 2 lines ran: a.py:1", "b.py:2"]},
+    {"gate": "new_tests", "verdict": "not_applicable", "reasons": ["a REFACTOR needs none"]},
     {"gate": "secrets", "verdict": "errored", "reasons": ["no evidence"]},
 ]
 

@@ -218,7 +218,7 @@ def test_protected_paths_are_listed_and_do_not_block():
             {
                 "Makefile": "x",
                 "x.pth": "y",
-                "evil.dist-info/entry_points.txt": "z",
+                "tests/data/one.dist-info/entry_points.txt": "z",
                 "pytest.ini": "[pytest]",
             },
         ),
@@ -230,3 +230,40 @@ def test_protected_paths_are_listed_and_do_not_block():
         name in report.notes[0] for name in ("Makefile", "x.pth", "entry_points.txt", "pytest.ini")
     )
     assert "no effect" in report.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.dist-info/entry_points.txt", "[pytest11]\nasyncio = helper\n"),
+        ("src/a.egg-info/entry_points.txt", "[pytest11]\nasyncio = helper\n"),
+        ("sitecustomize.py", "x = 1\n"),
+        ("src/usercustomize.py", "x = 1\n"),
+        ("pkg/odd.py", "x = 1\r# hidden\ny = 2\n"),
+        ("pkg/d\udcff.py", "x = 1\n"),
+        ("d\udcff/t.py", "x = 1\n"),
+    ],
+)
+def test_what_the_interpreter_takes_otherwise_than_gates_is_refused_by_name(name, content):
+    report = judge(change_of({}, {name: content}), POLICY)
+
+    assert report.verdict is Verdict.FAILED
+    assert repr(name) in report.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pkg/odd.py": "x = 1\r\ny = 2\r\n"},
+        {"notes.txt": "x\ry\n", "pkg/a.py": "x = 1\n"},
+        {"d\udcff.txt": "x\n", "pkg/a.py": "x = 1\n"},
+    ],
+)
+def test_ordinary_files_are_not(files):
+    assert judge(change_of({}, files), POLICY).verdict is Verdict.PASSED
+
+
+def test_a_start_module_that_base_has_may_stay_as_it_is():
+    base = {"sitecustomize.py": "x = 1\n", "a.py": "x = 1\n"}
+
+    assert judge(change_of(base, {**base, "a.py": "x = 2\n"}), POLICY).verdict is Verdict.PASSED
