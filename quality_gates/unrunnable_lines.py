@@ -1,4 +1,4 @@
-"""Which lines of a module no test can run here, whatever it does: read from its text alone.
+"""Which lines of a module do not run here unless somebody turns the world: read from its text.
 
 Branches for another version of Python, another system or a type checker (`sys.version_info`,
 `sys.platform`, `os.name`, `sys.implementation.name`, `TYPE_CHECKING`), and bodies that are nothing
@@ -18,7 +18,6 @@ _PLATFORM = "linux"
 _MODULES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         "typing": {"TYPE_CHECKING": False},
-        "typing_extensions": {"TYPE_CHECKING": False},
         "sys": {"platform": _PLATFORM},
         "os": {"name": "posix"},
     }
@@ -87,11 +86,15 @@ class _Reader:
     def _of(self, statement: ast.stmt) -> Iterator[int]:
         if isinstance(statement, ast.If):
             taken = self._decided(statement.test)
+            after = statement.test.end_lineno or statement.lineno
             for block, runs in ((statement.body, taken), (statement.orelse, _negated(taken))):
-                yield from self.of_block(block) if runs is not False else _lines(block)
+                if runs is not False:
+                    yield from self.of_block(block)
+                else:  # the test itself runs, and may do so on a line of the block
+                    yield from (line for line in _lines(block) if line > after)
             return
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and _is_stub(statement):
-            yield from _lines(statement.body[-1:])
+            yield statement.body[-1].lineno
             return
         for child in ast.iter_child_nodes(statement):
             if isinstance(child, ast.stmt):
@@ -197,7 +200,8 @@ class _Reader:
 def _imported(tree: ast.Module) -> dict[str, str]:
     """Names that an import binds, and nothing else: name -> full name.
 
-    A name that anything else binds anywhere in the module means whatever it likes.
+    A name that anything else binds anywhere in the module means whatever it likes; after a star
+    import each one may.
     """
     found: dict[str, set[str]] = {}
     for node in ast.walk(tree):
@@ -207,11 +211,12 @@ def _imported(tree: ast.Module) -> dict[str, str]:
                 full = alias.name if alias.asname else first
                 found.setdefault(alias.asname or first, set()).add(full)
         elif isinstance(node, ast.ImportFrom):
-            module = node.module if node.level == 0 else None
+            module = "." if node.level else node.module
             for alias in node.names:
-                full = f"{module or '.'}.{alias.name}"
-                found.setdefault(alias.asname or alias.name, set()).add(full)
+                found.setdefault(alias.asname or alias.name, set()).add(f"{module}.{alias.name}")
     others = _bound(tree)
+    if "*" in found:
+        return {}
     return {
         name: next(iter(full))
         for name, full in found.items()
@@ -258,8 +263,15 @@ def _others(node: ast.AST) -> Iterator[str]:
             yield node.name
         case ast.arg():
             yield node.arg
-        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+        case (
+            ast.ExceptHandler(name=str(name))
+            | ast.MatchAs(name=str(name))
+            | ast.MatchStar(name=str(name))
+            | ast.MatchMapping(rest=str(name))
+        ):
             yield name
+        case ast.Attribute(ctx=ast.Store() | ast.Del(), value=ast.Name(id=name)):
+            yield name  # what is written to `sys` is not what the interpreter says
 
 
 def _is_stub(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -269,10 +281,17 @@ def _is_stub(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
         isinstance(last, ast.Expr)
         and isinstance(last.value, ast.Constant)
         and last.value.value is Ellipsis
-        and last.lineno > function.lineno
+        and last.lineno > _head_ends(function)
         and len(before) <= 1
         and all(isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) for one in before)
     )
+
+
+def _head_ends(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """The last line of what runs when the function is made: defaults, annotations, decorators."""
+    arguments = [function.args, function.returns, *function.decorator_list]
+    parts = [node for one in arguments if one is not None for node in ast.walk(one)]
+    return max((function.lineno, *(getattr(node, "end_lineno", 0) or 0 for node in parts)))
 
 
 def _negated(value: bool | None) -> bool | None:

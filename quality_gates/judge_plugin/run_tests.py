@@ -31,7 +31,8 @@ def main(argv):
     import pytest  # noqa: PLC0415
 
     equals = _load(config["equals"])
-    judge = _load(config["plugin"]).Judge(events, config)
+    plugins = _plugins(config["pytest_plugins"], config["modules"])
+    judge = _load(config["plugin"]).Judge(events, config, plugins)
     _extend_path(config["pythonpath"])
     os.chdir(config["workspace"])
     # Our questions to the tree's comparisons are none of its tests: they come when nothing is
@@ -66,6 +67,30 @@ def _load(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _plugins(names, own):
+    """Installed plug-ins of pytest by their entry points: (name, what gives the plug-in).
+
+    They are looked for among what is installed, and imported while the judged tree is not on the
+    import path: nothing in it can take their place. Those that are the judged project's own
+    modules are imported when pytest wants them.
+    """
+    import importlib.metadata  # noqa: PLC0415 -- see main
+
+    found = {}
+    for distribution in importlib.metadata.distributions(path=site.getsitepackages()):
+        for point in distribution.entry_points:
+            if point.group == "pytest11" and point.name in names:
+                found.setdefault(point.name, point)
+    return [(name, _giver(found[name], own)) for name in names if name in found]
+
+
+def _giver(point, own):
+    if point.value.partition(":")[0].partition(".")[0] in own:
+        return point.load
+    plugin = point.load()
+    return lambda: plugin
 
 
 def _extend_path(roots):

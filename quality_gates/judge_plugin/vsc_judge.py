@@ -33,9 +33,13 @@ _WORST = ("passed", "xpassed", "xfailed", "skipped", "failed", "error")
 
 
 class Judge:
-    """The plugin. `events_fd` is ours alone; `config` is the document that the plan ships."""
+    """The plugin. `events_fd` is ours alone; `config` is the document that the plan ships.
 
-    def __init__(self, events_fd, config):
+    `plugins`: installed ones to register, as (name, what gives it).
+    """
+
+    def __init__(self, events_fd, config, plugins=()):
+        self._plugins = plugins
         self._fd = events_fd
         self._config = config
         self._collected = {}
@@ -68,13 +72,15 @@ class Judge:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_cmdline_parse(self, pluginmanager, args):
-        """Load the installed plugins that were named to us, as pytest loads all that it finds.
+        """Register the installed plugins that were named to us, as pytest does all that it finds.
 
         Not by `-p`: that takes the name for a module's, and warns where one is loaded already
-        (pytest-socket calls itself `socket`).
+        (pytest-socket calls itself `socket`). Nor by pytest's own look at entry points, which takes
+        those in the judged tree first.
         """
-        for name in self._config["pytest_plugins"]:
-            pluginmanager.load_setuptools_entrypoints("pytest11", name=name)
+        for name, give in self._plugins:
+            if not (pluginmanager.get_plugin(name) or pluginmanager.is_blocked(name)):
+                pluginmanager.register(give(), name=name)
         yield
 
     @pytest.hookimpl(tryfirst=True)

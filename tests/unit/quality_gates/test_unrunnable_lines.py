@@ -6,6 +6,7 @@ from quality_gates.unrunnable_lines import unrunnable
 
 CANNOT = {
     "types alone": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a  #\n",
+    "dots after a long head": "def f(\n    a=bad(),\n):\n    ...  #\n",
     "types alone, by another name": "import typing as t\nif t.TYPE_CHECKING:\n    import a  #\n",
     "typing is not imported": "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import a  #\n",
     "a newer Python": "import sys\nif sys.version_info >= (3, 14):\n    a = 1  #\n",
@@ -38,6 +39,23 @@ CANNOT |= {
     "if PY2:\n    a = 1  #\n",
 }
 CAN = {
+    "a relative import beside it": "import sys\nfrom .compat import sys\nif sys.platform == 'x':\n"
+    "    a = 1\n",
+    "a star import": "import sys\nfrom x import *\nif sys.platform == 'x':\n    a = 1\n",
+    "what is written to sys": "import sys\nsys.platform = 'x'\nif sys.platform == 'x':\n"
+    "    a = 1\n",
+    "what is written to typing": "import typing as t\nt.TYPE_CHECKING = f()\nif t.TYPE_CHECKING:\n"
+    "    a = 1\n",
+    "the rest of a mapping": "import sys\nmatch x:\n    case {'a': 1, **sys}:\n"
+    "        if sys.platform == 'x':\n            a = 1\n",
+    "the rest of a list": "import sys\nmatch x:\n    case [1, *sys]:\n"
+    "        if sys.platform == 'x':\n            a = 1\n",
+    "a module that the tree may have": "from typing_extensions import TYPE_CHECKING\n"
+    "if TYPE_CHECKING:\n    a = 1\n",
+    "a test that runs on the line of its body": "from typing import TYPE_CHECKING\n"
+    "if f() and TYPE_CHECKING: pass\n",
+    "a constant of a class": "class A:\n    TYPE_CHECKING = False\nif TYPE_CHECKING:\n    a = 1\n",
+    "a default on the line before": "def f(\n    a=bad(),\n    b=bad()): ...\n",
     "a switch": "DEBUG = False\nif DEBUG:\n    a = 1\n",
     "a constant that is bound twice": "import sys\nPY2 = sys.version_info[0] == 2\nPY2 = f()\n"
     "if PY2:\n    a = 1\n",
