@@ -168,6 +168,8 @@ class Result:
     detail: str = ""
     tools: tuple[ToolResult, ...] = ()
     dropped_bytes: dict[str, int] = field(default_factory=dict)
+    door_away: bool = False
+    """Nobody took the rest of what was to be sent, until the time for it was over."""
     protocol: int = PROTOCOL_VERSION
 
 

@@ -150,6 +150,7 @@ class _Supervision:
                     result,
                     dropped_bytes=result.dropped_bytes | dropped,
                     detail=self._with_trouble(result),
+                    door_away=self._is_away(),
                 ),
             )
             _last_words(unsent)
@@ -232,6 +233,10 @@ class _Supervision:
             tools,
             {stream: log.dropped for stream, log in self._logs.items() if log.dropped},
         )
+
+    def _is_away(self) -> bool:
+        """Whether nobody took the rest: the door is not full, and has refused nothing."""
+        return isinstance(self._carrier, Uplink) and not self._carrier.trouble
 
     def _with_trouble(self, result: Result) -> str:
         trouble = self._carrier.trouble if isinstance(self._carrier, Uplink) else ""

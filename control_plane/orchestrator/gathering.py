@@ -4,7 +4,6 @@ The verdict is not made here.
 """
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from uuid import UUID
 from control_plane.blobs.files import write_file
 from control_plane.blobs.ports import Blobs
 from control_plane.orchestrator.lease import Lease
-from control_plane.orchestrator.specs import RESULT_BYTES, judge_draft
+from control_plane.orchestrator.results import read_document
+from control_plane.orchestrator.specs import judge_draft
 from control_plane.orchestrator.stages import StageEnd, Stages
 from control_plane.orchestrator.streams import last_words
 from control_plane.repos.mirrors import Mirrors
@@ -188,17 +188,6 @@ def tool_evidence(plan: StagePlan, result: Mapping[str, Any]) -> dict[str, ToolE
             detail=str(one.get("detail", ""))[:2000],
         )
     return evidence
-
-
-async def read_document(blobs: Blobs, artifact: Artifact | None) -> dict[str, Any]:
-    """A JSON object that a sandbox wrote; empty if there is none that can be read."""
-    if artifact is None:
-        return {}
-    try:
-        document = json.loads(await blobs.read(artifact.sha256, RESULT_BYTES))
-    except (BlobMissing, TooLarge, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def ended_well(ran: Mapping[Stage, StageRan]) -> bool:

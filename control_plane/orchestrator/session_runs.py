@@ -16,8 +16,9 @@ from control_plane.judgements.service import queue_judgement
 from control_plane.orchestrator.children import Wanted
 from control_plane.orchestrator.ending import lose
 from control_plane.orchestrator.environment_cache import EnvironmentCache, Prepared, Unpreparable
-from control_plane.orchestrator.gathering import CHANGES_BYTES, read_document
+from control_plane.orchestrator.gathering import CHANGES_BYTES
 from control_plane.orchestrator.lease import Again, Lease
+from control_plane.orchestrator.results import read_document
 from control_plane.orchestrator.run_moves import RunMoves, cancel_run
 from control_plane.orchestrator.specs import EXECUTE, Draft, session_draft
 from control_plane.orchestrator.stages import StageEnd, Stages

@@ -14,8 +14,8 @@ from runners.protocol import Capsule
 from sandboxes.names import SandboxName
 from sandboxes.spec import Input, Limits, Output, SandboxSpec, Workspace
 
-EXECUTE = "execute"
-"""The stage of the agent's own sandbox."""
+EXECUTE, PREPARE = "execute", "prepare"
+"""The stages of the agent's own sandbox, and of the one in which an environment is made."""
 RESULT_BYTES = 1 * 2**20
 OUTPUTS: Mapping[Product, Mapping[str, int]] = {
     Product.PATCH: {},
@@ -112,10 +112,10 @@ def session_draft(
 def prepare_draft(run: Run, made: Preparation, workspace: Workspace) -> Draft:
     """The sandbox that makes an environment: base's files, a proxy to the index, no change."""
     return Draft(
-        stage="prepare",
+        stage=PREPARE,
         capsule=Capsule(
             run=str(run.id),
-            stage="prepare",
+            stage=PREPARE,
             driver=made.driver,
             deadline_s=DEADLINE_S,
             door=True,

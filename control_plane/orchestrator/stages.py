@@ -7,7 +7,7 @@ launches the same spec under the same name, which the provider adopts, and waits
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from control_plane.db.base import new_id
 from control_plane.gateway.grants import granted
 from control_plane.gateway.keeper import DoorBell
 from control_plane.orchestrator.lease import Lease
+from control_plane.orchestrator.results import read_document, want_of_us
 from control_plane.orchestrator.specs import Draft, place
 from control_plane.orchestrator.streams import SealedStream, forget_chunks, seal_streams
 from control_plane.runs.errors import LeaseLost
@@ -165,7 +166,7 @@ class Stages:
         if spec.door:
             await self._doors.answered(row.id, self._provider.door(spec.name))
         sandbox = await self._launched(lease, row, spec)
-        outcome = await self._provider.wait(sandbox)
+        outcome = await self._whole(row, await self._provider.wait(sandbox))
         streams = await seal_streams(self._sessions, self._blobs, row.id)
         ended_at = outcome.finished_at or datetime.now(UTC)
         changes: dict[str, Any] = {
@@ -182,6 +183,18 @@ class Stages:
             "detail": outcome.detail,
         }
         return await self._record(lease, row, changes, "stage.ended", payload)
+
+    async def _whole(self, row: Sandbox, outcome: SandboxOutcome) -> SandboxOutcome:
+        """A stage of ours that ended, but could not do its work for want of us, is lost.
+
+        It happens where no gateway of the site was up when its tests ended, nor soon after; and
+        where no index answered from which to install.
+        """
+        if outcome.ended is not Ended.COMPLETED:
+            return outcome
+        result = await read_document(self._blobs, outcome.outputs.get(protocol.RESULT))
+        why = want_of_us(row.stage, result)
+        return replace(outcome, ended=Ended.LOST, detail=why) if why else outcome
 
     async def _launched(self, lease: Lease, row: Sandbox, spec: SandboxSpec) -> SandboxId:
         sandbox = await self._provider.launch(spec)

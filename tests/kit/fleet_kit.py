@@ -164,6 +164,15 @@ class Fleet:
             assert time.monotonic() < until, await self._told(runs, boxes)
             await asyncio.sleep(0.05)
 
+    async def until_over(self, name: str, within_s: float = 60.0) -> None:
+        """Until the engine says that the sandbox has ended, whoever may look after it."""
+        async with asyncio.timeout(within_s):
+            while True:
+                known = (await self.engine.ask("all"))["sandboxes"]
+                if not any(one["name"] == name and one["state"] == "running" for one in known):
+                    return
+                await asyncio.sleep(0.2)
+
     async def _rows_of(self, run: Run) -> tuple[list[Run], list[Sandbox]]:
         async with self.sessions() as session:
             ours = select(Run).where(Run.task_id == run.task_id).order_by(Run.created_at)

@@ -89,6 +89,37 @@ END
     assert [box.stage for box in boxes if box.stage.startswith("head")] == ["head", "head-again"]
 
 
+SLOW_TEST = """
+cat > tests/test_slow.py <<'END'
+\"\"\"Slow.\"\"\"
+
+import time
+
+
+def test_slow():
+    \"\"\"Ends when nobody listens.\"\"\"
+    time.sleep(3)
+END
+"""
+
+
+async def test_tests_that_end_while_nobody_listens_are_run_again(fleet):
+    """The control plane is away for longer than a sandbox waits with what it has to say."""
+    first = fleet.start()
+    _, run = await fleet.submit(f"{PASSES}\n{SLOW_TEST}")
+    _, boxes = await fleet.until(run, launched("head"))
+    fleet.killed(first)
+    name = next(box.name for box in boxes if box.stage == "head")
+    await fleet.until_over(name)
+
+    second = fleet.start()
+    ended, boxes = await fleet.until(run, is_ended)
+    await fleet.end(second)
+
+    assert (ended.state, ended.verdict) == (RunState.FINISHED, Verdict.PASSED), ended.cause
+    assert [box.n for box in boxes if box.stage == "head"] == [0, 1]
+
+
 async def test_what_is_made_of_base_is_made_once(fleet, control_plane):
     runs = [(await fleet.submit(f"{PASSES}; echo {n} > n"))[1] for n in range(3)]
     await fleet.ended(*runs)

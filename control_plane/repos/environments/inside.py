@@ -11,6 +11,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,8 +36,15 @@ MADE = "share/vsc-made"
 MADE_FILES, MADE_BYTES = 2000, 64 * 2**20
 
 
-def pip(*arguments: str) -> int:
-    """Run our pip on the project's interpreter."""
+AWAY = 75
+"""EX_TEMPFAIL: the index did not answer, so nobody knows what could be installed."""
+AWAY_S, LOOK_S, TRIES = 120.0, 2.0, 3
+BROKEN = b"after connection broken by"
+"""As pip tells of a connection that failed under it."""
+
+
+def pip(*arguments: str) -> tuple[int, bool]:
+    """Run our pip on the project's interpreter: exit code, and whether a connection broke."""
     command = [
         sys.executable,
         "-I",
@@ -44,14 +55,49 @@ def pip(*arguments: str) -> int:
         *arguments,
     ]
     print("+ pip", *arguments, flush=True)
-    return subprocess.run(command, check=False).returncode
+    broken = False
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+        for line in running.stdout or ():
+            broken |= BROKEN in line
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+    return running.returncode, broken
 
 
 def install(*arguments: str) -> int:
-    """Install into the environment; bytecode is made once, at the end."""
-    return pip(
-        "install", "--no-compile", "--no-warn-script-location", "--progress-bar", "off", *arguments
-    )
+    """Install into the environment; bytecode is made once, at the end.
+
+    What fails while the index is away says nothing of the project: it is tried again when the index
+    answers. SystemExit(AWAY): it does not.
+    """
+    for _ in range(TRIES):
+        code, broken = pip(
+            *("install", "--no-compile", "--no-warn-script-location", "--progress-bar", "off"),
+            *arguments,
+        )
+        if code == 0 or (not broken and index_answers()):
+            return code
+        until = time.monotonic() + AWAY_S
+        while not index_answers() and time.monotonic() < until:
+            time.sleep(LOOK_S)
+    print("the package index does not answer", flush=True)
+    raise SystemExit(AWAY)
+
+
+def index_answers() -> bool:
+    """Whether there is an index, and it says anything at all. True: nothing is to be fetched."""
+    index = urllib.parse.urlsplit(os.environ.get("PIP_INDEX_URL", ""))
+    if not index.hostname:
+        return True
+    # Without a password: to be refused is an answer, too.
+    page = index._replace(netloc=index.netloc.rpartition("@")[2], path=f"{index.path}/pip/")
+    try:
+        with urllib.request.urlopen(page.geturl(), timeout=30):  # noqa: S310 -- the machine's own index
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except OSError:
+        return False
 
 
 def note(*lines: str) -> None:
