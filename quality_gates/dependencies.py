@@ -150,10 +150,22 @@ def _runtime(
 def _test(
     project: dict[str, Any], files: Mapping[str, bytes], refused: list[str]
 ) -> tuple[str | None, list[str]]:
+    metadata = formats.table(project.get("project"))
+    extras, own = formats.table(metadata.get("optional-dependencies")), metadata.get("name", "")
     for source, lines in _test_sources(project, files, refused):
         if lines:
-            return source, lines
+            return source, list(_with_own_extras(lines, extras, str(own)))
     return None, []
+
+
+def _with_own_extras(lines: list[str], extras: dict[str, Any], own: str) -> Iterator[str]:
+    """The lines, with what the project's own extras hold in place of `project[extra]`."""
+    for line in lines:
+        asked = formats.own_extras(line, own)
+        for name in asked:
+            yield from formats.optional(extras, canonicalize_name(name), own)
+        if not asked:
+            yield line
 
 
 def _test_sources(
@@ -180,6 +192,12 @@ def _test_sources(
     yield "tox.ini", formats.tox(files)
     for path in _listed(files, r"(^|[/_.-])dev(el|elop)?([/_.-][^/]*)?\.(txt|in)$"):
         yield path, list(formats.lines(files, path, refused))
+    # Of a package, it is for those who work on it: where it names pytest, for its tests as well.
+    whole: list[str] = []
+    lines = list(formats.lines(files, "requirements.txt", whole))
+    if "pytest" in map(name_of, lines):
+        refused += whole
+        yield "requirements.txt", lines
 
 
 def _listed(files: Mapping[str, bytes], pattern: str) -> list[str]:

@@ -16,6 +16,8 @@ from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 LOCKS = ("uv.lock", "poetry.lock", "pdm.lock")
+_OWN = re.compile(r"(?:-e\s+|--editable[ =])?\.\[([\w\s,.-]{1,500})\]")
+"""The project itself, with extras, as pip takes it."""
 _MAX_INCLUDES = 20
 _INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)[\s=]*(\S+)")
 _SETUP_ARGUMENTS = ("install_requires", "extras_require", "setup_requires", "tests_require")
@@ -106,7 +108,7 @@ def optional(extras: dict[str, Any], name: str, project: str, depth: int = 0) ->
     same = (value for key, value in extras.items() if canonicalize_name(key) == name)
     found: list[str] = []
     for item in strings(next(same, [])) if depth < _MAX_INCLUDES else []:
-        others = _own_extras(item, project)
+        others = own_extras(item, project)
         for other in others:
             found += optional(extras, canonicalize_name(other), project, depth + 1)
         if not others:
@@ -114,7 +116,10 @@ def optional(extras: dict[str, Any], name: str, project: str, depth: int = 0) ->
     return found
 
 
-def _own_extras(line: str, project: str) -> list[str]:
+def own_extras(line: str, project: str) -> list[str]:
+    """The extras that a line asks of the project itself: `project[a,b]`, or `-e .[a,b]`."""
+    if found := _OWN.fullmatch(line.strip()):
+        return [name.strip() for name in found[1].split(",") if name.strip()]
     try:
         requirement = Requirement(line)
     except InvalidRequirement:
@@ -160,7 +165,7 @@ def lines(
         include = re.fullmatch(r"(?:-r|--requirement)[\s=]*(\S+)", line)
         if include and _beside(path, include[1]) in files:
             yield from lines(files, _beside(path, include[1]), refused, depth + 1)
-        elif line.startswith("-"):
+        elif line.startswith("-") and not _OWN.fullmatch(line.strip()):
             refused.append(f"{path}: {line[:200]}")
         else:
             yield line

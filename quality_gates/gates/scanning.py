@@ -42,6 +42,10 @@ _LOWEST_BLOCKING = {
     SecurityLevel.CRITICAL: Severity.LOW,
 }
 
+_RANDOM = re.compile(r"[0-9A-Za-z+/_=-]{20,}")
+_DIGEST = re.compile(
+    r"[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128}"
+)
 _NEWER_BUILTIN = re.compile(
     r"^Undefined name `(ExceptionGroup|BaseExceptionGroup|EncodingWarning|PythonFinalizationError"
     r"|aiter|anext)`"
@@ -135,9 +139,11 @@ def by_security_level(*, in_tests: Collection[str] = ()) -> Blocks:
 
 
 def live_secrets(case: Case) -> Callable[[Hit], bool]:
-    """Which secrets block: all, but for made-up ones in what is of the tests alone.
+    """Which secrets block: all, but for digests, and made-up ones in what is of the tests alone.
 
-    There, those in a provider's own form, and those that are called a secret and look random.
+    There, those in a provider's own form, and those that are called a secret and look random. A
+    digest is a hexadecimal number of a digest's length (a commit, a pinned file) that nothing
+    calls a secret.
     """
     is_test = only_of_tests(case.change)
     by_kind: dict[str, set[tuple[str, int, str | None]]] = {}
@@ -148,6 +154,8 @@ def live_secrets(case: Case) -> Callable[[Hit], bool]:
     def blocks(hit: Hit) -> bool:
         if hit.rule in secrets.RANDOM or hit.rule == secrets.CALLED:
             place = (hit.path, hit.line, hit.secret)
+            if place not in called and _is_digest(_line(case, hit.path, hit.line)):
+                return False
             live = place in called and any(place in by_kind.get(one, ()) for one in secrets.RANDOM)
             return live or not is_test(hit.path)
         return hit.rule not in secrets.ORDINARY or not is_test(hit.path)
@@ -214,9 +222,18 @@ def kept_by_base(case: Case) -> Callable[[Hit], bool]:
 
 def _marked(case: Case, hit: Hit) -> str:
     """The line whose comment may speak of the hit."""
-    lines = case.change.head_contents.get(hit.path, b"").split(b"\n")
-    number = hit.mark_line or 0
+    return _line(case, hit.path, hit.mark_line or 0)
+
+
+def _line(case: Case, path: str, number: int) -> str:
+    lines = case.change.head_contents.get(path, b"").split(b"\n")
     return lines[number - 1].decode("utf-8", "replace") if 0 < number <= len(lines) else ""
+
+
+def _is_digest(line: str) -> bool:
+    """Whether all that looks random in the line is as long as MD5, SHA-1 or one of SHA-2."""
+    found = _RANDOM.findall(line)
+    return bool(found) and all(_DIGEST.fullmatch(one) for one in found)
 
 
 def broken_files(case: Case) -> frozenset[str]:

@@ -118,6 +118,8 @@ def _rewritten(case: Case, run: TestRun) -> list[tuple[Verdict, str]]:
 
 def _required(case: Case, reasons: list[str], notes: list[str]) -> None:
     edited = set(edited_base_tests(case.change))
+    if case.policy.test_changes_allowed:  # examples in the product's own files are tests, too
+        edited |= {file.path for file in case.change.files if file.base_mode is not None}
     for nodeid in sorted(case.runs.base.with_outcome(_GOOD)):
         in_edited = _file(nodeid) in edited
         now = _outcome(case.runs.head, nodeid)

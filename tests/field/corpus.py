@@ -8,18 +8,26 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from choose import is_product
 from release_kit import ENVIRON
 
-from control_plane.repos.archives import Entry, read_archive
-
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = ROOT / "tests" / "fixtures" / "field.json"
 ARCHIVES = ROOT / "build" / "archives"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file, or a link: git's mode, and the content (of a link: the target)."""
+
+    mode: str
+    content: bytes
+
 
 Tree = Mapping[str, Entry]
 
@@ -92,7 +100,27 @@ def _change(folder: Path, pair: Pair, head: Callable[[Tree, Tree], Tree]) -> Cha
 
 
 def _tree(archive: Path) -> Tree:
-    return {os.fsdecode(entry.path): entry for entry in read_archive(archive)}
+    """What its authors have in their repository: without what the making of an archive adds."""
+    found = {}
+    with tarfile.open(archive) as members:
+        for one in members:
+            path = PurePosixPath(*PurePosixPath(one.name).parts[1:])
+            if not (one.isfile() or one.issym()) or _is_made(path):
+                continue
+            if one.issym():
+                found[str(path)] = Entry("120000", one.linkname.encode())
+            else:
+                content = members.extractfile(one).read()  # type: ignore[union-attr] -- a file
+                found[str(path)] = Entry("100755" if one.mode & 0o100 else "100644", content)
+    return found
+
+
+def _is_made(path: PurePosixPath) -> bool:
+    return (
+        str(path) == "PKG-INFO"
+        or ".git" in path.parts
+        or any(part.endswith(".egg-info") for part in path.parts)
+    )
 
 
 def _commit(folder: Path, before: Tree, after: Tree, message: str) -> str:

@@ -135,3 +135,48 @@ def test_without_leave_nothing_is_installed_and_nothing_is_run():
     assert plan(change, GatePolicy(), ENVIRONMENT) == ()
     assert not barred(change, allowed)
     assert plan(change, allowed, ENVIRONMENT)
+
+
+PROJECT = b"""[project]
+name = 'Own.Project'
+dependencies = ['a']
+[project.optional-dependencies]
+full = ['b', 'own-project[more]']
+more = ['c']
+[dependency-groups]
+dev = ['own_project[full]', 'pytest']
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "source"),
+    [
+        ({"pyproject.toml": PROJECT}, "dependency group dev"),
+        (
+            {
+                "pyproject.toml": PROJECT.partition(b"[dependency-groups]")[0],
+                "requirements.txt": b"-e .[full]\npytest\n-e git+x\n",
+            },
+            "requirements.txt",
+        ),
+        (
+            {
+                "pyproject.toml": PROJECT.partition(b"[dependency-groups]")[0],
+                "requirements-test.txt": b".[full, more]\npytest\n",
+            },
+            "requirements-test.txt",
+        ),
+    ],
+)
+def test_what_tests_want_of_the_projects_own_extras_is_installed(files, source):
+    """Starlette and httpx: `-e .[full]` among the requirements of those who work on it."""
+    found = read(files)
+
+    assert found.test_source == source
+    assert set(found.test) == {"b", "c", "pytest"}
+
+
+def test_a_list_for_everybody_is_none_of_the_tests_where_it_names_no_pytest():
+    files = {"pyproject.toml": PROJECT.partition(b"[dependency")[0], "requirements.txt": b"b\n"}
+
+    assert read(files).test_source is None

@@ -15,7 +15,7 @@ BASE = {PRODUCT: "x = 1\n", TEST: "y = 1\n"}
 
 def found(tmp_path, path, outputs, *, product="x = 2\n", **more):
     """All gates, where a scanner has found something in line 2 of `path`."""
-    head = {**BASE, PRODUCT: product, path: "y = 1\nz = 1\n", **more}
+    head = {**BASE, path: "y = 1\nz = 1\n", PRODUCT: product, **more}
     trial = Trial(tmp_path, base=BASE, head=head)
     changed = [f"/workspace/{name}" for name in head if head[name] != BASE.get(name)]
     given = {name: make(f"/workspace/{path}", changed) for name, make in outputs.items()}
@@ -117,3 +117,22 @@ def test_a_product_that_speaks_of_something_else_uses_no_test(tmp_path, product)
     trial = found(tmp_path, "tests/helper.py", of_bandit("B301"), product=product)
 
     assert trial.gate("bandit").verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    ("line", "kinds", "verdict"),
+    [
+        (f"commit = '{'0a' * 20}'", ["Hex High Entropy String"], Verdict.PASSED),
+        (f"sha256:{'0a' * 32}", ["Hex High Entropy String"], Verdict.PASSED),
+        (f"secret = '{'0a' * 20}'", ["Hex High Entropy String", "Secret Keyword"], Verdict.FAILED),
+        (f"x = '{'0a' * 18}'", ["Hex High Entropy String"], Verdict.FAILED),
+        (f"x = '{'0a' * 20}', '{'Zz/9' * 9}'", ["Base64 High Entropy String"], Verdict.FAILED),
+    ],
+)
+def test_a_digest_that_nothing_calls_a_secret_is_none(tmp_path, line, kinds, verdict):
+    """filelock: a file with the commit that it was made from."""
+    outputs = of_secrets(*kinds)
+
+    gate = found(tmp_path, PRODUCT, outputs, product=f"x = 1\n{line}\n").gate("secrets")
+
+    assert gate.verdict is verdict
