@@ -1,7 +1,8 @@
 """What the operator API is built over; the composition root fills it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from control_plane.blobs.ports import Blobs
 from control_plane.db.engine import Sessions
@@ -11,7 +12,7 @@ from control_plane.wake import WakeHub
 from quality_gates.model import TaskReport
 from runners.tree_rules import PATCH_BYTES
 
-Probe = Callable[[], Awaitable[str]]
+Probe = Callable[[], Coroutine[Any, Any, str]]
 """Says in a few words how a part is.
 
 Raises if it is not fit for work, and the message says what to do.

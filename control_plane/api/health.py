@@ -7,6 +7,7 @@ import structlog
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from control_plane.api.bounded import bounded
 from control_plane.api.deps import ServicesDep
 from control_plane.api.strict import StrictRoute
 from control_plane.services import Probe
@@ -54,8 +55,7 @@ async def ready(services: ServicesDep, response: Response) -> Ready:
 
 async def _look(probe: Probe) -> Part:
     try:
-        async with asyncio.timeout(_PROBE_S):
-            return Part(ok=True, detail=await probe())
+        return Part(ok=True, detail=await bounded(probe(), _PROBE_S))
     except TimeoutError:
         return Part(ok=False, detail=f"no answer in {_PROBE_S:g} s")
     except Exception as error:  # noqa: BLE001 -- whatever is wrong with a part is the answer, not our failure

@@ -3,16 +3,20 @@
 The liveness probe alone needs none.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from control_plane.api.bounded import bounded
 from control_plane.api.problems import problem
 from control_plane.auth.service import Operator
-from control_plane.errors import HTTP
+from control_plane.db.errors import DatabaseUnavailable
+from control_plane.errors import ANSWERS, HTTP
 
 OPEN_PATHS = frozenset({"/v1/health/live"})
-Authenticate = Callable[[str], Awaitable[Operator | None]]
+Authenticate = Callable[[str], Coroutine[Any, Any, Operator | None]]
+_ANSWER_S = 10.0
 
 
 class RequireToken:
@@ -27,7 +31,12 @@ class RequireToken:
             await self._app(scope, receive, send)
             return
         token = _bearer(scope)
-        operator = await self._authenticate(token) if token else None
+        try:
+            operator = await bounded(self._authenticate(token), _ANSWER_S) if token else None
+        except TimeoutError:
+            detail = f"the database has not answered in {_ANSWER_S:g} s"
+            await problem(ANSWERS[DatabaseUnavailable], detail)(scope, receive, send)
+            return
         if operator is None:
             headers = {"www-authenticate": "Bearer", "connection": "close"}
             detail = "no token that is known: send `Authorization: Bearer TOKEN`"

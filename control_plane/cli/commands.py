@@ -58,6 +58,8 @@ Records = AsyncIterator[dict[str, Any]]
 S = TypeVar("S", bound=GroundSettings)
 
 _INTERRUPTED = 130
+_JUDGED = frozenset({"READY_FOR_REVIEW", "REJECTED"})
+"""A task with a verdict, of which nothing is under way."""
 _LAST_ANSWERS_S = 5
 """For answers under way when we are told to stop; who follows a log would hold us for ever."""
 _ID = re.compile(r"[0-9a-f-]{8,36}")
@@ -83,7 +85,7 @@ class JudgeOptions:
     test_changes_allowed: bool
     dependency_changes_allowed: bool
     deadline_s: float
-    explain: bool
+    explain: bool = False
 
 
 def run(command: Coroutine[Any, Any, int], output: Output, *, verbose: bool = False) -> int:
@@ -304,15 +306,23 @@ async def judge_task(where: Where, output: Output, task: str) -> int:
     return 0
 
 
-async def cancel_task(where: Where, output: Output, task: str) -> int:
-    """Ask for the end of a task."""
+async def cancel_task(where: Where, output: Output, task: str, *, anyway: bool) -> int:
+    """Ask for the end of a task. One whose run has ended is only cancelled `anyway`."""
     async with _server(where) as connection:
+        known = await connection.client.get(f"/v1/tasks/{task}")
+        if known["status"] in _JUDGED and not anyway:
+            raise UsageError(
+                f"nothing of task {plain(known['key'])} is under way: it is {known['status']}; "
+                "--anyway cancels it for good"
+            )
         document = await connection.client.post(f"/v1/tasks/{task}/cancel")
     if output.as_json:
         output.document(document)
     else:
         output.result.print(
-            f"task {plain(document['key'])} is asked to stop; "
+            f"task {plain(document['key'])} is cancelled"
+            if document["status"] == "CANCELLED"
+            else f"task {plain(document['key'])} is asked to stop; "
             f"its run is {plain(document['run_state'])}"
         )
     return 0

@@ -269,14 +269,23 @@ def task_submit(
 
 @task_app.command("cancel")
 def task_cancel(
-    task: str, server: Server = None, token_file: TokenFile = None, as_json: Json = False
+    task: str,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also a task that was judged: it is never taken up.")
+    ] = False,
+    server: Server = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
 ) -> NoReturn:
     """Ask for the end of a task; what it had done is kept as a patch."""
     from control_plane.cli import commands  # noqa: PLC0415 -- `vsc --help` must not wait for the whole platform
 
     output = Output(as_json=as_json)
     raise typer.Exit(
-        commands.run(commands.cancel_task(commands.Where(server, token_file), output, task), output)
+        commands.run(
+            commands.cancel_task(commands.Where(server, token_file), output, task, anyway=anyway),
+            output,
+        )
     )
 
 

@@ -409,9 +409,13 @@ async def test_tasks_are_submitted_listed_shown_watched_reported_and_cancelled(
     submitted = await _said(capsys, commands.submit_task(where, output, document, key="once"))
     again = await _said(capsys, commands.submit_task(where, output, document, key="once"))
     assert again["id"] == submitted["id"]
-    assert (await _said(capsys, commands.cancel_task(where, output, submitted["key"])))[
-        "id"
-    ] == submitted["id"]
+    ended = await _said(capsys, commands.cancel_task(where, output, submitted["key"], anyway=False))
+    assert ended["id"] == submitted["id"]
+
+    with pytest.raises(UsageError, match="READY_FOR_REVIEW; --anyway"):
+        await commands.cancel_task(where, output, checked["task"], anyway=False)
+    gone = await _said(capsys, commands.cancel_task(where, output, checked["task"], anyway=True))
+    assert gone["status"] == "CANCELLED"
 
 
 async def test_the_log_of_a_task_is_its_sessions_and_then_its_judges(
