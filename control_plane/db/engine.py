@@ -25,7 +25,7 @@ def new_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        connect_args={"options": options, "application_name": "vsc"},
+        connect_args={"options": options, "application_name": "vsc", "connect_timeout": 10},
     )
 
 

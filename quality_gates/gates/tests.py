@@ -19,6 +19,11 @@ from quality_gates.testrun import FIRST, TestRun
 
 GATE = "tests"
 MOST_AGAIN = 20
+_MISSING = re.compile(
+    r"No module named|ModuleNotFoundError|ImportError|Failed to import|not found in `markers`"
+    r"|DistributionNotFound|PackageNotFoundError|unrecognized arguments|fixture '.*' not found"
+)
+"""As Python and pytest say that something is not installed."""
 _GOOD = "passed"
 _PARSER = DocTestParser()
 
@@ -77,9 +82,14 @@ def base_trouble(case: Case) -> str:
     base = case.runs.base
     if base.verdict is Verdict.PASSED:
         return ""
+    told = "; ".join(base.reasons)
+    unmade = [note for note in case.environment.notes if "could not be" in note]
+    if not unmade and not _MISSING.search(told):
+        return f"{told}. `vsc logs TASK --stage base` shows all that it said"
+    why = "".join(f"; {note}" for note in unmade[:3])
     return (
-        f"{'; '.join(base.reasons)}. What was installed, and why, is in the notes; what is missing"
-        " is to be named among the project's own test requirements, on base"
+        f"{told}{why}. What was installed, and why, is in the notes; what is missing is to be named"
+        " among the project's own test requirements, on base"
     )
 
 

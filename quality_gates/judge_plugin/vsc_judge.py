@@ -270,7 +270,10 @@ def _text(raised, report):
 
 
 def _foreign(modules, workspace):
-    """Modules of the judged project that were loaded from somewhere else."""
+    """Modules of the judged project that were loaded from somewhere else.
+
+    A copy that it makes of the standard library's is its own doing (`zipp.compat.overlay.zipfile`).
+    """
     wanted = set(modules)
     found = []
     for name, module in sorted(sys.modules.items()):
@@ -279,10 +282,17 @@ def _foreign(modules, workspace):
             name.partition(".")[0] in wanted
             and isinstance(origin, str)
             and not origin.startswith(workspace + os.sep)
+            and not _is_library(origin)
             and not _is_alias(name, module, wanted)
         ):
             found.append([name, origin])
     return found[:100]
+
+
+def _is_library(origin):
+    """Whether a file is the standard library's, where nothing is ever installed."""
+    folder, file = os.path.dirname(os.__file__), os.path.realpath(origin)
+    return file.startswith(os.path.realpath(folder) + os.sep) and "-packages" not in file
 
 
 def _is_alias(name, module, wanted):

@@ -39,6 +39,9 @@ MADE_FILES, MADE_BYTES = 2000, 64 * 2**20
 AWAY = 75
 """EX_TEMPFAIL: the index did not answer, so nobody knows what could be installed."""
 AWAY_S, LOOK_S, TRIES = 120.0, 2.0, 3
+ERROR = b"ERROR: "
+last_error = ""
+"""What pip said last when it failed, for a note."""
 BROKEN = b"after connection broken by"
 """As pip tells of a connection that failed under it."""
 
@@ -55,10 +58,13 @@ def pip(*arguments: str) -> tuple[int, bool]:
         *arguments,
     ]
     print("+ pip", *arguments, flush=True)
+    global last_error  # noqa: PLW0603 -- a program of its own: its notes are made here and there
     broken = False
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
         for line in running.stdout or ():
             broken |= BROKEN in line
+            if line.lstrip().startswith(ERROR):
+                last_error = line.partition(ERROR)[2].decode(errors="replace").strip()[:300]
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
     return running.returncode, broken
@@ -132,7 +138,7 @@ def dependencies(recipe: Recipe) -> int:
         return code
     for line in test:
         if install(*requirements([line])) != 0:
-            note(f"test requirement could not be installed: {line}")
+            note(f"test requirement could not be installed: {line} ({last_error})")
     return 0
 
 
@@ -165,7 +171,8 @@ def project(recipe: Recipe) -> int:
     built = offline_build(recipe) or (recipe["fetches"] and isolated_build(recipe))
     if not built:
         note(
-            "the project could not be built; its modules are found by path, and it has no metadata"
+            f"the project could not be built ({last_error}); its modules are found by path, and it"
+            " has no metadata"
         )
         return by_path(recipe)
     keep(sorted(files() - before))

@@ -17,6 +17,12 @@ sys.path[:0] = [{plugin!r}, {workspace!r}, {elsewhere!r}]
 import vsc_judge
 print(json.dumps([name for name, _ in vsc_judge._foreign(["calc"], {workspace!r})]))
 """
+COPY = """
+import calc, importlib.util, zipfile
+spec = importlib.util.spec_from_file_location("calc.zipfile", zipfile.__file__)
+sys.modules["calc.zipfile"] = copy = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(copy)
+"""
 
 
 @pytest.mark.parametrize(
@@ -25,6 +31,8 @@ print(json.dumps([name for name, _ in vsc_judge._foreign(["calc"], {workspace!r}
         ("import calc.core", []),
         # requests.packages.chardet
         ("import calc, other; sys.modules['calc.packages.other'] = other", []),
+        # zipp.compat.overlay.zipfile
+        (COPY, []),
         ("import calc.intruder", ["calc.intruder"]),
         ("import calc, other; sys.modules['calc.core'] = other; del sys.modules['other']",
          ["calc.core"]),

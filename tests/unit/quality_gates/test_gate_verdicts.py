@@ -283,7 +283,9 @@ def test_a_base_that_does_not_come_to_its_tests_says_what_its_last_error_was(tri
     report = trial.report()
 
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert told in report.base_trouble.partition(". What was")[0]
+    assert told in report.base_trouble
+    assert ("test requirements" in report.base_trouble) == ("ImportError" in said)
+    assert ("--stage base" in report.base_trouble) != ("test requirements" in report.base_trouble)
 
 
 def test_a_base_that_can_be_tested_has_no_trouble(trial):
