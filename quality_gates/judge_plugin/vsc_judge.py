@@ -291,7 +291,7 @@ def _foreign(modules, workspace):
 
 def _is_library(origin):
     """Whether a file is the standard library's, where nothing is ever installed."""
-    folder, file = os.path.dirname(os.__file__), os.path.realpath(origin)
+    folder, file = os.__file__.rpartition(os.sep)[0], os.path.realpath(origin)
     return file.startswith(os.path.realpath(folder) + os.sep) and "-packages" not in file
 
 
