@@ -1,7 +1,7 @@
 """Everything that a gate may look at: the change, what was asked, and the evidence, read once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, Verdict
 from quality_gates.paths import is_test_path
@@ -56,8 +56,35 @@ def open_case(
         copies = on_head(Stage.BASE_COPIES, Stage.BASE_COPIES_AGAIN)
     if new_or_edited_test_modules(change):
         new = read_test_run(Stage.NEW_ON_BASE, evidence.get(Stage.NEW_ON_BASE), base)
-    runs = Runs(base, on_head(Stage.HEAD, Stage.HEAD_AGAIN), copies, new)
+    head = on_head(Stage.HEAD, Stage.HEAD_AGAIN)
+    runs = Runs(_as_far_as_it_is_tested(base, head, change), head, copies, new)
     return Case(change, policy, environment, evidence, runs)
+
+
+def _as_far_as_it_is_tested(base: TestRun, head: TestRun, change: Change) -> TestRun:
+    """Base's run; not to be used where the tests of the change lack what base's tests lack, too.
+
+    A module that is not installed, say: nobody can tell what such tests would have shown.
+    """
+    missing = {_last_line(what) for _, what in base.errors}
+    modules = new_or_edited_test_modules(change)
+    lacking = [
+        (where, _last_line(what))
+        for where, what in head.errors
+        if where.partition("::")[0] in modules and _last_line(what) in missing
+    ]
+    if base.verdict is not Verdict.PASSED or not lacking:
+        return base
+    reason = (
+        f"{base.stage}: what the change's tests need, base has not either: {lacking[0][0]}:"
+        f" {lacking[0][1]}" + (f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else "")
+    )
+    return replace(base, verdict=Verdict.INCONCLUSIVE, reasons=(reason,))
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].removeprefix("E").strip()[:300] if lines else ""
 
 
 def _present(change: Change) -> list[str]:

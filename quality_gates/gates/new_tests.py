@@ -44,8 +44,12 @@ def judge(case: Case) -> GateReport:
         fail, passes = ("test fails", "passes") if len(proofs) == 1 else ("tests fail", "pass")
         reason = f"{len(proofs)} {fail} without the change and {passes} with it: {some(proofs, 3)}"
         return _report(case, Verdict.PASSED, reason, proofs)
+    untested = case.runs.base.verdict is not Verdict.PASSED
     return _report(
-        case, Verdict.FAILED, "no new or edited test fails on base and passes on head", []
+        case,
+        Verdict.INCONCLUSIVE if untested else Verdict.FAILED,
+        "no new or edited test fails on base and passes on head",
+        [],
     )
 
 

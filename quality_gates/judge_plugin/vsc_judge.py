@@ -2,6 +2,7 @@
 # It runs inside the judged project's interpreter, beside any pytest from the last years: no
 # annotations of ours or of pytest.
 # ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, ARG002 -- pytest's hooks have these parameters
+# ruff: noqa: PTH110, PTH118 -- nothing more than is needed is imported here
 """pytest's side of the judge.
 
 Writes every test event the moment it happens, and a report at the end.
@@ -218,7 +219,9 @@ class Judge:
             "errors": self._errors[:1000],
             "disagreements": self._disagreements[:1000],
             "overruled": self._overruled[:1000],
-            "foreign": _foreign(self._config["modules"], self._config["workspace"]),
+            "foreign": _foreign(
+                self._config["modules"], self._config["workspace"], self._config["pythonpath"]
+            ),
         }
 
     def _error(self, nodeid, detail):
@@ -269,12 +272,19 @@ def _text(raised, report):
         return f"(no text: {type(error).__name__})"
 
 
-def _foreign(modules, workspace):
+def _foreign(modules, workspace, roots):
     """Modules of the judged project that were loaded from somewhere else.
 
-    A copy that it makes of the standard library's is its own doing (`zipp.compat.overlay.zipfile`).
+    A namespace (`google`) is shared with others: of it, only what the project has too. A copy that
+    it makes of the standard library's is its own doing (`zipp.compat.overlay.zipfile`).
     """
     wanted = set(modules)
+    shared = {
+        name
+        for name in wanted
+        if not any(os.path.exists(os.path.join(root, name, "__init__.py")) for root in roots)
+        and not any(os.path.exists(os.path.join(root, name + ".py")) for root in roots)
+    }
     found = []
     for name, module in sorted(sys.modules.items()):
         origin = getattr(module, "__file__", None)
@@ -283,10 +293,21 @@ def _foreign(modules, workspace):
             and isinstance(origin, str)
             and not origin.startswith(workspace + os.sep)
             and not _is_library(origin)
+            and (name.partition(".")[0] not in shared or _has(roots, name))
             and not _is_alias(name, module, wanted)
         ):
             found.append([name, origin])
     return found[:100]
+
+
+def _has(roots, name):
+    """Whether the project has a module of that name itself."""
+    path = name.replace(".", os.sep)
+    return any(
+        os.path.exists(os.path.join(root, path + end))
+        for root in roots
+        for end in (".py", ".pyi", os.sep + "__init__.py")
+    )
 
 
 def _is_library(origin):

@@ -15,7 +15,8 @@ import json, sys
 sys.path[:0] = [{plugin!r}, {workspace!r}, {elsewhere!r}]
 {script}
 import vsc_judge
-print(json.dumps([name for name, _ in vsc_judge._foreign(["calc"], {workspace!r})]))
+found = vsc_judge._foreign(["calc", "space"], {workspace!r}, [{workspace!r}])
+print(json.dumps([name for name, _ in found]))
 """
 COPY = """
 import calc, importlib.util, zipfile
@@ -31,6 +32,9 @@ spec.loader.exec_module(copy)
         ("import calc.core", []),
         # requests.packages.chardet
         ("import calc, other; sys.modules['calc.packages.other'] = other", []),
+        # google.api_core beside google.protobuf
+        ("import space.own, space.others", []),
+        ("import sys; sys.path.reverse(); import space.own, space.others", ["space.own"]),
         # zipp.compat.overlay.zipfile
         (COPY, []),
         ("import calc.intruder", ["calc.intruder"]),
@@ -51,6 +55,10 @@ def test_a_name_that_the_project_gives_to_a_foreign_module_is_no_intruder(
     (elsewhere / "calc").mkdir(parents=True)
     (elsewhere / "calc/intruder.py").write_text("")
     (elsewhere / "other.py").write_text("")
+    for folder, names in ((workspace, ["own"]), (elsewhere, ["own", "others"])):
+        (folder / "space").mkdir()
+        for name in names:
+            (folder / "space" / f"{name}.py").write_text("")
     places = {"plugin": str(PLUGIN), "workspace": str(workspace), "elsewhere": str(elsewhere)}
 
     told = subprocess.run(

@@ -25,7 +25,8 @@ sys.path.insert(0, {plugin!r})
 import pytest, vsc_judge
 vsc_judge.DETAILS_CHARACTERS = {details}
 events = os.open("events", os.O_WRONLY | os.O_CREAT)
-config = {{"report": "session.json", "modules": [], "workspace": os.getcwd()}}
+config = {{"report": "session.json", "modules": [], "workspace": os.getcwd(),
+          "pythonpath": []}}
 judge = vsc_judge.Judge(events, config)
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir=.", "test_suite.py"], [judge]))
 """

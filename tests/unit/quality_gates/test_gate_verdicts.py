@@ -288,6 +288,33 @@ def test_a_base_that_does_not_come_to_its_tests_says_what_its_last_error_was(tri
     assert ("--stage base" in report.base_trouble) != ("test requirements" in report.base_trouble)
 
 
+@pytest.mark.parametrize(
+    ("on_base", "verdict"), [(True, Verdict.INCONCLUSIVE), (False, Verdict.FAILED)]
+)
+def test_tests_that_lack_what_bases_lack_too_blame_nobody(trial, on_base, verdict):
+    """httpcore, s3fs: a module that some of base's tests import is not installed."""
+    lack = "E   ModuleNotFoundError: No module named 'hpack'"
+    ran_on_base, ran_on_head = {ADD: "passed", **CANARY}, {ADD: "passed", **CANARY}
+    errors = [("tests/test_http2.py", f"x:1: in <module>\n{lack}")] if on_base else []
+    trial.set(
+        Stage.BASE,
+        trial.make.tests(
+            Stage.BASE, {ADD: "passed"}, covered=COVERED, events=events(ran_on_base, errors=errors)
+        ),
+    )
+    told = events(ran_on_head, errors=[(NEW, f"y:1: in <module>\n{lack}")])
+    trial.set(Stage.HEAD, trial.head({ADD: "passed"}, events=told))
+    trial.set(Stage.NEW_ON_BASE, trial.make.tests(Stage.NEW_ON_BASE, {MUL: "failed"}))
+
+    report = trial.report()
+
+    assert report.verdict is verdict, [(gate.gate, gate.reasons) for gate in report.gates]
+    assert bool(report.base_trouble) is on_base
+    if on_base:
+        assert "hpack" in report.base_trouble
+        assert "test requirements" in report.base_trouble
+
+
 def test_a_base_that_can_be_tested_has_no_trouble(trial):
     assert trial.report().base_trouble == ""
 
