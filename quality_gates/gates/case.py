@@ -1,12 +1,15 @@
 """Everything that a gate may look at: the change, what was asked, and the evidence, read once."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from quality_gates.model import Change, Environment, GatePolicy, Stage, StageEvidence, Verdict
 from quality_gates.paths import is_test_path
 from quality_gates.selection import base_copies, changed_names, new_or_edited_test_modules
 from quality_gates.testrun import TestRun, read_test_run, seen_twice
+
+_NO_PLUGIN = re.compile(r"async def functions are not natively supported|fixture '\w+' not found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,12 @@ def _as_far_as_it_is_tested(base: TestRun, head: TestRun, change: Change) -> Tes
 
     A module that is not installed, say: nobody can tell what such tests would have shown.
     """
-    missing = {_last_line(what) for _, what in base.errors}
+    missing = {what for _, what in _lacks(base)}
     modules = new_or_edited_test_modules(change)
     lacking = [
-        (where, _last_line(what))
-        for where, what in head.errors
-        if where.partition("::")[0] in modules and _last_line(what) in missing
+        (where, what)
+        for where, what in _lacks(head)
+        if where.partition("::")[0] in modules and what in missing
     ]
     if base.verdict is not Verdict.PASSED or not lacking:
         return base
@@ -80,6 +83,14 @@ def _as_far_as_it_is_tested(base: TestRun, head: TestRun, change: Change) -> Tes
         f" {lacking[0][1]}" + (f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else "")
     )
     return replace(base, verdict=Verdict.INCONCLUSIVE, reasons=(reason,))
+
+
+def _lacks(run: TestRun) -> Iterator[tuple[str, str]]:
+    """(What could not run, why): files that cannot be collected, tests without their plug-in."""
+    yield from ((where, _last_line(what)) for where, what in run.errors)
+    for nodeid in sorted(run.with_outcome("failed", "error")):
+        if found := _NO_PLUGIN.search(run.details.get(nodeid, "")):
+            yield nodeid, found[0]
 
 
 def _last_line(text: str) -> str:

@@ -42,6 +42,8 @@ _LOWEST_BLOCKING = {
     SecurityLevel.CRITICAL: Severity.LOW,
 }
 
+_INHERITED = re.compile(r"\s*secrets:\s*inherit\s*(#.*)?")
+"""A workflow of GitHub hands its secrets on, and names none."""
 _RANDOM = re.compile(r"[0-9A-Za-z+/_=-]{20,}")
 _DIGEST = re.compile(
     r"[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128}"
@@ -152,6 +154,8 @@ def live_secrets(case: Case) -> Callable[[Hit], bool]:
     called = by_kind.get(secrets.CALLED, set())
 
     def blocks(hit: Hit) -> bool:
+        if hit.rule == secrets.CALLED and _INHERITED.fullmatch(_line(case, hit.path, hit.line)):
+            return False
         if hit.rule in secrets.RANDOM or hit.rule == secrets.CALLED:
             place = (hit.path, hit.line, hit.secret)
             if place not in called and _is_digest(_line(case, hit.path, hit.line)):

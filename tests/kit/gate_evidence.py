@@ -22,15 +22,16 @@ _JUNIT = {
 }
 
 
-def events(outcomes, *, errors=(), exit_code=1, equals=()):
+def events(outcomes, *, errors=(), exit_code=1, equals=(), details=None):
     """The stream of a whole session."""
     rows = [{"kind": "collected", "ids": list(outcomes)}]
     rows += [{"kind": "equals", "path": path, "name": name} for path, name in equals]
     rows += [{"kind": "error", "id": where, "detail": what} for where, what in errors]
     for nodeid, outcome in outcomes.items():
+        told = {"detail": details[nodeid]} if nodeid in (details or {}) else {}
         rows += [
             {"kind": "started", "id": nodeid},
-            {"kind": "finished", "id": nodeid, "outcome": outcome, "duration_s": 0.1},
+            {"kind": "finished", "id": nodeid, "outcome": outcome, "duration_s": 0.1, **told},
         ]
     return (
         (*rows, {"kind": "session", "exit_code": exit_code})

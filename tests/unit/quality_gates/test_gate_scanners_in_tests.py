@@ -123,6 +123,8 @@ def test_a_product_that_speaks_of_something_else_uses_no_test(tmp_path, product)
     ("line", "kinds", "verdict"),
     [
         (f"commit = '{'0a' * 20}'", ["Hex High Entropy String"], Verdict.PASSED),
+        ("secrets: inherit", ["Secret Keyword"], Verdict.PASSED),
+        ("secrets: inherited1", ["Secret Keyword"], Verdict.FAILED),
         (f"sha256:{'0a' * 32}", ["Hex High Entropy String"], Verdict.PASSED),
         (f"secret = '{'0a' * 20}'", ["Hex High Entropy String", "Secret Keyword"], Verdict.FAILED),
         (f"x = '{'0a' * 18}'", ["Hex High Entropy String"], Verdict.FAILED),

@@ -315,6 +315,19 @@ def test_tests_that_lack_what_bases_lack_too_blame_nobody(trial, on_base, verdic
         assert "test requirements" in report.base_trouble
 
 
+def test_tests_without_the_plugin_that_bases_want_too_blame_nobody(trial):
+    """aiosignal: asynchronous tests, and nothing that says what runs them."""
+    why, other = "E   Failed: async def functions are not natively supported.", f"{TEST}::test_it"
+    on_base = {ADD: "passed", other: "failed"}
+    told = events({**on_base, **CANARY}, details={other: why})
+    trial.set(Stage.BASE, trial.make.tests(Stage.BASE, on_base, covered=COVERED, events=told))
+    on_head = {**on_base, MUL: "failed"}
+    told = events({**on_head, **CANARY}, details={MUL: why})
+    trial.set(Stage.HEAD, trial.head(on_head, events=told))
+
+    assert trial.report().verdict is Verdict.INCONCLUSIVE
+
+
 def test_a_base_that_can_be_tested_has_no_trouble(trial):
     assert trial.report().base_trouble == ""
 
