@@ -21,7 +21,8 @@ GATE = "tests"
 MOST_AGAIN = 20
 _MISSING = re.compile(
     r"No module named|ModuleNotFoundError|ImportError|Failed to import|not found in `markers`"
-    r"|DistributionNotFound|PackageNotFoundError|unrecognized arguments|fixture '.*' not found|not natively supported"
+    r"|DistributionNotFound|PackageNotFoundError|unrecognized arguments|fixture '.*' not found"
+    r"|not natively supported"
 )
 """As Python and pytest say that something is not installed."""
 _GOOD = "passed"
