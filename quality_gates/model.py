@@ -32,7 +32,7 @@ class Stage(StrEnum):
     HEAD = "head"
     HEAD_AGAIN = "head-again"
     BASE_COPIES = "base-copies"
-    BASE_COPIES_AGAIN = "base-copies-again"
+    BASE_COPIES_AGAIN = "copies-again"
     NEW_ON_BASE = "new-on-base"
     BASE_STATIC = "base-static"
     BASE = "base"
