@@ -66,8 +66,19 @@ def project_rules(base: Mapping[str, bytes]) -> ProjectRules:
 @cache
 def known() -> Mapping[str, str]:
     """The stable rules of the image's ruff: code -> category."""
+    return {code: category for code, (category, _) in _table_of_rules().items()}
+
+
+@cache
+def named() -> Mapping[str, str]:
+    """The same rules by their names, as newer versions of ruff take them: name -> code."""
+    return {name: code for code, (_, name) in _table_of_rules().items()}
+
+
+@cache
+def _table_of_rules() -> dict[str, tuple[str, str]]:
     content = resources.files("quality_gates").joinpath("ruff_rules.json").read_bytes()
-    rules: dict[str, str] = json.loads(content)
+    rules: dict[str, tuple[str, str]] = json.loads(content)
     return rules
 
 
@@ -172,7 +183,8 @@ def _table(value: object) -> Mapping[str, Any]:
 def _words(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         return ()
-    return tuple(word.strip() for word in value[:_MOST] if isinstance(word, str))
+    words = (word.strip() for word in value[:_MOST] if isinstance(word, str))
+    return tuple(named().get(word, word) for word in words)
 
 
 def _split(text: str) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from quality_gates.model import Change
 from quality_gates.paths import is_regular
+from quality_gates.project_rules import named
 from quality_gates.selection import is_only_a_test
 
 _RULE = r"[A-Z]{1,6}[0-9]{1,5}"
@@ -19,13 +20,17 @@ _NOQA = re.compile(
     re.IGNORECASE,
 )
 """As ruff and flake8 read it: `noqa` in any case; rules after a colon, by commas or blanks."""
+_IGNORE = re.compile(r"#\s*ruff\s*:\s*ignore\s*\[(?P<rules>[\w\s,-]{1,500})\]", re.IGNORECASE)
+"""The same for a line, by codes or by names."""
 _SECURITY = re.compile(r"\bS[0-9]", re.IGNORECASE)
 """flake8-bandit's rules, as ruff has them too."""
 EXCLUSION = "pragma: no cover"
 _IN_COMMENTS: dict[str, re.Pattern[str]] = {
     "nosec": re.compile(r"#.{0,200}\bnosec\b", re.IGNORECASE),
     "nosemgrep": re.compile(r"#.{0,200}\bno-?sem(grep)?\b", re.IGNORECASE),
-    "ruff: disable": re.compile(r"#\s*ruff\s*:\s*(disable|ignore)", re.IGNORECASE),
+    "ruff: disable": re.compile(
+        r"#\s*ruff\s*:\s*(disable|ignore(?!\s*\[\s*[a-z0-9]))", re.IGNORECASE
+    ),
     "type: ignore": re.compile(
         r"#\s*(type|pyright|mypy|ty|pyre-ignore|pyre-fixme|pylint)\s*[:=\[]\s*(ignore|disable)"
     ),
@@ -60,6 +65,8 @@ def counts(content: bytes) -> Counter[str]:
             found[kind] += pattern.search(comment[:MAX_LINE_BYTES]) is not None
         for mark in _NOQA.finditer(comment[:MAX_LINE_BYTES]):
             found[_kind_of(mark)] += 1
+        if rules := _ignored(comment[:MAX_LINE_BYTES]):
+            found[SECURITY if any(map(_SECURITY.search, rules)) else NAMED] += 1
     found[SKIP] += sum(_SKIP.search(line[:MAX_LINE_BYTES]) is not None for line in code)
     return +found
 
@@ -84,13 +91,21 @@ def growth(
 
 
 def rules_of(comment: str) -> frozenset[str]:
-    """The rules that a line's `noqa` names; none where it names none, or is for the whole file."""
-    return frozenset(
+    """The codes that a line's marks name; none where it names none, or is for the whole file."""
+    return _ignored(comment) | frozenset(
         rule.upper()
         for mark in _NOQA.finditer(comment)
         if not mark["file"] and mark["rules"]
         for rule in re.findall(_RULE, mark["rules"], re.IGNORECASE)
     )
+
+
+def _ignored(comment: str) -> frozenset[str]:
+    """The codes that `ruff: ignore[...]` names."""
+    words = (
+        word.strip() for mark in _IGNORE.finditer(comment) for word in mark["rules"].split(",")
+    )
+    return frozenset(named().get(word.lower(), word.upper()) for word in words if word)
 
 
 def _kind_of(noqa: re.Match[str]) -> str:

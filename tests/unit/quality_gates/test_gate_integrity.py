@@ -71,13 +71,20 @@ def test_what_no_tokenizer_reads_is_read_line_by_line(kind):
         ("# noqa:F401 E731", NAMED),
         ("# noqa: s105", SECURITY),
         ("# type: ignore # noqa: F401", NAMED),
+        ("# ruff: ignore[F401]", NAMED),
+        ("# ruff:ignore[get-attr-with-constant, E731]", NAMED),
+        ("# ruff: ignore[S307]", SECURITY),
+        ("# ruff: ignore[suspicious-eval-usage]", SECURITY),
+        ("# ruff: ignore", "ruff: disable"),
+        ("# ruff: ignore[]", "ruff: disable"),
         ("# ruff: noqa", BLANKET),
         ("# flake8: noqa", BLANKET),
         ("# flake8: noqa: E501", NAMED),
     ],
 )
 def test_a_noqa_names_its_rules_or_is_blanket(comment, kind):
-    assert {BLANKET, SECURITY, NAMED} & set(counts(f"x = 1  {comment}\n".encode())) == {kind}
+    kinds = {BLANKET, SECURITY, NAMED, "ruff: disable"}
+    assert kinds & set(counts(f"x = 1  {comment}\n".encode())) == {kind}
 
 
 def test_a_mark_that_moves_to_another_file_is_no_growth():

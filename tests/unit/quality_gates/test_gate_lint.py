@@ -72,6 +72,9 @@ def test_what_is_no_python_is_refused_whatever_base_has(tmp_path, rule):
     ("comment", "verdict"),
     [
         ("# noqa: F401", Verdict.PASSED),
+        ("# ruff: ignore[F401]", Verdict.PASSED),
+        ("# ruff:ignore[unused-import]", Verdict.PASSED),
+        ("# ruff:ignore[unused-variable]", Verdict.FAILED),
         ("# noqa: E501,F401 -- why", Verdict.PASSED),
         ("# noqa: F811", Verdict.FAILED),
         ("# noqa", Verdict.FAILED),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quality_gates.linting import ruff_configuration
-from quality_gates.project_rules import known, project_rules
+from quality_gates.project_rules import known, named, project_rules
 
 RUFF = Path(sys.executable).with_name("ruff")
 TOOLS = Path(__file__).parents[3] / "runner_images/python/tools.txt"
@@ -48,7 +48,7 @@ def found(folder, base, files):
 
 
 def test_the_table_is_that_of_the_images_ruff():
-    """Else: `ruff rule --all --output-format json`, the stable codes with their categories."""
+    """Else: `ruff rule --all --output-format json`, the stable codes, their categories, names."""
     version = subprocess.run([RUFF, "--version"], capture_output=True, text=True, check=True)
     assert f"ruff=={version.stdout.split()[1]} " in TOOLS.read_text()
     told = subprocess.run(
@@ -56,11 +56,19 @@ def test_the_table_is_that_of_the_images_ruff():
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     stable = {
-        row["code"]: row["category"]
+        row["code"]: (row["category"], row["name"])
         for row in json.loads(told.stdout)
         if row["code"] and "Stable" in row["status"]
     }
-    assert dict(known()) == stable
+    assert {code: (known()[code], name) for name, code in named().items()} == stable
+
+
+def test_rules_go_by_their_names_too():
+    chosen = rules(ruff_toml='lint.select = ["get-attr-with-constant", "F"]\n'
+                   'lint.ignore = ["unused-import"]\n')  # fmt: skip
+
+    assert "B009" in chosen.codes
+    assert "F401" not in chosen.codes
 
 
 def test_what_a_project_selects_is_held_and_what_it_ignores_is_not():
