@@ -39,6 +39,10 @@ Marks = Callable[[AsyncSession], Awaitable[Collection[str]]]
 """The names of the sites whose sandboxes a gateway serves."""
 
 
+_SENSELESS = (Malformed, ValueError, TypeError, KeyError)
+"""What a row says that makes no door."""
+
+
 class DoorBell(Protocol):
     """How an orchestrator has a door served before it starts who will stand behind it."""
 
@@ -121,7 +125,7 @@ class DoorKeeper:
         for row in new:
             try:
                 await self._open(row)
-            except (Malformed, ValueError, TypeError, KeyError):  # it must not keep others closed
+            except _SENSELESS:  # it must not keep others closed
                 self._broken.add(row.id)
                 log.exception("doors.not_opened", sandbox=row.name)
             except Exception:  # nor must one that this machine fails at; it is tried again
@@ -136,7 +140,7 @@ class DoorKeeper:
         if row.state in _LIVING:
             try:
                 await self._open(row)
-            except (Malformed, ValueError, OSError) as error:
+            except (*_SENSELESS, OSError) as error:
                 raise ProviderUnavailable(
                     f"the door of {row.name} stays closed: {error}"
                 ) from error

@@ -296,3 +296,12 @@ async def test_an_orchestrator_elsewhere_wakes_the_gateway_and_waits_for_it(site
 async def test_where_no_gateway_comes_it_says_what_to_start(site):
     with pytest.raises(ProviderUnavailable, match="vsc up"):
         await listened(site.where("vsc-abcdef-" + "0" * 32 + "-head-0"), within_s=0.05)
+
+
+@pytest.mark.parametrize("spec", [{}, {"inputs": 3}])
+async def test_a_row_that_makes_no_door_is_told_to_who_waits_for_it(site, spec):
+    async with serving(site.gateway(poll_s=30)) as keeper:
+        row = await site.sandbox(spec=spec)
+
+        with pytest.raises(ProviderUnavailable, match=f"door of {row.name} stays closed"):
+            await keeper.answered(row.id, site.where(row.name))
