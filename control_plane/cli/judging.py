@@ -118,7 +118,20 @@ async def judge(
                 ours.uncancel()
             return judged
         raise
+    except ServerError as error:
+        raise _left_alone(task, error) from error
     return await _judged(client, task, timeline)
+
+
+def _left_alone(task: Document, error: ServerError) -> ServerError:
+    """What becomes of a task whose control plane does not answer any more."""
+    if error.kind != "unreachable":
+        return error
+    return ServerError(
+        error.kind,
+        f"{error}\nnothing is lost: the next control plane goes on with task {task['key']}; then"
+        f" `vsc logs -f {task['key']}` follows it, and `vsc report {task['key']}` has the evidence",
+    )
 
 
 async def _submission(client: Client, key: str, order: Order) -> Document:

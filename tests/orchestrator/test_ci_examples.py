@@ -12,6 +12,10 @@ import yaml
 from cheat_cases import git
 from fleet_kit import toy_repository
 
+from control_plane.cli.errors import ServerError
+from control_plane.cli.judging import Order, judge
+from control_plane.cli.timeline import Timeline
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "ci"
 BROKEN = "return a - b"
@@ -77,3 +81,23 @@ async def test_the_job_for_gitlab_leaves_its_report(fleet, change):
     report = job["artifacts"]["reports"]["codequality"]
     entries = json.loads((repo / report).read_text())
     assert any("test_add" in entry["description"] for entry in entries)
+
+
+async def test_who_follows_a_task_is_told_what_becomes_of_it_when_its_server_dies(fleet, change):
+    repo, base, _ = change
+    process = fleet.start(serves=True)
+    argv = ("/bin/sh", "-c", "sleep 600")
+    order = Order(repository=repo, base_commit=base.decode(), argv=argv)
+    submitted = asyncio.Event()
+
+    def tell(line: str) -> None:
+        if line.startswith("task "):
+            submitted.set()
+
+    async with fleet.client(process) as client:
+        following = asyncio.create_task(judge(client, order, Timeline(), tell))
+        async with asyncio.timeout(60):
+            await submitted.wait()
+        fleet.killed(process)
+        with pytest.raises(ServerError, match="the next control plane goes on with task TASK-"):
+            await following
