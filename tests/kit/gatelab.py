@@ -242,7 +242,7 @@ class Lab:
             events = None
         outputs = {name: out / name for name in stage.outputs if (out / name).is_file()}
         return StageEvidence(
-            stage.stage, "completed", "", code, tools, outputs, events, tuple(altered)
+            stage.stage, "completed", "", code, tools, outputs, events, altered=tuple(altered)
         )
 
 
