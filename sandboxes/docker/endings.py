@@ -40,7 +40,7 @@ def outcome_of(
         ended=ended,
         exit_code=found.exit_code if found and found.started_at else None,
         detail=detail,
-        started_at=found.started_at if found else None,
+        started_at=_start(found) if found else None,
         finished_at=found.finished_at if found else None,
         usage=usage,
         outputs=remains.outputs,
@@ -48,6 +48,12 @@ def outcome_of(
         uncollected=remains.uncollected,
         collected=remains.collected,
     )
+
+
+def _start(found: Container) -> datetime | None:
+    """When it began: never after its end, although the engine may note a quick end first."""
+    times = [one for one in (found.started_at, found.finished_at) if one is not None]
+    return min(times) if found.started_at else None
 
 
 def _never_ran(found: Container | None, ending: Ending | None, remains: Remains) -> bool:

@@ -86,3 +86,12 @@ def test_what_left_nothing_while_the_engine_was_away_has_never_run(code, away, e
     outcome = outcome_of(dataclasses.replace(DEAD, exit_code=code), None, Usage(), Remains(), away)
 
     assert outcome.ended is expected
+
+
+def test_what_ends_at_once_has_not_begun_after_its_end():
+    """The engine notes the start of a quick command some milliseconds after its end."""
+    dead = dataclasses.replace(DEAD, started_at=END + timedelta(milliseconds=3))
+
+    outcome = outcome_of(dead, None, Usage(), Remains())
+
+    assert outcome.started_at == outcome.finished_at == END
