@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +39,18 @@ def judged(kind: str, pair: corpus.Pair) -> Row:
     with tempfile.TemporaryDirectory(prefix="vsc-field-") as scratch:
         change = KINDS[kind](Path(scratch) / pair.name, pair)
         began = time.monotonic()
-        done = subprocess.run(
-            [
-                *(*VSC, "check", "--json", "--repo", change.repo),
-                *("--base", change.base, "--head", change.head),
-                *("--allow-test-changes", "--allow-dependency-changes"),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-    row = {"name": pair.name, "old": pair.old, "new": pair.new, "kind": kind}
+        command = [
+            *(*VSC, "check", "--json", "--repo", change.repo),
+            *("--base", change.base, "--head", change.head),
+            *("--allow-test-changes", "--allow-dependency-changes"),
+        ]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            done = subprocess.CompletedProcess(command, -1, "", f"no end in {PATIENCE_S} s")
+    row: Row = {"name": pair.name, "old": pair.old, "new": pair.new, "kind": kind}
     row |= {"exit_code": done.returncode, "seconds": round(time.monotonic() - began, 1)}
     try:
         told = json.loads(done.stdout)
@@ -60,6 +60,7 @@ def judged(kind: str, pair: corpus.Pair) -> Row:
         "verdict": told["verdict"],
         "cause": told["cause"],
         "base_trouble": told["base_trouble"],
+        "gates": {gate["gate"]: gate["verdict"] for gate in told["gates"]},
         "reasons": {
             gate["gate"]: gate["reasons"] for gate in told["gates"] if gate["verdict"] != "passed"
         },
@@ -72,20 +73,25 @@ def kept(row: Row) -> bool:
     """Whether it ended as the rule wants it: honest `passed`, a regression `failed` by a test."""
     if row["kind"] == "honest":
         return bool(row["verdict"] == "passed")
-    return row["verdict"] == "failed" and bool({"tests", "new_tests"} & row["reasons"].keys())
+    by_tests = {row.get("gates", {}).get(gate) for gate in ("tests", "new_tests")}
+    return row["verdict"] == "failed" and "failed" in by_tests
 
 
-def summary(rows: Iterable[Row]) -> tuple[str, bool]:
-    """What is written below the list, and whether all bounds are kept."""
+def summary(rows: Collection[Row], asked: int) -> tuple[str, bool]:
+    """What is written below the list, and whether all bounds are kept.
+
+    `asked`: how many honest changes there are; what was not judged has not passed.
+    """
     honest = [row for row in rows if row["kind"] == "honest"]
     wrong = [row for row in rows if row["kind"] == "regression"]
     passed, failed = sum(map(kept, honest)), sum(map(kept, wrong))
     untested = sum(bool(row.get("base_trouble")) for row in honest)
     text = (
-        f"{passed} of {len(honest)} honest changes passed; {untested} bases cannot be tested; "
-        f"{failed} of {len(wrong)} regressions failed by a test"
+        f"{passed} of {asked} honest changes passed, {len(honest)} were judged; "
+        f"{untested} bases cannot be tested; {failed} of {len(wrong)} regressions failed by a test"
     )
-    return text, passed >= SHARE * len(honest) and failed == len(wrong)
+    enough = len(wrong) >= min(REGRESSIONS, passed)
+    return text, passed >= SHARE * asked and enough and failed == len(wrong)
 
 
 def shown(row: Row) -> str:
@@ -125,7 +131,7 @@ def main() -> int:
             partial.write_text(json.dumps(list(rows.values()), indent=1) + "\n")
             partial.replace(OUT)
             print(shown(row), flush=True)
-    text, good = summary(rows.values())
+    text, good = summary(list(rows.values()), len(known))
     print(text)
     return 0 if good else 1
 

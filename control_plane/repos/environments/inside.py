@@ -9,6 +9,7 @@ the control plane.
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -102,6 +103,10 @@ def index_answers() -> bool:
             return True
     except urllib.error.HTTPError as error:
         return error.code < 500
+    except urllib.error.URLError as error:
+        # A certificate is somebody's answer. Whether it will do, pip decides; newer Pythons are
+        # stricter here than pip is.
+        return isinstance(error.reason, ssl.SSLCertVerificationError)
     except OSError:
         return False
 

@@ -1,6 +1,9 @@
 """The steps inside a `prepare` sandbox, where the index comes and goes."""
 
+import ssl
 import threading
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -87,3 +90,23 @@ def test_without_an_index_nothing_is_waited_for(pip, monkeypatch):
 
     assert inside.install("x") == 1
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("problem", "answers"),
+    [
+        (ssl.SSLCertVerificationError("missing Authority Key Identifier"), True),
+        (ssl.SSLEOFError("EOF occurred in violation of protocol"), False),
+        (ConnectionRefusedError(), False),
+    ],
+)
+def test_a_certificate_that_this_python_does_not_take_is_an_answer(monkeypatch, problem, answers):
+    """Else each package that an index with a private CA lacks would be the index's absence."""
+
+    def fails(*_, **__):
+        raise urllib.error.URLError(problem)
+
+    monkeypatch.setenv("PIP_INDEX_URL", "https://index.invalid/simple")
+    monkeypatch.setattr(urllib.request, "urlopen", fails)
+
+    assert inside.index_answers() is answers
